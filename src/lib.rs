@@ -1,0 +1,20 @@
+//! Consistent, bootable backups of running Neo4j 1.3 – 1.9 Enterprise databases, over the network and without a JVM.
+//!
+//! The folders are the steps of the data flow; `docs/architecture.md` leads from the command line to the published
+//! directory in one page. [`wire`], [`log`], [`store::record`] and [`uri`] turn bytes into values and know no file and
+//! no socket; [`client`] knows the peer and never the disk; [`transfer`] knows the disk and pulls from a stream it is
+//! given.
+
+pub mod cancel;
+pub mod cli;
+pub mod client;
+pub mod error;
+pub mod ids;
+pub mod log;
+pub mod progress;
+pub mod store;
+pub mod transfer;
+pub mod uri;
+pub mod wire;
+
+pub use error::{Error, ErrorKind};

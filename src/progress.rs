@@ -1,0 +1,52 @@
+//! Progress without a user interface: the library tells, whoever runs it shows.
+
+/// What a run is doing right now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// Finding the member and its dialect.
+    Connecting,
+    /// Store files are arriving.
+    Receiving,
+    /// Transactions are arriving.
+    Transactions,
+    /// Transactions are being applied to the store files.
+    Applying,
+    /// Trailers, id files, manifest.
+    Sealing,
+    /// Making everything durable.
+    Syncing,
+    /// Looking for inconsistencies.
+    Checking,
+    /// Renaming the new backup into place.
+    Publishing,
+}
+
+/// Receives what happens; every method may be called from the thread that does the disk work.
+pub trait Progress: Send + Sync {
+    /// A new phase has begun.
+    fn phase(&self, phase: Phase) {
+        let _ = phase;
+    }
+    /// A file of the store begins to arrive.
+    fn file(&self, path: &str) {
+        let _ = path;
+    }
+    /// That many more bytes of store files or transactions were received.
+    fn bytes(&self, count: u64) {
+        let _ = count;
+    }
+    /// That many more transactions were received or applied.
+    fn transactions(&self, count: u64) {
+        let _ = count;
+    }
+    /// Something the operator should know, though the run goes on.
+    fn warning(&self, text: &str) {
+        let _ = text;
+    }
+}
+
+/// Tells nobody.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Quiet;
+
+impl Progress for Quiet {}

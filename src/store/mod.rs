@@ -1,0 +1,8 @@
+//! A store directory: which files there are, what their bytes mean (`docs/formats/store-format.md`).
+//!
+//! This folder says what bytes mean; [`crate::transfer`] says when they change.
+
+pub mod names;
+pub mod record;
+
+pub use names::{StoreFile, StoreFormat};

@@ -1,0 +1,3 @@
+//! The disk's side of a backup: staging, receiving, replay, seal, manifest, publish.
+//!
+//! Knows the disk and pulls from a stream it is given.
