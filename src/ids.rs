@@ -87,9 +87,7 @@ impl DataSource {
 
     /// The data source of this name, `None` for one of a plug-in.
     pub fn from_name(name: &str) -> Option<DataSource> {
-        DataSource::ALL
-            .into_iter()
-            .find(|source| source.name() == name)
+        DataSource::ALL.into_iter().find(|source| source.name() == name)
     }
 }
 

@@ -3,8 +3,7 @@
 use crate::store::{
     StoreFile,
     record::{
-        DynamicHeader, LegacyProperty, Node, Pointer, Property, PropertyKey, RecordId,
-        Relationship, RelationshipType,
+        DynamicHeader, LegacyProperty, Node, Pointer, Property, PropertyKey, RecordId, Relationship, RelationshipType,
     },
 };
 
