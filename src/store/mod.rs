@@ -2,7 +2,9 @@
 //!
 //! This folder says what bytes mean; [`crate::transfer`] says when they change.
 
+pub mod header;
 pub mod names;
 pub mod record;
 
+pub use header::{Header, HeaderError, LuceneHeader};
 pub use names::{StoreFile, StoreFormat};

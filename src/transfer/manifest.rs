@@ -1,0 +1,291 @@
+//! `neo4j-backup.json`: what a backup is, where it came from, and which files belong to it.
+//!
+//! Small and readable; Neo4j ignores it. The digests of the files' chunks are in [`super::sums`].
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    Error, ErrorKind,
+    ids::{DataSource, StoreId, TxId},
+};
+
+/// Name of the manifest in a backup.
+pub const MANIFEST: &str = "neo4j-backup.json";
+
+/// Name of the checksum file in a backup.
+pub const SUMS: &str = "neo4j-backup.sums";
+
+/// Version of the manifest's layout.
+pub const SCHEMA_VERSION: u32 = 1;
+
+/// Largest manifest that is read; a million file names fit.
+const MAX_MANIFEST: u64 = 256 << 20;
+
+/// Newest runs kept in [`Manifest::chain`].
+const MAX_CHAIN: usize = 1000;
+
+/// Where a directory stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum State {
+    /// A full backup is being received into it; nothing in it is of use.
+    Receiving,
+    /// An incremental backup is changing it; the next run repairs it if it was interrupted.
+    Updating,
+    /// A backup.
+    Complete,
+}
+
+/// How a run got its data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Mode {
+    /// All store files.
+    Full,
+    /// Only the transactions since the last run.
+    Incremental,
+}
+
+/// One run that led to the present state.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Run {
+    /// Random id of the run.
+    pub run_id: String,
+    /// Full or incremental.
+    pub mode: Mode,
+    /// Milliseconds since 1970 at which it began.
+    pub started: u64,
+    /// The source as it was asked for.
+    pub source: String,
+    /// `host:port` of the server that served it.
+    pub member: String,
+    /// Wire dialect, which tells 1.3 from 1.4 where the files do not.
+    pub dialect: String,
+    /// Bytes received, framing not counted.
+    pub bytes: u64,
+    /// Transactions received.
+    pub transactions: u64,
+}
+
+/// The newest transaction of one data source, kept to prove that a later source continues the same history.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastTransaction {
+    /// `nioneodb` or `lucene-index`.
+    pub data_source: String,
+    /// Its id; 1 where there never was one.
+    pub id: i64,
+    /// Fingerprint over what a transaction has in common on every member; absent where it was not received.
+    pub fingerprint: Option<String>,
+}
+
+/// One file of the backup.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileEntry {
+    /// Path below the backup, `/` between its parts.
+    pub path: String,
+    /// Bytes.
+    pub length: u64,
+}
+
+/// Store id as the manifest shows it; numbers as text, since JSON readers cut 64-bit integers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoreIdText {
+    /// Milliseconds since 1970.
+    pub creation_time: String,
+    /// Random part.
+    pub random: String,
+}
+
+impl From<StoreId> for StoreIdText {
+    fn from(id: StoreId) -> StoreIdText {
+        StoreIdText { creation_time: id.creation_time.to_string(), random: id.random.to_string() }
+    }
+}
+
+/// The manifest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// [`SCHEMA_VERSION`].
+    pub schema_version: u32,
+    /// Version of the tool that wrote it.
+    pub tool_version: String,
+    /// Where the directory stands.
+    pub state: State,
+    /// Run id of the backup that this one took the place of.
+    pub replaces: Option<String>,
+    /// The runs that led here, oldest first; the last one made the present state.
+    pub chain: Vec<Run>,
+    /// Which database.
+    pub store_id: Option<StoreIdText>,
+    /// `v0.9.9` or `v0.A.0`.
+    pub store_format: Option<String>,
+    /// Milliseconds since 1970 at which the last run was complete.
+    pub finished: Option<u64>,
+    /// Newest transaction per data source.
+    pub last_transactions: Vec<LastTransaction>,
+    /// BLAKE3 of the checksum file.
+    pub sums_checksum: Option<String>,
+    /// Every file of the backup but the manifest and the checksums, in the order of the digests.
+    pub files: Vec<FileEntry>,
+}
+
+impl Manifest {
+    /// The manifest of a directory into which `run` begins to receive.
+    pub fn receiving(run: Run, replaces: Option<String>) -> Manifest {
+        Manifest {
+            schema_version: SCHEMA_VERSION,
+            tool_version: env!("CARGO_PKG_VERSION").to_owned(),
+            state: State::Receiving,
+            replaces,
+            chain: vec![run],
+            store_id: None,
+            store_format: None,
+            finished: None,
+            last_transactions: Vec::new(),
+            sums_checksum: None,
+            files: Vec::new(),
+        }
+    }
+
+    /// The run that made the present state.
+    pub fn run_id(&self) -> Option<&str> {
+        self.chain.last().map(|run| run.run_id.as_str())
+    }
+
+    /// Adds a run, forgetting the oldest incremental of a very long chain.
+    pub fn add_run(&mut self, run: Run) {
+        if self.chain.len() >= MAX_CHAIN {
+            self.chain.remove(1);
+        }
+        self.chain.push(run);
+    }
+
+    /// The newest transaction kept of a data source.
+    pub fn last_transaction(&self, source: DataSource) -> Option<(TxId, Option<&str>)> {
+        let found = self.last_transactions.iter().find(|last| last.data_source == source.name())?;
+        Some((TxId(found.id), found.fingerprint.as_deref()))
+    }
+
+    /// Reads the manifest of the directory `dir`; `None` where there is none.
+    ///
+    /// # Errors
+    /// [`ManifestError`]: it cannot be read, or it is not one that this version understands.
+    pub fn read(dir: &Path) -> Result<Option<Manifest>, ManifestError> {
+        let path = dir.join(MANIFEST);
+        let io = |source| ManifestError::Io { path: path.clone(), source };
+        let length = match fs::symlink_metadata(&path) {
+            Ok(found) if found.is_file() => found.len(),
+            Ok(_) => return Err(ManifestError::NotUnderstood { path, what: "it is not a regular file".to_owned() }),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(e) => return Err(io(e)),
+        };
+        if length > MAX_MANIFEST {
+            return Err(ManifestError::NotUnderstood { path, what: format!("it has {length} bytes") });
+        }
+        let text = fs::read(&path).map_err(io)?;
+        let manifest: Manifest = serde_json::from_slice(&text)
+            .map_err(|e| ManifestError::NotUnderstood { path: path.clone(), what: e.to_string() })?;
+        if manifest.schema_version == SCHEMA_VERSION {
+            Ok(Some(manifest))
+        } else {
+            let what = format!("its schema_version is {}, this tool knows {SCHEMA_VERSION}", manifest.schema_version);
+            Err(ManifestError::NotUnderstood { path, what })
+        }
+    }
+
+    /// The bytes to write.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut text = serde_json::to_vec_pretty(self).unwrap_or_default();
+        text.push(b'\n');
+        text
+    }
+}
+
+/// What can be wrong with a manifest.
+#[derive(Debug, thiserror::Error)]
+pub enum ManifestError {
+    /// The file system failed.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The manifest.
+        path: PathBuf,
+        /// What the file system said.
+        source: io::Error,
+    },
+    /// Not a manifest of this version.
+    #[error("{}: not understood: {what}", path.display())]
+    NotUnderstood {
+        /// The manifest.
+        path: PathBuf,
+        /// Why.
+        what: String,
+    },
+}
+
+impl From<ManifestError> for Error {
+    fn from(error: ManifestError) -> Error {
+        match error {
+            ManifestError::Io { .. } => Error::new(ErrorKind::Disk, error),
+            ManifestError::NotUnderstood { .. } => Error::new(ErrorKind::FullNeeded, error)
+                .with_hint("use the version that wrote it, or take a full backup into another directory"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(id: &str) -> Run {
+        Run {
+            run_id: id.to_owned(),
+            mode: Mode::Full,
+            started: 1,
+            source: "single://h".to_owned(),
+            member: "h:6362".to_owned(),
+            dialect: "D18".to_owned(),
+            bytes: 2,
+            transactions: 3,
+        }
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(Manifest::read(dir.path()).unwrap(), None);
+        let mut manifest = Manifest::receiving(run("a"), None);
+        manifest.store_id = Some(StoreId { creation_time: 1, random: i64::MIN, store_version: None }.into());
+        fs::write(dir.path().join(MANIFEST), manifest.to_bytes()).unwrap();
+        assert_eq!(Manifest::read(dir.path()).unwrap(), Some(manifest));
+    }
+
+    #[test]
+    fn another_schema_garbage_and_a_directory_are_not_understood() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut manifest = Manifest::receiving(run("a"), None);
+        manifest.schema_version = 9;
+        for bytes in [manifest.to_bytes(), b"{}".to_vec(), vec![0xff; 100]] {
+            fs::write(dir.path().join(MANIFEST), bytes).unwrap();
+            assert!(matches!(Manifest::read(dir.path()), Err(ManifestError::NotUnderstood { .. })));
+        }
+        fs::remove_file(dir.path().join(MANIFEST)).unwrap();
+        fs::create_dir(dir.path().join(MANIFEST)).unwrap();
+        assert!(matches!(Manifest::read(dir.path()), Err(ManifestError::NotUnderstood { .. })));
+    }
+
+    #[test]
+    fn a_long_chain_keeps_its_full_backup_and_the_newest_runs() {
+        let mut manifest = Manifest::receiving(run("full"), None);
+        for i in 0..1500 {
+            manifest.add_run(run(&i.to_string()));
+        }
+        assert_eq!(manifest.chain.len(), MAX_CHAIN);
+        assert_eq!(manifest.chain[0].run_id, "full");
+        assert_eq!(manifest.run_id(), Some("1499"));
+    }
+}

@@ -1,0 +1,431 @@
+//! The target directory and its siblings: lock, staging, atomic publish. Nothing but directory suffixes records a state.
+//!
+//! | step | on disk | found at the next start → do |
+//! |---|---|---|
+//! | 1 lock `DIR.lock`, create `DIR.partial` | empty `.partial` | delete it, start again |
+//! | 2 receive, replay, seal, fsync all | `.partial` with a manifest | delete it, start again: the source has moved on |
+//! | 3 rename `.partial` → `DIR.ready`, fsync parent | complete `.ready` | publish it first ([`LeftOver::Ready`]) |
+//! | 4 rename or exchange `.ready` → `DIR`, fsync parent | `DIR` new, `.ready` is the replaced backup or gone | remove `.ready` if `DIR`'s manifest says that it replaced it |
+//! | 5 remove what was replaced, unlink `DIR.lock` | `DIR` new | nothing |
+//!
+//! A `.partial` or `.ready` without our manifest, unless it is empty, is somebody else's and is not touched. A stale
+//! `DIR.lock` names the run that did not end; where `DIR` is that very run's backup, nobody was told that it succeeded,
+//! so the next full backup may replace it without being told to.
+
+use std::{
+    ffi::OsString,
+    fs::{self, File, TryLockError},
+    io::{self, Read, Seek, Write},
+    os::unix::fs::{MetadataExt, PermissionsExt},
+    path::{Path, PathBuf},
+};
+
+use rustix::fs::{AtFlags, CWD, RenameFlags, StatxAttributes, StatxFlags, renameat_with, statx};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    DiskError,
+    manifest::{Manifest, State},
+};
+use crate::{Error, ErrorKind};
+
+/// What is wrong with a target.
+#[derive(Debug, thiserror::Error)]
+pub enum TargetError {
+    /// Another run holds it.
+    #[error("{}: another run is working on this target ({holder})", path.display())]
+    Locked {
+        /// The lock file.
+        path: PathBuf,
+        /// What that run wrote into it.
+        holder: String,
+    },
+    /// A file system would have to be renamed.
+    #[error("{}: is a mount point and cannot be replaced atomically", path.display())]
+    MountPoint {
+        /// The target.
+        path: PathBuf,
+    },
+    /// There is nothing to put it into.
+    #[error("{}: its parent directory does not exist", path.display())]
+    NoParent {
+        /// The target.
+        path: PathBuf,
+    },
+    /// Not a directory, or a name that none can have.
+    #[error("{}: {what}", path.display())]
+    NotADirectory {
+        /// The target.
+        path: PathBuf,
+        /// Why not.
+        what: &'static str,
+    },
+    /// There is a database already.
+    #[error("{} already contains a database", path.display())]
+    Exists {
+        /// The target.
+        path: PathBuf,
+    },
+    /// There is something that is not a backup.
+    #[error("{}: is neither empty nor a backup of this tool, and is left alone", path.display())]
+    Foreign {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// The file system cannot swap two directories.
+    #[error("{}: its file system cannot exchange two directories atomically", path.display())]
+    NoExchange {
+        /// The target.
+        path: PathBuf,
+    },
+}
+
+impl From<TargetError> for Error {
+    fn from(error: TargetError) -> Error {
+        let (kind, hint) = match &error {
+            TargetError::Locked { .. } => (ErrorKind::TargetInUse, "wait for it to end".to_owned()),
+            TargetError::MountPoint { path } => {
+                (ErrorKind::Configuration, format!("name a directory inside it, such as {}/backup", path.display()))
+            }
+            TargetError::NoParent { .. } => {
+                (ErrorKind::Configuration, "create it, or mount the file system that holds it".to_owned())
+            }
+            TargetError::NotADirectory { .. } => (ErrorKind::Configuration, "name a directory".to_owned()),
+            TargetError::Exists { .. } => {
+                (ErrorKind::NotOurs, "give -overwrite to replace it, or -incremental to bring it up to date".to_owned())
+            }
+            TargetError::Foreign { .. } => (ErrorKind::NotOurs, "move it away, or name another target".to_owned()),
+            TargetError::NoExchange { path } => (
+                ErrorKind::Configuration,
+                format!("the new backup is complete in {}.ready: move it into place by hand", path.display()),
+            ),
+        };
+        Error::new(kind, error).with_hint(hint)
+    }
+}
+
+/// What stands at the target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Occupant {
+    /// Nothing.
+    Absent,
+    /// An empty directory.
+    Empty,
+    /// A directory with a `neostore`.
+    Database,
+    /// Anything else.
+    Foreign,
+}
+
+/// What an earlier run left beside the target.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LeftOver {
+    /// Nothing that matters any more.
+    None,
+    /// A backup that was complete but not yet in place.
+    Ready(Box<Manifest>),
+    /// The backup in place is one whose run was stopped before it could say so.
+    Unreported,
+}
+
+/// A locked target; the lock ends with it.
+#[derive(Debug)]
+pub struct Target {
+    dir: PathBuf,
+    lock: File,
+    left_over: LeftOver,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct LockNote {
+    pid: u32,
+    host: String,
+    started: u64,
+    run_id: String,
+}
+
+impl Target {
+    /// Judges `dir`, locks it for the run `run_id` and clears away what earlier runs left and nobody needs.
+    ///
+    /// # Errors
+    /// [`TargetError`] as kinds 11, 13 and 78; disk errors.
+    pub fn lock(dir: &Path, run_id: &str, now: u64) -> Result<Target, Error> {
+        let dir = resolve(dir)?;
+        let path = sibling(&dir, "lock");
+        let (mut lock, stale_run) = take_lock(&path)?;
+        let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default().trim().to_owned();
+        let note = LockNote { pid: std::process::id(), host, started: now, run_id: run_id.to_owned() };
+        let text = serde_json::to_vec(&note).unwrap_or_default();
+        let write = |lock: &mut File| {
+            lock.set_len(0)?;
+            lock.rewind()?;
+            lock.write_all(&text)
+        };
+        write(&mut lock).map_err(DiskError::at(&path))?;
+        let mut target = Target { dir, lock, left_over: LeftOver::None };
+        target.left_over = target.clear(stale_run.as_deref())?;
+        Ok(target)
+    }
+
+    /// The target itself, links in its name resolved.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Where a new backup is received.
+    pub fn partial(&self) -> PathBuf {
+        sibling(&self.dir, "partial")
+    }
+
+    /// Where a complete new backup waits for its place.
+    pub fn ready(&self) -> PathBuf {
+        sibling(&self.dir, "ready")
+    }
+
+    /// What was found beside the target when it was locked.
+    pub fn left_over(&self) -> &LeftOver {
+        &self.left_over
+    }
+
+    /// What stands at the target now.
+    ///
+    /// # Errors
+    /// The file system failed.
+    pub fn occupant(&self) -> Result<Occupant, Error> {
+        Ok(occupant(&self.dir)?)
+    }
+
+    /// Creates an empty `.partial`, its owner and mode those of the parent directory.
+    ///
+    /// # Errors
+    /// [`TargetError::Foreign`]; disk errors.
+    pub fn create_partial(&self) -> Result<PathBuf, Error> {
+        let partial = self.partial();
+        remove_ours(&partial)?;
+        fs::create_dir(&partial).map_err(DiskError::at(&partial))?;
+        let parent = fs::metadata(self.parent()).map_err(DiskError::at(self.parent()))?;
+        let mode = fs::Permissions::from_mode(parent.mode() & 0o777 | 0o700);
+        fs::set_permissions(&partial, mode).map_err(DiskError::at(&partial))?;
+        self.sync_parent()?;
+        Ok(partial)
+    }
+
+    /// Gives everything below `.partial` the owner of the parent directory, where this process may.
+    ///
+    /// # Errors
+    /// Disk errors.
+    pub fn adopt_owner(&self) -> Result<(), Error> {
+        let parent = fs::metadata(self.parent()).map_err(DiskError::at(self.parent()))?;
+        let partial = self.partial();
+        let own = fs::metadata(&partial).map_err(DiskError::at(&partial))?;
+        if rustix::process::geteuid().is_root() && (own.uid(), own.gid()) != (parent.uid(), parent.gid()) {
+            chown_tree(&partial, parent.uid(), parent.gid())?;
+        }
+        Ok(())
+    }
+
+    /// Declares `.partial`, all of it durable, to be complete.
+    ///
+    /// # Errors
+    /// Disk errors.
+    pub fn make_ready(&self) -> Result<(), Error> {
+        let ready = self.ready();
+        remove_ours(&ready)?;
+        rename(&self.partial(), &ready, RenameFlags::NOREPLACE)?;
+        self.sync_parent()
+    }
+
+    /// Puts `.ready` in place, in exchange for what stands there, which is then removed.
+    ///
+    /// # Errors
+    /// [`TargetError`]; disk errors.
+    pub fn publish(&self) -> Result<(), Error> {
+        let ready = self.ready();
+        match self.occupant()? {
+            Occupant::Absent => rename(&ready, &self.dir, RenameFlags::NOREPLACE)?,
+            Occupant::Empty => fs::rename(&ready, &self.dir).map_err(DiskError::at(&self.dir))?,
+            Occupant::Foreign => return Err(TargetError::Foreign { path: self.dir.clone() }.into()),
+            Occupant::Database => match renameat_with(CWD, &ready, CWD, &self.dir, RenameFlags::EXCHANGE) {
+                Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => {
+                    return Err(TargetError::NoExchange { path: self.dir.clone() }.into());
+                }
+                result => result.map_err(|e| DiskError::new(&self.dir, e.into()))?,
+            },
+        }
+        self.sync_parent()?;
+        if ready.exists() {
+            fs::remove_dir_all(&ready).map_err(DiskError::at(&ready))?;
+            self.sync_parent()?;
+        }
+        Ok(())
+    }
+
+    /// Ends the run: the lock file goes away.
+    pub fn release(self) {
+        let _ = fs::remove_file(sibling(&self.dir, "lock"));
+        drop(self.lock);
+    }
+
+    /// Removes a `.partial` that will not be needed; what cannot be removed is left for the next run.
+    pub fn discard_partial(&self) {
+        let _ = remove_ours(&self.partial());
+    }
+
+    fn clear(&self, stale_run: Option<&str>) -> Result<LeftOver, Error> {
+        remove_ours(&self.partial())?;
+        let in_place = match self.occupant()? {
+            Occupant::Database => Manifest::read(&self.dir)?,
+            _ => None,
+        };
+        let ready = self.ready();
+        if let Some(waiting) = Manifest::read(&ready)? {
+            let replaced = in_place.as_ref().and_then(|manifest| manifest.replaces.as_deref());
+            if waiting.state == State::Complete && (replaced.is_none() || replaced != waiting.run_id()) {
+                return Ok(LeftOver::Ready(Box::new(waiting)));
+            }
+        }
+        remove_ours(&ready)?;
+        let unreported = stale_run.is_some() && in_place.as_ref().and_then(Manifest::run_id) == stale_run;
+        Ok(if unreported { LeftOver::Unreported } else { LeftOver::None })
+    }
+
+    fn parent(&self) -> &Path {
+        self.dir.parent().unwrap_or(Path::new("/"))
+    }
+
+    fn sync_parent(&self) -> Result<(), Error> {
+        Ok(sync_dir(self.parent())?)
+    }
+}
+
+/// Makes the names in a directory durable.
+///
+/// # Errors
+/// Disk errors.
+pub fn sync_dir(dir: &Path) -> Result<(), DiskError> {
+    File::open(dir).and_then(|dir| dir.sync_all()).map_err(DiskError::at(dir))
+}
+
+/// Follows a link at the target once and refuses what can never be renamed.
+fn resolve(dir: &Path) -> Result<PathBuf, Error> {
+    let absolute = std::path::absolute(dir).map_err(DiskError::at(dir))?;
+    let Some(name) = absolute.file_name().map(OsString::from) else {
+        return Err(TargetError::MountPoint { path: absolute }.into());
+    };
+    let parent = absolute.parent().unwrap_or(Path::new("/"));
+    let parent = match fs::canonicalize(parent) {
+        Ok(parent) => parent,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Err(TargetError::NoParent { path: absolute }.into()),
+        Err(e) => return Err(DiskError::new(parent, e).into()),
+    };
+    let mut resolved = parent.join(name);
+    if resolved.is_symlink() {
+        resolved = fs::canonicalize(&resolved).map_err(DiskError::at(&resolved))?;
+    }
+    match statx(CWD, &resolved, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::BASIC_STATS) {
+        Err(rustix::io::Errno::NOENT) => Ok(resolved),
+        Err(e) => Err(DiskError::new(&resolved, e.into()).into()),
+        Ok(found) if found.stx_attributes.contains(StatxAttributes::MOUNT_ROOT) => {
+            Err(TargetError::MountPoint { path: resolved }.into())
+        }
+        Ok(_) if resolved.is_dir() => Ok(resolved),
+        Ok(_) => Err(TargetError::NotADirectory { path: resolved, what: "is not a directory" }.into()),
+    }
+}
+
+/// Locks the file at `path`; returns it with the run id that a run which did not end left in it.
+fn take_lock(path: &Path) -> Result<(File, Option<String>), Error> {
+    loop {
+        let mut file = File::options()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(path)
+            .map_err(DiskError::at(path))?;
+        let mut text = String::new();
+        let locked = file.try_lock();
+        // an unreadable note only costs the message its detail
+        let _ = file.by_ref().take(4096).read_to_string(&mut text);
+        match locked {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let holder = match serde_json::from_str::<LockNote>(&text) {
+                    Ok(note) => format!("pid {} on {}", note.pid, note.host),
+                    Err(_) => "just starting".to_owned(),
+                };
+                return Err(TargetError::Locked { path: path.to_owned(), holder }.into());
+            }
+            Err(TryLockError::Error(e)) => return Err(DiskError::new(path, e).into()),
+        }
+        // the run that held it may have unlinked it between our open and our lock
+        let ours = file.metadata().map_err(DiskError::at(path))?;
+        if fs::symlink_metadata(path).is_ok_and(|named| (named.dev(), named.ino()) == (ours.dev(), ours.ino())) {
+            return Ok((file, serde_json::from_str::<LockNote>(&text).ok().map(|note| note.run_id)));
+        }
+    }
+}
+
+fn occupant(dir: &Path) -> Result<Occupant, DiskError> {
+    let mut entries = match fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Occupant::Absent),
+        Err(e) => return Err(DiskError::new(dir, e)),
+    };
+    if fs::symlink_metadata(dir.join("neostore")).is_ok_and(|found| found.is_file()) {
+        Ok(Occupant::Database)
+    } else if entries.next().is_none() {
+        Ok(Occupant::Empty)
+    } else {
+        Ok(Occupant::Foreign)
+    }
+}
+
+/// Removes a directory that only this tool can have made: an empty one, or one with a manifest.
+fn remove_ours(dir: &Path) -> Result<(), Error> {
+    match fs::symlink_metadata(dir) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(e) => return Err(DiskError::new(dir, e).into()),
+        Ok(found) if !found.is_dir() => return Err(TargetError::Foreign { path: dir.to_owned() }.into()),
+        Ok(_) => {}
+    }
+    if occupant(dir)? != Occupant::Empty && Manifest::read(dir).ok().flatten().is_none() {
+        return Err(TargetError::Foreign { path: dir.to_owned() }.into());
+    }
+    // the manifest goes last, so that what is left by a kill is still known as ours
+    for entry in fs::read_dir(dir).map_err(DiskError::at(dir))? {
+        let entry = entry.map_err(DiskError::at(dir))?;
+        let kind = entry.file_type().map_err(DiskError::at(entry.path()))?;
+        if entry.file_name() != super::manifest::MANIFEST {
+            let removed = if kind.is_dir() { fs::remove_dir_all(entry.path()) } else { fs::remove_file(entry.path()) };
+            removed.map_err(DiskError::at(entry.path()))?;
+        }
+    }
+    Ok(fs::remove_dir_all(dir).map_err(DiskError::at(dir))?)
+}
+
+fn rename(from: &Path, to: &Path, flags: RenameFlags) -> Result<(), DiskError> {
+    match renameat_with(CWD, from, CWD, to, flags) {
+        // without the flag a rename still refuses to replace a directory that has something in it
+        Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => fs::rename(from, to).map_err(DiskError::at(to)),
+        result => result.map_err(|e| DiskError::new(to, e.into())),
+    }
+}
+
+fn chown_tree(path: &Path, uid: u32, gid: u32) -> Result<(), DiskError> {
+    std::os::unix::fs::lchown(path, Some(uid), Some(gid)).map_err(DiskError::at(path))?;
+    if path.is_dir() && !path.is_symlink() {
+        for entry in fs::read_dir(path).map_err(DiskError::at(path))? {
+            chown_tree(&entry.map_err(DiskError::at(path))?.path(), uid, gid)?;
+        }
+    }
+    Ok(())
+}
+
+/// `DIR` with a suffix.
+fn sibling(dir: &Path, suffix: &str) -> PathBuf {
+    let mut name = dir.file_name().map(OsString::from).unwrap_or_default();
+    name.push(".");
+    name.push(suffix);
+    dir.with_file_name(name)
+}
