@@ -6,6 +6,7 @@ use tokio::runtime;
 use tracing::level_filters::LevelFilter;
 
 use super::{
+    output,
     report::{self, Report},
     request::{BackupRequest, Output},
     signals,
@@ -17,7 +18,7 @@ use crate::{Error, ErrorKind, cancel::Cancel, progress::Progress, transfer::Back
 pub(super) fn run(request: &BackupRequest, output: Output, loudness: Loudness, logs: LevelFilter) -> ExitCode {
     let terminal = Terminal::start(loudness, logs);
     if output == Output::Text && loudness == Loudness::Normal {
-        report::to_stdout(&report::start_line(request));
+        output::to_stdout(&report::start_line(request));
     }
     let result = within_runtime(request, &terminal);
     let report = Report {

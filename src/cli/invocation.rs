@@ -6,7 +6,7 @@ use clap::error::ErrorKind as ClapKind;
 
 use super::{
     args::Args,
-    backup, legacy_dashes,
+    backup, legacy_dashes, output,
     report::{self, Failure},
     request::{BackupRequest, Output, RequestError},
     terminal::{self, Loudness},
@@ -29,7 +29,7 @@ pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
     let (args, modes) = match Args::read(&words) {
         Ok(read) => read,
         Err(error) if matches!(error.kind(), ClapKind::DisplayHelp | ClapKind::DisplayVersion) => {
-            report::to_stdout(&legacy_dashes::single_dashes(&error.to_string()));
+            output::to_stdout(&legacy_dashes::single_dashes(&error.to_string()));
             return ExitCode::SUCCESS;
         }
         Err(error) => return report::refused(&usage_error(&error).into(), output_of(&words)),
@@ -44,7 +44,7 @@ pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
             backup::run(&request, output, loudness, terminal::log_level(args.verbose))
         }
         Err(RequestError::Source(error)) => {
-            let marked = report::marked(error.uri(), &error.range());
+            let marked = output::marked(error.uri(), &error.range());
             report::refused(&Failure::marked(error.into(), marked), output)
         }
         Err(error) => report::refused(&Error::from(error).into(), output),

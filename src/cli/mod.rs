@@ -2,12 +2,13 @@
 //!
 //! Arguments go from what was typed (`args`, after `legacy_dashes`) to what it means (`request`, `quantity`);
 //! `invocation` decides what to do with them, one file per command does it, `terminal` shows it while it happens and
-//! `report` tells how it ended. Results go to standard output, everything else to standard error.
+//! `report` tells how it ended, through `output`. Results go to standard output, everything else to standard error.
 
 mod args;
 mod backup;
 mod invocation;
 mod legacy_dashes;
+mod output;
 mod quantity;
 mod report;
 mod request;

@@ -12,7 +12,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
-use super::report::printable;
+use super::output::printable;
 use crate::progress::{Phase, Progress};
 
 /// Often enough to look alive, seldom enough to cost nothing.
