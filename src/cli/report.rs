@@ -35,7 +35,7 @@ pub(super) struct Failure {
 }
 
 impl Failure {
-    /// The error, with lines as [`marked`] makes them.
+    /// The error, with lines as [`super::output::marked`] makes them.
     pub(super) fn marked(error: Error, marked: String) -> Failure {
         Failure {
             error,
