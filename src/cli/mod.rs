@@ -1,8 +1,18 @@
 //! The command line: the only folder that knows clap, the terminal and the environment.
+//!
+//! Arguments go from what was typed (`args`, after `legacy_dashes`) to what it means (`request`, `quantity`);
+//! `invocation` decides what to do with them, one file per command does it, `terminal` shows it while it happens and
+//! `report` tells how it ended, through `output`. Results go to standard output, everything else to standard error.
 
-use std::{ffi::OsString, process::ExitCode};
+mod args;
+mod backup;
+mod invocation;
+mod legacy_dashes;
+mod output;
+mod quantity;
+mod report;
+mod request;
+mod signals;
+mod terminal;
 
-/// Runs the program with these arguments (the first is the program's name) and returns its exit code.
-pub fn run(_args: impl Iterator<Item = OsString>) -> ExitCode {
-    ExitCode::FAILURE
-}
+pub use invocation::run;

@@ -1,3 +1,7 @@
 //! The disk's side of a backup: staging, receiving, replay, seal, manifest, publish.
 //!
 //! Knows the disk and pulls from a stream it is given.
+
+pub mod outcome;
+
+pub use outcome::{BackupOutcome, HistoryProof, TakenMode, Verdict};
