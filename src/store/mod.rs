@@ -2,7 +2,9 @@
 //!
 //! This folder says what bytes mean; [`crate::transfer`] says when they change.
 
+pub mod index_config;
 pub mod names;
 pub mod record;
 
+pub use index_config::{IndexConfig, IndexKey, IndexKind, IndexName};
 pub use names::{StoreFile, StoreFormat};
