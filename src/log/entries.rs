@@ -99,6 +99,11 @@ impl Buffer {
         }
     }
 
+    /// Bytes of memory it takes now.
+    pub fn capacity(&self) -> usize {
+        self.bytes.len()
+    }
+
     fn clear(&mut self) {
         self.start = 0;
         self.end = 0;

@@ -13,6 +13,7 @@ pub enum Slot {
 
 impl Slot {
     /// The one that is not active when this one is.
+    #[must_use]
     pub fn other(self) -> Slot {
         match self {
             Slot::One => Slot::Two,

@@ -7,6 +7,7 @@
 
 pub mod change;
 pub mod command;
+pub mod encode;
 pub mod entries;
 pub mod entry;
 pub mod error;
@@ -19,6 +20,9 @@ pub mod lucene;
 pub mod reader;
 pub mod slot;
 pub mod writer;
+
+#[cfg(test)]
+mod tests;
 
 pub use change::Change;
 pub use entries::{Buffer, Item, Part};

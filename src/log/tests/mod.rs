@@ -1,0 +1,8 @@
+//! What spans several files of this folder.
+
+mod examples;
+mod random;
+mod rules;
+mod sample;
+mod slots;
+mod streaming;
