@@ -3,6 +3,7 @@
 //! This folder says what bytes mean; [`crate::transfer`] says when they change.
 
 pub mod index_config;
+pub mod lucene_store;
 pub mod names;
 pub mod record;
 
