@@ -111,7 +111,7 @@ pub fn prepare(
     };
     let news = Survey::of(&inputs, layout, log.ids.clone())?;
     match (&rules, can_append(log, &news)) {
-        (IndexRules::Later, Appending::Nothing) => Ok(work.keep(log)),
+        (IndexRules::Later, Appending::Nothing) => work.keep(log),
         (IndexRules::Later, Appending::Possible) => work.append(rules, log, &inputs),
         (IndexRules::Neo4j13 { .. }, _) | (IndexRules::Later, Appending::Impossible) => {
             work.write_anew(rules, &inputs, Some(log))
@@ -179,12 +179,18 @@ fn can_append(log: &PendingLog, news: &Survey) -> Appending {
 }
 
 impl Preparation<'_> {
-    /// Nothing is added to the log; only a crash may have left the store behind it.
-    fn keep(&self, log: &PendingLog) -> Option<Update> {
-        let last_tx = log.end.last_tx?;
-        let stale = self.found.store.is_some_and(|store| store.last_tx != last_tx);
-        stale.then(|| Update {
-            steps: VecDeque::from([Step::LastTx(last_tx)]),
+    /// Nothing is added to the log; only a crash may have left marker or store behind it.
+    fn keep(&self, log: &PendingLog) -> Result<Option<Update>, PendingIndexError> {
+        let Some(last_tx) = log.end.last_tx else {
+            return Ok(None);
+        };
+        let mut steps = VecDeque::new();
+        self.mark(&mut steps)?;
+        if self.found.store.is_some_and(|store| store.last_tx != last_tx) {
+            steps.push_back(Step::LastTx(last_tx));
+        }
+        Ok((!steps.is_empty()).then(|| Update {
+            steps,
             directory: self.dir.to_owned(),
             outcome: Outcome {
                 last_tx,
@@ -193,7 +199,7 @@ impl Preparation<'_> {
                 deleted: Vec::new(),
                 unknown: Vec::new(),
             },
-        })
+        }))
     }
 
     fn append(
@@ -229,6 +235,7 @@ impl Preparation<'_> {
             return Ok(None);
         };
         let mut steps = VecDeque::from([Step::Reveal { slot, offset }]);
+        self.mark(&mut steps)?;
         if self.found.store.is_some() {
             steps.push_back(Step::LastTx(last_tx));
         }
@@ -275,7 +282,7 @@ impl Preparation<'_> {
         });
         let Some(last_tx) = written.last.filter(|_| !unchanged) else {
             discard(self.dir)?;
-            return Ok(log.and_then(|log| self.keep(log)));
+            return log.map_or(Ok(None), |log| self.keep(log));
         };
         let mut steps = VecDeque::new();
         self.begin(&mut steps)?;
