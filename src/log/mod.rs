@@ -25,7 +25,7 @@ pub mod writer;
 mod tests;
 
 pub use change::Change;
-pub use entries::{Buffer, Item, Part};
+pub use entries::{Buffer, Entries, Item, Part};
 pub use error::{LogError, Place, Problem};
 pub use fingerprint::Fingerprint;
 pub use format::{Layout, LogFormat};

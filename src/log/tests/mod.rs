@@ -2,6 +2,7 @@
 
 mod examples;
 mod random;
+mod real;
 mod rules;
 mod sample;
 mod slots;
