@@ -1,3 +1,36 @@
 //! Logical logs (`docs/formats/transaction-log.md`): header, entries, commands of both formats, Lucene commands.
+//!
+//! [`entry`], [`command`] and [`lucene`] turn bytes into values. [`entries`] pulls them one part at a time out of a
+//! [`std::io::Read`], through a buffer that holds neither a transaction nor a graph command as a whole. On top of it
+//! stand [`reader`] (one transaction, as in a backup stream), [`slot`] (a log file, with whatever a crash left in it)
+//! and [`writer`] (a new log file, with the transactions of a stream).
 
 pub mod change;
+pub mod command;
+pub mod encode;
+pub mod entries;
+pub mod entry;
+pub mod error;
+mod fields;
+pub mod files;
+pub mod fingerprint;
+pub mod format;
+pub mod header;
+pub mod lucene;
+pub mod reader;
+pub mod slot;
+pub mod writer;
+
+#[cfg(test)]
+mod tests;
+
+pub use change::Change;
+pub use entries::{Buffer, Entries, Item, Part};
+pub use error::{LogError, Place, Problem};
+pub use fingerprint::Fingerprint;
+pub use format::{Layout, LogFormat};
+pub use header::LogHeader;
+pub use lucene::LuceneCommand;
+pub use reader::TransactionReader;
+pub use slot::SlotReader;
+pub use writer::{LogWriter, TransactionSummary};

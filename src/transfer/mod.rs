@@ -2,6 +2,4 @@
 //!
 //! Knows the disk and pulls from a stream it is given.
 
-pub mod outcome;
-
-pub use outcome::{BackupOutcome, HistoryProof, TakenMode, Verdict};
+pub mod pending_index;

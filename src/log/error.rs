@@ -1,0 +1,275 @@
+//! What can be wrong with a log or a transaction.
+
+use std::{fmt, io, path::PathBuf};
+
+use thiserror::Error;
+
+use crate::{
+    ErrorKind,
+    ids::{DataSource, TxId},
+};
+
+/// A log or a transaction cannot be read or written.
+#[derive(Debug, Error)]
+pub enum LogError {
+    /// The bytes are not what the format says.
+    #[error("{}{source_name}: {place} at byte {offset}: {problem}", Prefix(*.transaction))]
+    Malformed {
+        /// Whose log it is.
+        source_name: DataSource,
+        /// The transaction, where its id is known.
+        transaction: Option<TxId>,
+        /// What was being read.
+        place: Place,
+        /// Where, counted from the start of the log file or of the transaction.
+        offset: u64,
+        /// What is wrong there.
+        problem: Problem,
+    },
+    /// The bytes could not be had.
+    #[error("{source_name}: cannot read at byte {offset}")]
+    Read {
+        /// Whose log it is.
+        source_name: DataSource,
+        /// Where, counted as above.
+        offset: u64,
+        /// Why.
+        #[source]
+        cause: io::Error,
+    },
+    /// The copy could not be written.
+    #[error("{source_name}: cannot write at byte {offset} of the log")]
+    Write {
+        /// Whose log it is.
+        source_name: DataSource,
+        /// Where in the new log.
+        offset: u64,
+        /// Why.
+        #[source]
+        cause: io::Error,
+    },
+    /// One of the above, in a file on disk.
+    #[error("{}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        cause: Box<LogError>,
+    },
+}
+
+impl LogError {
+    /// The same error, found in a file: damage on disk and not the peer's fault.
+    #[must_use]
+    pub fn in_file(self, path: impl Into<PathBuf>) -> LogError {
+        match self {
+            LogError::File { .. } => self,
+            cause => LogError::File {
+                path: path.into(),
+                cause: Box::new(cause),
+            },
+        }
+    }
+
+    /// What is wrong with the bytes, if it is they.
+    pub fn problem(&self) -> Option<Problem> {
+        match self {
+            LogError::Malformed { problem, .. } => Some(*problem),
+            LogError::File { cause, .. } => cause.problem(),
+            LogError::Read { .. } | LogError::Write { .. } => None,
+        }
+    }
+
+    fn kind(&self) -> ErrorKind {
+        match self {
+            LogError::Malformed { .. } => ErrorKind::Protocol,
+            LogError::File { cause, .. } => match cause.kind() {
+                ErrorKind::Protocol => ErrorKind::Damaged,
+                kind => kind,
+            },
+            LogError::Read { cause, .. } | LogError::Write { cause, .. } => match cause.kind() {
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => ErrorKind::NoSpace,
+                _ => ErrorKind::Disk,
+            },
+        }
+    }
+}
+
+impl From<LogError> for crate::Error {
+    fn from(error: LogError) -> crate::Error {
+        // a stream that is cut, cancelled or out of time says so with an error of its own, which must not be hidden
+        let error = match error {
+            LogError::Read {
+                source_name,
+                offset,
+                cause,
+            } => match cause.downcast::<crate::Error>() {
+                Ok(own) => return own,
+                Err(cause) => LogError::Read {
+                    source_name,
+                    offset,
+                    cause,
+                },
+            },
+            other => other,
+        };
+        let kind = error.kind();
+        let result = crate::Error::new(kind, error);
+        match kind {
+            ErrorKind::Protocol => {
+                result.with_hint("nothing was changed; another member, or a later run, may do better")
+            }
+            ErrorKind::Damaged => result.with_hint("take a full backup"),
+            _ => result,
+        }
+    }
+}
+
+struct Prefix(Option<TxId>);
+
+impl fmt::Display for Prefix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(id) => write!(f, "transaction {id} of "),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Which part of a log was being read (`docs/formats/transaction-log.md` §4, §5, §9, §10).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// The 16 bytes at the start of a file.
+    Header,
+    /// The first byte of an entry.
+    EntryType,
+    /// A START entry.
+    Start,
+    /// A PREPARE entry.
+    Prepare,
+    /// A 1PC or 2PC entry.
+    Commit,
+    /// A DONE entry.
+    Done,
+    /// The first six bytes of a COMMAND entry.
+    Command,
+    /// A node command.
+    Node,
+    /// A property command.
+    Property,
+    /// A relationship command.
+    Relationship,
+    /// A relationship type command.
+    RelationshipType,
+    /// A property key command.
+    PropertyKey,
+    /// A command for the first property of the graph.
+    GraphProperty,
+    /// A dynamic record inside one of the above.
+    DynamicRecord,
+    /// A Lucene command.
+    Lucene,
+    /// Behind the last entry of a transaction.
+    End,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Place::Header => "log header",
+            Place::EntryType => "entry",
+            Place::Start => "start entry",
+            Place::Prepare => "prepare entry",
+            Place::Commit => "commit entry",
+            Place::Done => "done entry",
+            Place::Command => "command entry",
+            Place::Node => "node command",
+            Place::Property => "property command",
+            Place::Relationship => "relationship command",
+            Place::RelationshipType => "relationship type command",
+            Place::PropertyKey => "property key command",
+            Place::GraphProperty => "graph property command",
+            Place::DynamicRecord => "dynamic record",
+            Place::Lucene => "index command",
+            Place::End => "end of the transaction",
+        })
+    }
+}
+
+/// What is wrong with the bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum Problem {
+    /// The bytes end inside it.
+    #[error("cut short")]
+    Truncated,
+    /// A zero byte where an entry or a command type is expected, which ends a log.
+    #[error("ends with a zero byte")]
+    EndOfLog,
+    /// No such log format.
+    #[error("log format {0} is not known")]
+    UnknownFormat(u8),
+    /// The other log format.
+    #[error("log format {found}, expected {expected}")]
+    OtherFormat {
+        /// The one in the header.
+        found: u8,
+        /// The one of the store.
+        expected: u8,
+    },
+    /// No such entry.
+    #[error("entry type {0} is not known")]
+    UnknownEntry(u8),
+    /// No such command.
+    #[error("command type {0} is not known")]
+    UnknownCommand(u8),
+    /// An entry that has no place here.
+    #[error("{0} is out of place")]
+    OutOfPlace(Place),
+    /// An identifier other than that of the transaction's START.
+    #[error("identifier {found} inside the transaction with identifier {expected}")]
+    OtherIdentifier {
+        /// The one of this entry.
+        found: i32,
+        /// The one of the START entry.
+        expected: i32,
+    },
+    /// A COMMIT with another id than the one announced.
+    #[error("commits transaction {found}, but {expected} was announced")]
+    OtherTransaction {
+        /// In the COMMIT entry.
+        found: TxId,
+        /// Announced.
+        expected: TxId,
+    },
+    /// Bytes behind DONE.
+    #[error("bytes behind the done entry")]
+    Trailing,
+    /// A branch qualifier of another data source.
+    #[error("branch qualifier of another data source")]
+    OtherBranch,
+    /// A field whose value is not allowed.
+    #[error("{field} is {value}")]
+    Value {
+        /// The field.
+        field: &'static str,
+        /// Its value.
+        value: i64,
+    },
+    /// A size beyond its limit.
+    #[error("{field} is {value}, the limit is {limit}")]
+    Limit {
+        /// The field.
+        field: &'static str,
+        /// Its value.
+        value: i64,
+        /// The largest allowed.
+        limit: i64,
+    },
+    /// In-use flag and number of blocks of a property disagree.
+    #[error("in-use flag of a property with {0} blocks")]
+    InUse(u8),
+    /// More transactions are open at once than is believable.
+    #[error("more than {0} transactions are open at once")]
+    TooManyOpen(usize),
+}
