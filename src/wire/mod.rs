@@ -1,1 +1,17 @@
 //! The backup protocol as bytes ↔ values (`docs/formats/wire-protocol.md`): no socket, no clock, no disk.
+//!
+//! ```text
+//! response = frames ─▶ chunks (frame::Frames) ─▶ one byte stream ─▶ files, store id, transactions (response::Decoder)
+//! ```
+
+pub mod dialect;
+pub mod failure;
+pub mod frame;
+pub mod limits;
+pub mod path;
+pub mod request;
+pub mod response;
+
+pub use dialect::Dialect;
+pub use path::PeerPath;
+pub use response::{Decoder, Event, WireError};

@@ -1,0 +1,25 @@
+//! Every length that a peer may name has its limit here, with the reason for it.
+
+/// Largest frame of the one-byte dialects; 1.3 – 1.4.0 send chunks of 16 MiB (§2.1).
+pub const FRAME_ONE_BYTE: u32 = 16 << 20;
+
+/// Largest frame of the two-byte dialects (§2.1).
+pub const FRAME_TWO_BYTE: u32 = 4 << 20;
+
+/// UTF-16 units in a path: as many as Linux takes bytes in one.
+pub const PATH_UNITS: usize = 4096;
+
+/// Bytes of one component of a path, the limit of Linux file systems.
+pub const COMPONENT_BYTES: usize = 255;
+
+/// UTF-16 units in the name of a data source; the stock ones have 12.
+pub const SOURCE_NAME_UNITS: usize = 255;
+
+/// Bytes of a serialized exception that are looked at; real ones have a few KiB.
+pub const FAILURE_BYTES: usize = 1 << 20;
+
+/// Characters of a server's message that are shown.
+pub const MESSAGE_CHARS: usize = 2000;
+
+/// Nesting of a serialized exception that is followed; real ones have fewer than ten causes.
+pub const FAILURE_DEPTH: usize = 64;
