@@ -12,11 +12,13 @@ impl TxId {
     pub const BASE: TxId = TxId(1);
 
     /// The id that follows this one, saturating at the largest.
+    #[must_use]
     pub fn next(self) -> TxId {
         TxId(self.0.saturating_add(1))
     }
 
     /// The id before this one, saturating at the smallest.
+    #[must_use]
     pub fn previous(self) -> TxId {
         TxId(self.0.saturating_sub(1))
     }
@@ -34,6 +36,7 @@ pub struct LogVersion(pub u64);
 
 impl LogVersion {
     /// The version that follows this one, saturating.
+    #[must_use]
     pub fn next(self) -> LogVersion {
         LogVersion(self.0.saturating_add(1))
     }

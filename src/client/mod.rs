@@ -7,15 +7,18 @@ mod batch;
 mod connect;
 mod error;
 mod incoming;
+mod pace;
 mod probe;
+mod reader;
 
 use std::time::Duration;
 
 use tokio::runtime::Handle;
 
-pub use error::ClientError;
+pub use error::{ClientError, Place, Pulse};
 pub use incoming::{Incoming, Received};
 
+use self::reader::Asked;
 use crate::{
     Error,
     cancel::Cancel,
@@ -28,15 +31,19 @@ use crate::{
 pub struct Settings {
     /// For each address of the host.
     pub connect_timeout: Duration,
-    /// How long a connection may stay quiet; `None` is the dialect's own limit.
+    /// How long a connection may stay quiet while a response is under way; `None` is the dialect's own limit.
     pub silence_timeout: Option<Duration>,
-    /// Bytes per second that are taken at most.
+    /// Bytes per second that are taken at most; 0 counts as 1.
     pub max_rate: Option<u64>,
 }
 
 impl Default for Settings {
     fn default() -> Settings {
-        Settings { connect_timeout: Duration::from_secs(5), silence_timeout: None, max_rate: None }
+        Settings {
+            connect_timeout: Duration::from_secs(5),
+            silence_timeout: None,
+            max_rate: None,
+        }
     }
 }
 
@@ -64,7 +71,12 @@ impl Member {
             found = probe::dialect(host, port, settings.connect_timeout) => found?,
         };
         let address = connect::address(host, port);
-        tracing::info!(address, dialect = found.dialect.name(), releases = found.dialect.releases(), "dialect found");
+        tracing::info!(
+            address,
+            dialect = found.dialect.name(),
+            releases = found.dialect.releases(),
+            "dialect found"
+        );
         Ok(Member {
             host: host.to_owned(),
             port,
@@ -92,24 +104,30 @@ impl Member {
         self.store_id
     }
 
-    /// Asks for a full backup.
+    /// Asks for a full backup. What goes wrong is told by [`Incoming::next`].
     pub fn full(&self) -> Incoming {
-        self.request(request::full(self.dialect), Decoder::full(self.dialect), incoming::Asked::Full)
+        tracing::debug!(address = self.address, "asking for a full backup");
+        let decoder = Decoder::full(self.dialect);
+        reader::start(self.clone(), request::full(self.dialect), decoder, Asked::Full)
     }
 
-    /// Asks for the transactions after those the client has, per data source and in this order.
+    /// Asks for the transactions after the highest ids that the client has, per data source and in this order. An
+    /// answer that begins elsewhere, or has other data sources' transactions, is an error.
     pub fn incremental(&self, asked: &[(DataSource, TxId)]) -> Incoming {
-        let named: Vec<(&str, TxId)> = asked.iter().map(|(source, last)| (source.name(), *last)).collect();
-        tracing::info!(?named, "asking for transactions");
-        let frame = request::incremental(self.dialect, &named);
-        self.request(frame, Decoder::incremental(self.dialect), incoming::Asked::Incremental)
-    }
-
-    fn request(&self, frame: Vec<u8>, decoder: Decoder, asked: incoming::Asked) -> Incoming {
-        Incoming::start(self.clone(), frame, decoder, asked)
+        let asked: Vec<(&str, TxId)> = asked.iter().map(|(source, last)| (source.name(), *last)).collect();
+        tracing::debug!(address = self.address, ?asked, "asking for transactions");
+        let decoder = Decoder::incremental(self.dialect).after(&asked);
+        reader::start(
+            self.clone(),
+            request::incremental(self.dialect, &asked),
+            decoder,
+            Asked::Incremental,
+        )
     }
 
     fn silence_limit(&self) -> Duration {
-        self.settings.silence_timeout.unwrap_or_else(|| self.dialect.silence_limit())
+        self.settings
+            .silence_timeout
+            .unwrap_or_else(|| self.dialect.silence_limit())
     }
 }
