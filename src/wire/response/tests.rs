@@ -178,3 +178,72 @@ proptest::proptest! {
         }
     }
 }
+
+#[test]
+fn what_is_left_in_the_last_chunk_is_ignored_and_more_chunks_are_an_error() {
+    let payload = sample();
+    let run = |bytes: &[u8]| decode(Decoder::full(Dialect::D18), bytes, 50);
+    let events = run(&framed([8, 1], &payload)).unwrap();
+    assert_eq!(run(&framed([8, 1], &[&payload[..], b"rest"].concat())).unwrap(), events);
+    assert_eq!(
+        run(&[framed([9, 1], &payload), framed([8, 1], &[])].concat()).unwrap(),
+        events
+    );
+    let more = [framed([9, 1], &payload), framed([9, 1], b"more")].concat();
+    assert_eq!(run(&more), Err(WireError::Trailing));
+    assert_eq!(run(&framed([9, 1], &payload)), Err(WireError::Short(Place::Tail)));
+}
+
+#[test]
+fn a_failure_behind_the_last_transaction_is_a_failure() {
+    let object = failure::tests::sample("too late");
+    let bytes = [framed([9, 1], &sample()), framed([10, 1], &object)].concat();
+    assert!(matches!(
+        decode(Decoder::full(Dialect::D18), &bytes, 50),
+        Err(WireError::Server(_))
+    ));
+}
+
+#[test]
+fn a_failure_that_is_cut_off_or_never_ends_is_a_failure() {
+    let object = failure::tests::sample("message");
+    let cut = framed([10, 1], &object);
+    let mut decoder = Decoder::incremental(Dialect::D18);
+    assert_eq!(decoder.next(&mut &cut[..cut.len() - 1]), Ok(None));
+    assert!(matches!(decoder.cut_off(), WireError::Server(_)));
+    let endless = framed([11, 1], &vec![0; 700_000]).repeat(3);
+    assert!(matches!(
+        decode(Decoder::full(Dialect::D18), &endless, 5000),
+        Err(WireError::Server(_))
+    ));
+}
+
+#[test]
+fn more_names_of_files_than_a_database_has_are_an_error() {
+    let mut payload = Vec::new();
+    for i in 0..200_000 {
+        let name = format!("index/lucene/node/{i}");
+        payload.extend(u16::try_from(name.len()).unwrap().to_be_bytes());
+        payload.extend([&text(&name)[..], &[0]].concat());
+    }
+    let chunks: Vec<u8> = payload.chunks(1 << 20).flat_map(|part| framed([9, 1], part)).collect();
+    assert_eq!(
+        decode(Decoder::full(Dialect::D18), &chunks, 1 << 16),
+        Err(WireError::TooManyFiles)
+    );
+}
+
+#[test]
+fn places_name_the_file_or_the_transaction() {
+    let payload = sample();
+    let cut = |at: usize| {
+        decode(Decoder::full(Dialect::D18), &framed([8, 1], &payload[..at]), 50)
+            .unwrap_err()
+            .to_string()
+    };
+    assert_eq!(cut(1), "the response ends in the list of files");
+    assert_eq!(cut(5), "the response ends in a file name");
+    assert_eq!(cut(100), "the response ends in file neostore.a");
+    assert_eq!(cut(payload.len() - 3), "the response ends in transaction 6 of nioneodb");
+    assert_eq!(cut(payload.len() - 1), "the response ends in the list of transactions");
+}
