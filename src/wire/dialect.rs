@@ -36,6 +36,13 @@ impl Dialect {
         Dialect::ALL.into_iter().find(|dialect| dialect.name() == name)
     }
 
+    /// The two-byte dialect of this internal protocol version.
+    pub fn from_internal_version(version: u8) -> Option<Dialect> {
+        Dialect::ALL
+            .into_iter()
+            .find(|dialect| dialect.internal_version() == Some(version))
+    }
+
     /// The releases that speak it.
     pub fn releases(self) -> &'static str {
         match self {
@@ -62,7 +69,11 @@ impl Dialect {
 
     /// Largest frame that is accepted.
     pub fn frame_limit(self) -> u32 {
-        if self.internal_version().is_some() { limits::FRAME_TWO_BYTE } else { limits::FRAME_ONE_BYTE }
+        if self.internal_version().is_some() {
+            limits::FRAME_TWO_BYTE
+        } else {
+            limits::FRAME_ONE_BYTE
+        }
     }
 
     /// Whether store ids carry the store version.
@@ -74,8 +85,8 @@ impl Dialect {
     /// old transactions for minutes (`docs/formats/neo4j-1.3.md` §6.3).
     pub fn silence_limit(self) -> Duration {
         match self {
-            Dialect::D13 => Duration::from_secs(600),
-            _ => Duration::from_secs(60),
+            Dialect::D13 => Duration::from_mins(10),
+            _ => Duration::from_mins(1),
         }
     }
 }
@@ -83,5 +94,22 @@ impl Dialect {
 impl fmt::Display for Dialect {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} ({})", self.name(), self.releases())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_versions_lead_back_to_their_dialect() {
+        for dialect in Dialect::ALL {
+            assert_eq!(Dialect::from_name(dialect.name()), Some(dialect));
+            if let Some(version) = dialect.internal_version() {
+                assert_eq!(Dialect::from_internal_version(version), Some(dialect));
+            }
+        }
+        assert_eq!(Dialect::from_name("D16"), None);
+        assert_eq!(Dialect::from_internal_version(3), None);
     }
 }

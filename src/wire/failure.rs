@@ -1,7 +1,7 @@
 //! A server's failure: as much of Java's serialization as it takes to read class names and messages of an exception and
 //! its causes (`docs/formats/wire-protocol.md` §6.2).
 
-use std::fmt;
+use std::{fmt, rc::Rc};
 
 use super::limits;
 
@@ -30,22 +30,28 @@ impl fmt::Display for ServerFailure {
 
 /// Reads a serialized exception; whatever cannot be understood is still a failure.
 pub fn read(object: &[u8]) -> ServerFailure {
-    let mut walk = Walk { input: object, handles: Vec::new() };
-    let exceptions = match walk.stream() {
-        Some(Value::Object(index)) => walk.chain(index),
-        _ => Vec::new(),
+    let mut walk = Walk {
+        input: object,
+        handles: Vec::new(),
     };
-    if exceptions.is_empty() { ServerFailure { exceptions: vec![fallback(object)] } } else { ServerFailure { exceptions } }
+    let mut exceptions = match walk.stream() {
+        Some(Value::Object(index)) => walk.chain(index),
+        _ => walk.all(),
+    };
+    if exceptions.is_empty() {
+        exceptions.push(fallback(object));
+    }
+    ServerFailure { exceptions }
 }
 
-/// Class name at its fixed place, and the first text that looks like a message.
+/// The class name, which stands at a fixed place.
 fn fallback(object: &[u8]) -> (String, Option<String>) {
-    let class = object
-        .get(6..8)
-        .and_then(|length| object.get(8..8 + usize::from(u16::from_be_bytes([*length.first()?, *length.get(1)?]))))
-        .map(|name| clean(&String::from_utf8_lossy(name)));
-    match class {
-        Some(class) if !class.is_empty() && object.starts_with(&[0xac, 0xed, 0, 5, 0x73, 0x72]) => (class, None),
+    let mut walk = Walk {
+        input: object,
+        handles: Vec::new(),
+    };
+    match walk.outermost_class() {
+        Some(name) if !name.is_empty() => (clean(&name), None),
         _ => (format!("an unreadable failure of {} bytes", object.len()), None),
     }
 }
@@ -56,27 +62,40 @@ fn clean(text: &str) -> String {
     flat.take(limits::MESSAGE_CHARS).collect()
 }
 
-#[derive(Debug, Clone)]
+/// Texts and classes are shared: a hostile object refers back to a long one in five bytes.
+#[derive(Debug)]
 enum Value {
     Other,
-    Text(String),
+    Text(Rc<str>),
     Object(usize),
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 struct Class {
     name: String,
     flags: u8,
     fields: Vec<(u8, String)>,
-    parent: Option<usize>,
+    parent: Option<Rc<Class>>,
+    /// How many classes are above it; bounded, or freeing a hostile line of them would use up the stack.
+    above: usize,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 enum Handle {
     Other,
-    Text(String),
-    Class(Class),
-    Object { class: usize, message: Option<String>, cause: Option<usize> },
+    Text(Rc<str>),
+    Class(Rc<Class>),
+    Object {
+        class: Rc<Class>,
+        message: Option<Rc<str>>,
+        cause: Option<usize>,
+    },
+}
+
+/// A class descriptor where one is expected.
+enum Descriptor {
+    Null,
+    Class(Rc<Class>),
 }
 
 struct Walk<'a> {
@@ -86,24 +105,48 @@ struct Walk<'a> {
 
 const FIRST_HANDLE: u32 = 0x7E_0000;
 
+/// Flags of a class: it writes its own annotation, its fields are serialized, it is external and in block data.
+const WRITES_MORE: u8 = 0x01;
+const SERIALIZABLE: u8 = 0x02;
+const EXTERNAL_BLOCKS: u8 = 0x0c;
+
 impl Walk<'_> {
     fn stream(&mut self) -> Option<Value> {
         (self.u16()? == 0xaced && self.u16()? == 5).then_some(())?;
         self.content(0)
     }
 
+    /// The exception and its causes.
     fn chain(&self, mut index: usize) -> Vec<(String, Option<String>)> {
         let (mut out, mut seen) = (Vec::new(), Vec::new());
         while let Some(Handle::Object { class, message, cause }) = self.handles.get(index) {
-            let Some(Handle::Class(Class { name, .. })) = self.handles.get(*class) else { break };
-            out.push((clean(name), message.as_deref().map(clean)));
+            out.push((clean(&class.name), message.as_deref().map(clean)));
             seen.push(index);
             match cause {
-                Some(next) if !seen.contains(next) && seen.len() < limits::FAILURE_DEPTH => index = *next,
+                Some(next) if !seen.contains(next) && seen.len() < limits::FAILURE_CAUSES => index = *next,
                 _ => break,
             }
         }
         out
+    }
+
+    /// What was understood before the walk got stuck: the outermost exception, and whatever has a message.
+    fn all(&self) -> Vec<(String, Option<String>)> {
+        let objects = self.handles.iter().filter_map(|handle| match handle {
+            Handle::Object { class, message, .. } => Some((class, message)),
+            _ => None,
+        });
+        objects
+            .enumerate()
+            .filter(|(i, (_, message))| *i == 0 || message.is_some())
+            .take(limits::FAILURE_CAUSES)
+            .map(|(_, (class, message))| (clean(&class.name), message.as_deref().map(clean)))
+            .collect()
+    }
+
+    fn outermost_class(&mut self) -> Option<String> {
+        let begins = self.number::<6>()? == [0xac, 0xed, 0, 5, 0x73, 0x72];
+        begins.then(|| self.utf()).flatten()
     }
 
     fn content(&mut self, depth: usize) -> Option<Value> {
@@ -124,12 +167,12 @@ impl Walk<'_> {
             0x75 => self.array(depth),
             0x76 => {
                 self.class(depth)?;
-                self.push(Handle::Other);
+                self.handles.push(Handle::Other);
                 Some(Value::Other)
             }
             0x7e => {
                 self.class(depth)?;
-                self.push(Handle::Other);
+                self.handles.push(Handle::Other);
                 self.content(depth + 1)?;
                 Some(Value::Other)
             }
@@ -148,7 +191,7 @@ impl Walk<'_> {
     fn reference(&mut self) -> Option<Value> {
         let index = self.handle()?;
         Some(match self.handles.get(index)? {
-            Handle::Text(text) => Value::Text(text.clone()),
+            Handle::Text(text) => Value::Text(Rc::clone(text)),
             Handle::Object { .. } => Value::Object(index),
             _ => Value::Other,
         })
@@ -161,29 +204,39 @@ impl Walk<'_> {
 
     fn text(&mut self, length: usize) -> Option<Value> {
         // modified UTF-8 differs from UTF-8 only in NUL and in what lies beyond the first plane
-        let text = String::from_utf8_lossy(self.take(length)?).into_owned();
-        self.push(Handle::Text(text.clone()));
+        let text: Rc<str> = String::from_utf8_lossy(self.take(length)?).into();
+        self.handles.push(Handle::Text(Rc::clone(&text)));
         Some(Value::Text(text))
     }
 
-    /// A class descriptor where one is expected; `None` inside for null.
-    fn class(&mut self, depth: usize) -> Option<Option<usize>> {
+    fn class(&mut self, depth: usize) -> Option<Descriptor> {
         (depth < limits::FAILURE_DEPTH).then_some(())?;
         match self.u8()? {
-            0x70 => Some(None),
+            0x70 => Some(Descriptor::Null),
             0x71 => {
                 let index = self.handle()?;
-                matches!(self.handles.get(index)?, Handle::Class(_)).then_some(Some(index))
+                match self.handles.get(index)? {
+                    Handle::Class(class) => Some(Descriptor::Class(Rc::clone(class))),
+                    _ => None,
+                }
             }
-            0x72 => self.class_descriptor(depth).map(Some),
+            0x72 => self.class_descriptor(depth).map(Descriptor::Class),
             _ => None,
         }
     }
 
-    fn class_descriptor(&mut self, depth: usize) -> Option<usize> {
+    fn known_class(&mut self, depth: usize) -> Option<Rc<Class>> {
+        match self.class(depth)? {
+            Descriptor::Null => None,
+            Descriptor::Class(class) => Some(class),
+        }
+    }
+
+    fn class_descriptor(&mut self, depth: usize) -> Option<Rc<Class>> {
         let name = self.utf()?;
         self.i64()?;
-        let index = self.push(Handle::Other);
+        let index = self.handles.len();
+        self.handles.push(Handle::Other);
         let flags = self.u8()?;
         let mut fields = Vec::new();
         for _ in 0..self.u16()? {
@@ -195,9 +248,21 @@ impl Walk<'_> {
             fields.push((kind, field));
         }
         self.annotation(depth)?;
-        let parent = self.class(depth + 1)?;
-        *self.handles.get_mut(index)? = Handle::Class(Class { name, flags, fields, parent });
-        Some(index)
+        let parent = match self.class(depth + 1)? {
+            Descriptor::Null => None,
+            Descriptor::Class(parent) => Some(parent),
+        };
+        let above = parent.as_ref().map_or(0, |parent| parent.above + 1);
+        (above < limits::FAILURE_DEPTH).then_some(())?;
+        let class = Rc::new(Class {
+            name,
+            flags,
+            fields,
+            parent,
+            above,
+        });
+        *self.handles.get_mut(index)? = Handle::Class(Rc::clone(&class));
+        Some(class)
     }
 
     fn annotation(&mut self, depth: usize) -> Option<()> {
@@ -208,26 +273,27 @@ impl Walk<'_> {
     }
 
     fn object(&mut self, depth: usize) -> Option<Value> {
-        let class = self.class(depth)??;
-        let index = self.push(Handle::Object { class, message: None, cause: None });
+        let class = self.known_class(depth)?;
+        let index = self.handles.len();
+        self.handles.push(Handle::Object {
+            class: Rc::clone(&class),
+            message: None,
+            cause: None,
+        });
         let mut line = vec![class];
-        while let Handle::Class(Class { parent: Some(parent), .. }) = self.handles.get(*line.last()?)? {
-            (line.len() < limits::FAILURE_DEPTH).then_some(())?;
-            line.push(*parent);
+        while let Some(parent) = &line.last()?.parent {
+            line.push(Rc::clone(parent));
         }
         for class in line.into_iter().rev() {
-            let Handle::Class(Class { name, flags, fields, .. }) = self.handles.get(class)?.clone() else {
-                return None;
-            };
-            if flags & 2 != 0 {
-                for (kind, field) in fields {
-                    let value = self.field(kind, depth)?;
-                    if name == "java.lang.Throwable" {
-                        self.note(index, &field, value);
+            if class.flags & SERIALIZABLE != 0 {
+                for (kind, field) in &class.fields {
+                    let value = self.field(*kind, depth)?;
+                    if class.name == "java.lang.Throwable" {
+                        self.note(index, field, value);
                     }
                 }
             }
-            if flags & 1 != 0 || flags & 12 == 12 {
+            if class.flags & WRITES_MORE != 0 || class.flags & EXTERNAL_BLOCKS == EXTERNAL_BLOCKS {
                 self.annotation(depth)?;
             }
         }
@@ -257,19 +323,12 @@ impl Walk<'_> {
     }
 
     fn array(&mut self, depth: usize) -> Option<Value> {
-        let class = self.class(depth)??;
-        let Handle::Class(Class { name, .. }) = self.handles.get(class)? else { return None };
-        let kind = name.bytes().nth(1)?;
-        self.push(Handle::Other);
+        let kind = *self.known_class(depth)?.name.as_bytes().get(1)?;
+        self.handles.push(Handle::Other);
         for _ in 0..self.i32()? {
             self.field(kind, depth)?;
         }
         Some(Value::Other)
-    }
-
-    fn push(&mut self, handle: Handle) -> usize {
-        self.handles.push(handle);
-        self.handles.len() - 1
     }
 
     fn take(&mut self, length: usize) -> Option<&[u8]> {
@@ -302,7 +361,8 @@ impl Walk<'_> {
 
     fn utf(&mut self) -> Option<String> {
         let length = usize::from(self.u16()?);
-        self.take(length).map(|bytes| String::from_utf8_lossy(bytes).into_owned())
+        self.take(length)
+            .map(|bytes| String::from_utf8_lossy(bytes).into_owned())
     }
 }
 
@@ -325,7 +385,10 @@ pub(crate) mod tests {
         class("java.lang.RuntimeException", 0x9e5f_0647_0a34_83e5, 2, &[0, 0]);
         class("java.lang.Exception", 0xd0fd_1f3e_1a3b_1cc4, 2, &[0, 0]);
         let mut fields = vec![0, 2];
-        for (name, signature) in [("cause", "Ljava/lang/Throwable;"), ("detailMessage", "Ljava/lang/String;")] {
+        for (name, signature) in [
+            ("cause", "Ljava/lang/Throwable;"),
+            ("detailMessage", "Ljava/lang/String;"),
+        ] {
             fields.push(b'L');
             fields.extend(u16::try_from(name.len()).unwrap().to_be_bytes());
             fields.extend(name.bytes());
@@ -344,7 +407,10 @@ pub(crate) mod tests {
     #[test]
     fn class_and_message_are_read_and_control_characters_removed() {
         let failure = read(&sample("bad\x1b[31m\nthing"));
-        assert_eq!(failure.to_string(), "the server reports java.lang.RuntimeException: bad [31m thing");
+        assert_eq!(
+            failure.to_string(),
+            "the server reports java.lang.RuntimeException: bad [31m thing"
+        );
     }
 
     #[test]
@@ -357,6 +423,46 @@ pub(crate) mod tests {
                 assert_eq!(failure.exceptions[0].0, "java.lang.RuntimeException", "cut at {cut}");
             }
         }
+    }
+
+    #[test]
+    fn a_message_that_was_read_survives_a_truncated_rest() {
+        let mut whole = sample("message");
+        whole.pop();
+        assert_eq!(
+            read(&whole).to_string(),
+            "the server reports java.lang.RuntimeException: message"
+        );
+    }
+
+    #[test]
+    fn a_hostile_line_of_classes_is_no_burden() {
+        let mut line = vec![
+            0xac, 0xed, 0, 5, 0x73, 0x72, 0, 1, b'x', 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0,
+        ];
+        for handle in 0x7e_0000_u32..0x7e_8000 {
+            let parent: &[u8] = if handle == 0x7e_0000 { &[0x70] } else { &[0x71] };
+            line.extend([0x72, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0x78]);
+            line.extend(parent);
+            if handle > 0x7e_0000 {
+                line.extend(handle.to_be_bytes());
+            }
+        }
+        assert_eq!(read(&line).exceptions[0].0, "x");
+    }
+
+    #[test]
+    fn a_long_text_referred_to_many_times_is_kept_once() {
+        // annotation of a class descriptor: one text of 60 000 bytes, then 100 000 references to it
+        let mut object = vec![
+            0xac, 0xed, 0, 5, 0x73, 0x72, 0, 1, b'x', 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0,
+        ];
+        object.extend([0x74, 0xea, 0x60]);
+        object.extend(vec![b'm'; 60_000]);
+        for _ in 0..100_000 {
+            object.extend([0x71, 0, 0x7e, 0, 1]);
+        }
+        assert_eq!(read(&object).exceptions[0].0, "x");
     }
 
     proptest::proptest! {

@@ -9,8 +9,8 @@
 
 use super::Dialect;
 
-/// Application version of the backup protocol.
-const APPLICATION: u8 = 1;
+/// Application version of the backup protocol (§2.2).
+pub const APPLICATION: u8 = 1;
 
 /// What a chunk header says of its chunk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,16 +47,28 @@ pub enum FrameError {
         /// Limit of the dialect.
         limit: u32,
     },
-    /// Its header is none of this dialect.
-    #[error("chunk header {first:02x} {second:02x} is not of dialect {dialect}")]
+    /// Its header is none of a one-byte dialect.
+    #[error("chunk header {first:02x} is not of dialect {dialect}")]
     Header {
-        /// First byte.
+        /// The byte.
         first: u8,
-        /// Second byte, 00 in the one-byte dialects.
-        second: u8,
         /// The dialect in use.
         dialect: Dialect,
     },
+    /// Its header names other versions than the dialect's (§7.1): the server was replaced by another release.
+    #[error("the server speaks protocol version {internal}.{application}{}, not dialect {dialect}", releases(*.internal))]
+    Version {
+        /// Internal version.
+        internal: u8,
+        /// Application version.
+        application: u8,
+        /// The dialect in use.
+        dialect: Dialect,
+    },
+}
+
+fn releases(internal: u8) -> String {
+    Dialect::from_internal_version(internal).map_or(String::new(), |dialect| format!(" ({})", dialect.releases()))
 }
 
 /// A piece of payload, as long as both the chunk and the input last.
@@ -73,7 +85,19 @@ pub enum Piece<'a> {
 impl Frames {
     /// Begins a response.
     pub fn new(dialect: Dialect) -> Frames {
-        Frames { dialect, head: [0; 6], filled: 0, left: 0, more: true, outcome: Outcome::Success }
+        Frames {
+            dialect,
+            head: [0; 6],
+            filled: 0,
+            left: 0,
+            more: true,
+            outcome: Outcome::Success,
+        }
+    }
+
+    /// Whether the chunk that was begun last is the last one of the message.
+    pub fn in_last_chunk(&self) -> bool {
+        !self.more
     }
 
     /// Takes the next piece, of at most `most` bytes, off `input`.
@@ -96,7 +120,9 @@ impl Frames {
             }
             let width = 4 + self.dialect.header_width();
             while self.filled < width {
-                let Some((byte, later)) = input.split_first() else { return Ok(Piece::NeedInput) };
+                let Some((byte, later)) = input.split_first() else {
+                    return Ok(Piece::NeedInput);
+                };
                 *input = later;
                 if let Some(slot) = self.head.get_mut(self.filled) {
                     *slot = *byte;
@@ -122,21 +148,38 @@ impl Frames {
     fn check_length(&self) -> Result<(), FrameError> {
         let (length, least, limit) = (self.length(), self.dialect.header_width(), self.dialect.frame_limit());
         let possible = usize::try_from(length).is_ok_and(|length| length >= least) && length <= limit;
-        if possible { Ok(()) } else { Err(FrameError::Length { length, least, limit }) }
+        if possible {
+            Ok(())
+        } else {
+            Err(FrameError::Length { length, least, limit })
+        }
     }
 
     fn begin_chunk(&mut self) -> Result<(), FrameError> {
         let [.., first, second] = self.head;
-        let wrong = |second| FrameError::Header { first, second, dialect: self.dialect };
-        (self.more, self.outcome) = match self.dialect.internal_version() {
-            None if first <= 1 => (first == 1, Outcome::Success),
-            None => return Err(wrong(0)),
-            Some(version) if first >> 2 & 0x1f == version && second == APPLICATION => {
-                (first & 1 == 1, if first & 2 == 2 { Outcome::Failure } else { Outcome::Success })
+        self.more = first & 1 == 1;
+        self.outcome = Outcome::Success;
+        let dialect = self.dialect;
+        match dialect.internal_version() {
+            None if first > 1 => return Err(FrameError::Header { first, dialect }),
+            None => {}
+            Some(version) => {
+                let internal = first >> 2 & 0x1f;
+                if internal != version || second != APPLICATION {
+                    return Err(FrameError::Version {
+                        internal,
+                        application: second,
+                        dialect,
+                    });
+                }
+                if first & 2 == 2 {
+                    self.outcome = Outcome::Failure;
+                }
             }
-            Some(_) => return Err(wrong(second)),
-        };
-        self.left = usize::try_from(self.length()).unwrap_or(usize::MAX).saturating_sub(self.dialect.header_width());
+        }
+        self.left = usize::try_from(self.length())
+            .unwrap_or(usize::MAX)
+            .saturating_sub(self.dialect.header_width());
         self.filled = 0;
         Ok(())
     }
@@ -172,13 +215,27 @@ mod tests {
     }
 
     #[test]
+    fn frames_up_to_the_limit_of_the_dialect_are_taken() {
+        for (dialect, limit) in [(Dialect::D14, 16_u32 << 20), (Dialect::D15, 4 << 20)] {
+            let header: &[u8] = if dialect == Dialect::D14 { &[0] } else { &[4, 1] };
+            let whole = [&limit.to_be_bytes()[..], header].concat();
+            assert_eq!(payload(dialect, &whole, 64), Ok((vec![], false)));
+            let over = (limit + 1).to_be_bytes();
+            assert!(matches!(payload(dialect, &over, 4), Err(FrameError::Length { .. })));
+        }
+    }
+
+    #[test]
     fn impossible_lengths_and_foreign_headers_are_errors() {
         for length in [0_u32, 1, 0x0040_0001, 0x8000_0000, u32::MAX] {
             assert!(payload(Dialect::D18, &length.to_be_bytes(), 4).is_err(), "{length}");
         }
         for header in [[4, 1], [8, 2], [0xff, 0xff]] {
-            assert!(payload(Dialect::D18, &[&[0, 0, 0, 9], &header[..]].concat(), 6).is_err());
+            let error = payload(Dialect::D18, &[&[0, 0, 0, 9], &header[..]].concat(), 6);
+            assert!(matches!(error, Err(FrameError::Version { .. })), "{header:?}");
         }
+        let error = payload(Dialect::D18, &[0, 0, 0, 9, 4, 1], 6).unwrap_err();
+        assert!(error.to_string().contains("Neo4j 1.5.0 or 1.6.0"), "{error}");
         assert!(payload(Dialect::D14, &[0, 0, 0, 9, 2], 5).is_err());
     }
 }

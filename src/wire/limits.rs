@@ -9,6 +9,9 @@ pub const FRAME_TWO_BYTE: u32 = 4 << 20;
 /// UTF-16 units in a path: as many as Linux takes bytes in one.
 pub const PATH_UNITS: usize = 4096;
 
+/// Bytes of a path, the limit of Linux without the final NUL.
+pub const PATH_BYTES: usize = 4095;
+
 /// Bytes of one component of a path, the limit of Linux file systems.
 pub const COMPONENT_BYTES: usize = 255;
 
@@ -21,5 +24,17 @@ pub const FAILURE_BYTES: usize = 1 << 20;
 /// Characters of a server's message that are shown.
 pub const MESSAGE_CHARS: usize = 2000;
 
-/// Nesting of a serialized exception that is followed; real ones have fewer than ten causes.
+/// Names of files in one response, together, [`FILE_OVERHEAD`] added for each: room for 100 000 files of a long name.
+pub const FILE_NAMES: usize = 16 << 20;
+
+/// What remembering one file costs beside its name.
+pub const FILE_OVERHEAD: usize = 64;
+
+/// Causes of a failure that are shown; real ones have fewer than ten.
+pub const FAILURE_CAUSES: usize = 16;
+
+/// Bytes of the probe's answer that are looked at; the longest that matters has 22.
+pub const PROBE_ANSWER: usize = 64;
+
+/// Nesting of a serialized exception that is followed; real ones stay below 20.
 pub const FAILURE_DEPTH: usize = 64;

@@ -5,6 +5,7 @@
 //! ```
 
 pub mod dialect;
+pub mod error;
 pub mod failure;
 pub mod frame;
 pub mod limits;
@@ -13,5 +14,6 @@ pub mod request;
 pub mod response;
 
 pub use dialect::Dialect;
+pub use error::{Place, WireError};
 pub use path::PeerPath;
-pub use response::{Decoder, Event, WireError};
+pub use response::{Decoder, Event};

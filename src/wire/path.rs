@@ -24,7 +24,12 @@ impl PeerPath {
     /// # Errors
     /// [`PathError`].
     pub fn new(units: &[u16]) -> Result<PeerPath, PathError> {
-        let refuse = |name: &str, why| Err(PathError { name: name.chars().take(200).collect(), why });
+        let refuse = |name: &str, why| {
+            Err(PathError {
+                name: name.chars().take(200).collect(),
+                why,
+            })
+        };
         let Ok(mut name) = String::from_utf16(units) else {
             return refuse(&String::from_utf16_lossy(units), "is not valid UTF-16");
         };
@@ -57,18 +62,30 @@ fn judge(name: &str) -> Option<&'static str> {
     if name.chars().any(char::is_control) {
         return Some("has control characters in it");
     }
-    if name.split('/').any(|part| part.is_empty() || part == "." || part == "..") {
+    if name
+        .split('/')
+        .any(|part| part.is_empty() || part == "." || part == "..")
+    {
         return Some("has empty or dot components");
+    }
+    if name.len() > limits::PATH_BYTES {
+        return Some("is too long");
     }
     if name.split('/').any(|part| part.len() > limits::COMPONENT_BYTES) {
         return Some("has a component of more than 255 bytes");
     }
     let store = !name.contains('/') && !name.contains('\\') && (name.starts_with("neostore") || name == "index.db");
     let index = name.starts_with("index/") && !name.starts_with("index/lucene.log");
-    if !(store || index) || name.ends_with(".id") {
+    if !(store || index) || has_id_suffix(name) {
         return Some("no Neo4j server sends");
     }
     None
+}
+
+/// Whether it is an id file, in any case: a target on a file system that folds case must not lose one either.
+fn has_id_suffix(name: &str) -> bool {
+    name.rsplit_once('.')
+        .is_some_and(|(_, suffix)| suffix.eq_ignore_ascii_case("id"))
 }
 
 #[cfg(test)]
@@ -91,7 +108,10 @@ mod tests {
         ] {
             assert_eq!(path(name).unwrap().as_str(), name);
         }
-        assert_eq!(path("index\\lucene\\node\\x\\_0.cfs").unwrap().as_str(), "index/lucene/node/x/_0.cfs");
+        assert_eq!(
+            path("index\\lucene\\node\\x\\_0.cfs").unwrap().as_str(),
+            "index/lucene/node/x/_0.cfs"
+        );
     }
 
     #[test]
@@ -108,6 +128,8 @@ mod tests {
             "neostore\0",
             "index/a\nb",
             "neostore.id",
+            "neostore.ID",
+            "index/lucene/node/x/_0.id",
             "neostore.nodestore.db.id",
             "nioneo_logical.log.1",
             "nioneo_logical.log.active",

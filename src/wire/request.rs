@@ -55,9 +55,18 @@ mod tests {
     fn full_requests_are_the_documented_bytes() {
         let ones = |n| vec![0xff; n];
         assert_eq!(full(Dialect::D13), [vec![0, 0, 0, 11, 0, 0], ones(8), vec![0]].concat());
-        assert_eq!(full(Dialect::D14), [vec![0, 0, 0, 19, 0, 0], ones(16), vec![0]].concat());
-        assert_eq!(full(Dialect::D15), [vec![0, 0, 0, 20, 4, 1, 0], ones(16), vec![0]].concat());
-        assert_eq!(full(Dialect::D18), [vec![0, 0, 0, 32, 8, 1, 0], ones(16), vec![0], ones(12)].concat());
+        assert_eq!(
+            full(Dialect::D14),
+            [vec![0, 0, 0, 19, 0, 0], ones(16), vec![0]].concat()
+        );
+        assert_eq!(
+            full(Dialect::D15),
+            [vec![0, 0, 0, 20, 4, 1, 0], ones(16), vec![0]].concat()
+        );
+        assert_eq!(
+            full(Dialect::D18),
+            [vec![0, 0, 0, 32, 8, 1, 0], ones(16), vec![0], ones(12)].concat()
+        );
         assert_eq!(probe(), [vec![0, 0, 0, 19, 0, 1], ones(16), vec![0]].concat());
     }
 

@@ -1,0 +1,255 @@
+//! What a peer can do to us, with who it was, where it happened and what to do next.
+
+use std::{fmt, io, time::Duration};
+
+use super::reader::Asked;
+use crate::{
+    Error, ErrorKind,
+    wire::{self, Dialect, WireError, failure::ServerFailure},
+};
+
+/// Failures of a peer; `address` is its `host:port`.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// The name has no address.
+    #[error("{address}: the name cannot be resolved: {source}")]
+    Resolve {
+        /// The peer.
+        address: String,
+        /// What the resolver said.
+        source: io::Error,
+    },
+    /// No address of the host took the connection.
+    #[error("{address}: cannot connect: {causes}")]
+    Connect {
+        /// The peer.
+        address: String,
+        /// Each address with its cause.
+        causes: String,
+    },
+    /// It took a connection and says nothing to any dialect.
+    #[error("{address}: took the connection and answers no dialect of the backup protocol")]
+    Mute {
+        /// The peer.
+        address: String,
+    },
+    /// It took a connection and closed it again, whatever the dialect.
+    #[error("{address}: took the connection and closed it without an answer")]
+    Closing {
+        /// The peer.
+        address: String,
+    },
+    /// It answers something else.
+    #[error("{address}: does not answer like a Neo4j backup service, but with \"{}\"", first.escape_ascii())]
+    NotNeo4j {
+        /// The peer.
+        address: String,
+        /// What it said first.
+        first: Vec<u8>,
+    },
+    /// It speaks a version of the protocol that no release up to 1.9 speaks.
+    #[error("{address}: speaks version {internal}.{application} of the backup protocol, which no Neo4j up to 1.9 does")]
+    OtherVersion {
+        /// The peer.
+        address: String,
+        /// Internal version.
+        internal: u8,
+        /// Application version.
+        application: u8,
+    },
+    /// The connection broke.
+    #[error("{place}: the connection broke: {source}")]
+    Broken {
+        /// Where in the response.
+        place: Place,
+        /// What the socket said.
+        source: io::Error,
+    },
+    /// The connection was closed before the response was complete.
+    #[error("{0}: the connection was closed")]
+    Closed(Place),
+    /// A one-byte server ended a request for transactions without a word and is alive otherwise.
+    #[error("{address}: {dialect} refused the request for transactions without a word")]
+    Refused {
+        /// The peer.
+        address: String,
+        /// Its dialect.
+        dialect: Dialect,
+    },
+    /// It was quiet for too long.
+    #[error("{place}: nothing was received for {limit:?}{pulse}")]
+    Silence {
+        /// Where in the response.
+        place: Place,
+        /// The limit that passed.
+        limit: Duration,
+        /// Whether it is alive otherwise.
+        pulse: Pulse,
+    },
+    /// It sent something impossible.
+    #[error("{place}: {source}")]
+    Wire {
+        /// Where in the response.
+        place: Place,
+        /// What was wrong.
+        source: WireError,
+    },
+    /// It no longer has the transactions that were asked for.
+    #[error("{place}: {failure}")]
+    Pruned {
+        /// Where in the response.
+        place: Place,
+        /// What it reports.
+        failure: ServerFailure,
+    },
+    /// It reports a failure of its own.
+    #[error("{place}: {failure}")]
+    Server {
+        /// Where in the response.
+        place: Place,
+        /// What it reports.
+        failure: ServerFailure,
+    },
+    /// The task that read the response was taken down, or had already told its error.
+    #[error("{address}: the response has already ended")]
+    Lost {
+        /// The peer.
+        address: String,
+    },
+}
+
+/// Where in whose response something happened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// The peer's `host:port`.
+    pub address: String,
+    /// Its dialect.
+    pub dialect: Dialect,
+    /// Bytes of the response before this place.
+    pub offset: u64,
+    /// Place in the response.
+    pub place: wire::Place,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Place {
+            address, offset, place, ..
+        } = self;
+        match offset {
+            0 => write!(f, "{address}: before the first byte of the response"),
+            _ => write!(f, "{address}: in {place}, {offset} bytes into the response"),
+        }
+    }
+}
+
+/// Whether a silent server answers something else meanwhile.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pulse {
+    /// It was not tried.
+    NotAsked,
+    /// It answers.
+    Alive,
+    /// It does not.
+    Gone,
+}
+
+impl fmt::Display for Pulse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Pulse::NotAsked => "",
+            Pulse::Alive => ", though it answers other requests",
+            Pulse::Gone => ", and it answers nothing else either",
+        })
+    }
+}
+
+impl ClientError {
+    /// A failure that the server reports, or bytes that cannot be. Known failures are told by their text, since their
+    /// classes differ between the releases (§6.3).
+    pub(super) fn wire(place: Place, source: WireError, asked: Asked) -> Error {
+        let failure = match source {
+            WireError::Server(failure) => failure,
+            source => return ClientError::Wire { place, source }.into(),
+        };
+        let text = failure.to_string();
+        if asked == Asked::Incremental && PRUNED.iter().any(|known| text.contains(known)) {
+            return ClientError::Pruned { place, failure }.into();
+        }
+        let hint = match asked {
+            Asked::Full if text.contains("java.lang.NullPointerException") => {
+                "1.7.2 fails like this after an index was deleted: restart the server"
+            }
+            _ if PRUNED.iter().any(|known| text.contains(known)) => {
+                "the server dropped logs during the backup: run again, or let it keep logs longer"
+            }
+            _ => "look at the server's messages.log",
+        };
+        Error::new(ErrorKind::Server, ClientError::Server { place, failure }).with_hint(hint)
+    }
+}
+
+/// What the releases say when logs for the requested ids are gone or have a hole (§6.3).
+const PRUNED: [&str; 4] = [
+    "No such log version",
+    "not found in any logical log",
+    "in any of my logical logs",
+    "is missing and can't be extracted",
+];
+
+impl From<ClientError> for Error {
+    fn from(error: ClientError) -> Error {
+        use ErrorKind::{FullNeeded, Protocol, Server, TimeLimit, Unreachable};
+        let one_byte = |place: &Place| matches!(place.dialect, Dialect::D13 | Dialect::D14);
+        let (kind, hint) = match &error {
+            ClientError::Resolve { .. } => (Unreachable, "check the host name"),
+            ClientError::Connect { .. } => (
+                Unreachable,
+                "check host, port (default 6362) and that online backup is enabled there",
+            ),
+            ClientError::Mute { .. } | ClientError::Closing { .. } | ClientError::NotNeo4j { .. } => (
+                Protocol,
+                "check that this is the port of Neo4j's backup service (default 6362)",
+            ),
+            ClientError::OtherVersion { .. } => (Protocol, "only Neo4j 1.3 - 1.9 can be backed up"),
+            ClientError::Closed(place) if one_byte(place) => (
+                Unreachable,
+                "servers of this age close the connection when they fail: look at the server's log; where it happens \
+                 again in the same place, take a full backup",
+            ),
+            ClientError::Broken { .. } | ClientError::Closed(_) | ClientError::Lost { .. } => {
+                (Unreachable, "look at the server's log and run again")
+            }
+            ClientError::Refused { .. } => (
+                FullNeeded,
+                "it does so when its logs no longer reach back that far: take a full backup",
+            ),
+            ClientError::Silence { pulse: Pulse::Gone, .. } => (Unreachable, "check the server and the network to it"),
+            ClientError::Silence { place, .. } if one_byte(place) => (
+                TimeLimit,
+                "servers of this age keep silent when they fail, or search old logs for minutes: take a full backup, \
+                 or raise -silence-timeout",
+            ),
+            ClientError::Silence { .. } => (TimeLimit, "look at the server, or raise -silence-timeout"),
+            ClientError::Wire { .. } => (
+                Protocol,
+                "the bytes were damaged on the way, or this release is not supported",
+            ),
+            ClientError::Pruned { .. } => (
+                FullNeeded,
+                "the server no longer has the transactions since the last backup: take a full backup",
+            ),
+            ClientError::Server { .. } => (Server, "look at the server's messages.log"),
+        };
+        Error::new(kind, error).with_hint(hint)
+    }
+}
+
+/// An error in a recorded response.
+pub(super) fn replayed(error: WireError) -> Error {
+    let kind = match &error {
+        WireError::Server(_) => ErrorKind::Server,
+        _ => ErrorKind::Protocol,
+    };
+    Error::new(kind, error)
+}

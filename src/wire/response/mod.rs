@@ -1,0 +1,466 @@
+//! A response as a sequence of events (`docs/formats/wire-protocol.md` §5), without copying a byte of it.
+//!
+//! ```text
+//! full         { u16 units, path; u8 hasData; blocks }*  u16 0   store id   transactions
+//! incremental                                             store id   transactions
+//! transactions u8 sources (0: nothing follows)  { str32 name }*  { u8 source, i64 id, blocks }*  u8 0
+//! blocks       { 00, 255 bytes }*  { n = 1…255, n bytes }
+//! ```
+
+use std::{collections::HashSet, sync::Arc};
+
+use super::{
+    Dialect, PeerPath,
+    error::{Place, WireError},
+    failure,
+    frame::{Frames, Outcome, Piece},
+    limits,
+};
+use crate::ids::{StoreId, TxId};
+
+/// What comes next in a response.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Event<'a> {
+    /// A file begins.
+    File(PeerPath),
+    /// The next bytes of the file or transaction.
+    Data(&'a [u8]),
+    /// The file has ended.
+    FileEnd,
+    /// The store id; in a full backup all files have been sent.
+    StoreId(StoreId),
+    /// A transaction of this data source begins.
+    Transaction(Arc<str>, TxId),
+    /// The transaction has ended.
+    TransactionEnd,
+    /// The response is complete.
+    End,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    PathLength,
+    Path(usize),
+    HasData,
+    BlockLength(Body),
+    Block(usize, After, Body),
+    BodyEnd(Body),
+    StoreId,
+    SourceCount,
+    NameLength(usize),
+    Name(usize, usize),
+    SourceNumber,
+    TxId(usize),
+    Tail,
+    End,
+}
+
+/// Whether a block is followed by another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum After {
+    Another,
+    End,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Body {
+    File,
+    Transaction,
+}
+
+/// A data source of the response.
+#[derive(Debug)]
+struct Source {
+    name: Arc<str>,
+    /// The id that has to follow, once it is known.
+    expected: Option<TxId>,
+    begun: Begun,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Begun {
+    NotYet,
+    Already,
+}
+
+/// Decodes one response.
+#[derive(Debug)]
+pub struct Decoder {
+    dialect: Dialect,
+    frames: Frames,
+    state: State,
+    /// Bytes of a field that a split has cut.
+    field: Vec<u8>,
+    /// What was asked for; `None` where everything may come.
+    asked: Option<Vec<(String, TxId)>>,
+    files: HashSet<PeerPath>,
+    /// What remembering the files has cost.
+    file_names: usize,
+    file: Option<PeerPath>,
+    sources: Vec<Source>,
+    current: Option<usize>,
+    failure: Option<Vec<u8>>,
+}
+
+impl Decoder {
+    /// For the response to a full backup.
+    pub fn full(dialect: Dialect) -> Decoder {
+        Decoder::new(dialect, State::PathLength)
+    }
+
+    /// For the response to an incremental backup.
+    pub fn incremental(dialect: Dialect) -> Decoder {
+        Decoder::new(dialect, State::StoreId)
+    }
+
+    /// Makes transactions an error that do not begin right after these ids, or are of other data sources (§9.3).
+    #[must_use]
+    pub fn after(mut self, asked: &[(&str, TxId)]) -> Decoder {
+        self.asked = Some(asked.iter().map(|(name, last)| ((*name).to_owned(), *last)).collect());
+        self
+    }
+
+    fn new(dialect: Dialect, state: State) -> Decoder {
+        Decoder {
+            dialect,
+            frames: Frames::new(dialect),
+            state,
+            field: Vec::new(),
+            asked: None,
+            files: HashSet::new(),
+            file_names: 0,
+            file: None,
+            sources: Vec::new(),
+            current: None,
+            failure: None,
+        }
+    }
+
+    /// Where in the response the decoder stands, for messages.
+    pub fn place(&self) -> Place {
+        match self.state {
+            State::PathLength => Place::FileList,
+            State::Path(_) => Place::File(None),
+            State::HasData
+            | State::BlockLength(Body::File)
+            | State::Block(_, _, Body::File)
+            | State::BodyEnd(Body::File) => Place::File(self.file.clone()),
+            State::StoreId => Place::StoreId,
+            State::SourceCount | State::NameLength(_) | State::Name(..) => Place::Sources,
+            State::SourceNumber | State::TxId(_) => Place::TransactionList,
+            State::BlockLength(_) | State::Block(..) | State::BodyEnd(_) => self.transaction_place(),
+            State::Tail | State::End => Place::Tail,
+        }
+    }
+
+    fn transaction_place(&self) -> Place {
+        match self.current.and_then(|current| self.sources.get(current)) {
+            Some(Source {
+                name,
+                expected: Some(next),
+                ..
+            }) => Place::Transaction(Arc::clone(name), next.previous()),
+            _ => Place::TransactionList,
+        }
+    }
+
+    /// What it means that the input has ended here.
+    pub fn cut_off(&mut self) -> WireError {
+        match self.failure.take() {
+            Some(object) => WireError::Server(failure::read(&object)),
+            None => WireError::Short(self.place()),
+        }
+    }
+
+    /// Takes the next event off `input`; `None` once the input is used up.
+    ///
+    /// # Errors
+    /// [`WireError`]; the stream cannot be read on.
+    pub fn next<'a>(&mut self, input: &mut &'a [u8]) -> Result<Option<Event<'a>>, WireError> {
+        loop {
+            if self.failure.is_some() {
+                return self.read_failure(input);
+            }
+            let want = match self.state {
+                State::BodyEnd(body) => return Ok(Some(self.end_body(body))),
+                State::End => return Ok(Some(Event::End)),
+                State::Block(left, ..) => left,
+                State::Tail => usize::MAX,
+                _ => self.width().saturating_sub(self.field.len()),
+            };
+            let piece = match self.frames.next_at_most(input, want)? {
+                Piece::Payload(Outcome::Success, piece) => piece,
+                Piece::Payload(Outcome::Failure, piece) => {
+                    self.collect_failure(piece);
+                    continue;
+                }
+                Piece::NeedInput => return Ok(None),
+                Piece::End if self.state == State::Tail => {
+                    self.state = State::End;
+                    continue;
+                }
+                Piece::End => return Err(WireError::Short(self.place())),
+            };
+            match self.state {
+                State::Block(left, after, body) => {
+                    self.state = match (left.saturating_sub(piece.len()), after) {
+                        (0, After::Another) => State::BlockLength(body),
+                        (0, After::End) => State::BodyEnd(body),
+                        (left, _) => State::Block(left, after, body),
+                    };
+                    return Ok(Some(Event::Data(piece)));
+                }
+                // what is left in the last chunk is to be ignored (§5)
+                State::Tail if self.frames.in_last_chunk() => self.state = State::End,
+                State::Tail => return Err(WireError::Trailing),
+                _ => {
+                    if let Some(event) = self.field_piece(piece)? {
+                        return Ok(Some(event));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Adds to the field that is waited for.
+    fn field_piece(&mut self, piece: &[u8]) -> Result<Option<Event<'static>>, WireError> {
+        let width = self.width();
+        if self.field.is_empty() && piece.len() == width {
+            return self.field_complete(piece);
+        }
+        self.field.extend_from_slice(piece);
+        if self.field.len() < width {
+            return Ok(None);
+        }
+        let mut field = std::mem::take(&mut self.field);
+        let event = self.field_complete(&field)?;
+        field.clear();
+        self.field = field;
+        Ok(event)
+    }
+
+    /// Reads on in a failure. Its later chunks may be flagged as a success (§6.1).
+    fn read_failure<'a>(&mut self, input: &mut &'a [u8]) -> Result<Option<Event<'a>>, WireError> {
+        while self
+            .failure
+            .as_ref()
+            .is_some_and(|object| object.len() < limits::FAILURE_BYTES)
+        {
+            match self.frames.next_at_most(input, usize::MAX)? {
+                Piece::Payload(_, piece) => self.collect_failure(piece),
+                Piece::NeedInput => return Ok(None),
+                Piece::End => break,
+            }
+        }
+        Err(self.cut_off())
+    }
+
+    fn collect_failure(&mut self, piece: &[u8]) {
+        let object = self.failure.get_or_insert_default();
+        let room = limits::FAILURE_BYTES.saturating_sub(object.len());
+        object.extend(piece.iter().take(room));
+    }
+
+    /// Bytes of the field that the decoder waits for.
+    fn width(&self) -> usize {
+        match self.state {
+            State::PathLength => 2,
+            State::Path(units) | State::Name(_, units) => units.saturating_mul(2),
+            State::NameLength(_) => 4,
+            State::TxId(_) => 8,
+            State::StoreId if self.dialect.has_store_version() => 24,
+            State::StoreId => 16,
+            State::HasData | State::BlockLength(_) | State::SourceCount | State::SourceNumber => 1,
+            State::Block(..) | State::BodyEnd(_) | State::Tail | State::End => 0,
+        }
+    }
+
+    fn field_complete(&mut self, field: &[u8]) -> Result<Option<Event<'static>>, WireError> {
+        let first = field.first().copied().unwrap_or_default();
+        match self.state {
+            State::PathLength => {
+                self.state = match usize::from(u16::from_be_bytes(array(field))) {
+                    0 => State::StoreId,
+                    units if units <= limits::PATH_UNITS => State::Path(units),
+                    units => {
+                        return Err(too_long(
+                            "a file name",
+                            i64::try_from(units).unwrap_or(i64::MAX),
+                            limits::PATH_UNITS,
+                        ));
+                    }
+                };
+            }
+            State::Path(_) => {
+                let path = self.file_begins(&utf16(field))?;
+                self.state = State::HasData;
+                return Ok(Some(Event::File(path)));
+            }
+            State::HasData => {
+                self.state = match first {
+                    0 => State::BodyEnd(Body::File),
+                    1 => State::BlockLength(Body::File),
+                    other => return Err(WireError::HasData(other)),
+                }
+            }
+            State::BlockLength(body) => {
+                self.state = match first {
+                    0 => State::Block(255, After::Another, body),
+                    length => State::Block(usize::from(length), After::End, body),
+                }
+            }
+            State::StoreId => {
+                let id = StoreId {
+                    creation_time: i64::from_be_bytes(array(field)),
+                    random: i64::from_be_bytes(array(field.get(8..).unwrap_or_default())),
+                    store_version: field.get(16..24).map(|bytes| i64::from_be_bytes(array(bytes))),
+                };
+                self.state = State::SourceCount;
+                return Ok(Some(Event::StoreId(id)));
+            }
+            State::SourceCount => {
+                self.state = match usize::from(first) {
+                    0 => State::Tail,
+                    count => State::NameLength(count),
+                }
+            }
+            State::NameLength(count) => {
+                let units = i32::from_be_bytes(array(field));
+                match usize::try_from(units) {
+                    Ok(units @ 1..=limits::SOURCE_NAME_UNITS) => self.state = State::Name(count, units),
+                    _ => {
+                        return Err(too_long(
+                            "a data source's name",
+                            i64::from(units),
+                            limits::SOURCE_NAME_UNITS,
+                        ));
+                    }
+                }
+            }
+            State::Name(count, _) => self.name_complete(count, field)?,
+            State::SourceNumber => {
+                let number = usize::from(first);
+                let count = self.sources.len();
+                self.state = match number.checked_sub(1) {
+                    None => State::Tail,
+                    Some(source) if source < count => State::TxId(source),
+                    Some(_) => return Err(WireError::SourceNumber { number: first, count }),
+                }
+            }
+            State::TxId(source) => {
+                return self
+                    .transaction(source, TxId(i64::from_be_bytes(array(field))))
+                    .map(Some);
+            }
+            State::Block(..) | State::BodyEnd(_) | State::Tail | State::End => {}
+        }
+        Ok(None)
+    }
+
+    fn file_begins(&mut self, name: &[u16]) -> Result<PeerPath, WireError> {
+        let path = PeerPath::new(name)?;
+        let cost = path.as_str().len().saturating_add(limits::FILE_OVERHEAD);
+        self.file_names = self.file_names.saturating_add(cost);
+        if self.file_names > limits::FILE_NAMES {
+            return Err(WireError::TooManyFiles);
+        }
+        if !self.files.insert(path.clone()) {
+            return Err(WireError::Twice(path));
+        }
+        self.file = Some(path.clone());
+        Ok(path)
+    }
+
+    fn name_complete(&mut self, count: usize, field: &[u8]) -> Result<(), WireError> {
+        let units = utf16(field);
+        let Ok(name) = String::from_utf16(&units) else {
+            return Err(WireError::SourceName(String::from_utf16_lossy(&units)));
+        };
+        if name.chars().any(char::is_control) || self.sources.iter().any(|known| *known.name == *name) {
+            return Err(WireError::SourceName(name));
+        }
+        let last = self
+            .asked
+            .as_ref()
+            .and_then(|asked| asked.iter().find(|(known, _)| *known == name));
+        let expected = last.map(|(_, last)| last.next());
+        self.sources.push(Source {
+            name: name.into(),
+            expected,
+            begun: Begun::NotYet,
+        });
+        self.state = if self.sources.len() == count {
+            State::SourceNumber
+        } else {
+            State::NameLength(count)
+        };
+        Ok(())
+    }
+
+    fn transaction(&mut self, index: usize, found: TxId) -> Result<Event<'static>, WireError> {
+        let count = self.sources.len();
+        let Some(source) = self.sources.get_mut(index) else {
+            let number = u8::try_from(index).unwrap_or(u8::MAX);
+            return Err(WireError::SourceNumber { number, count });
+        };
+        let name = Arc::clone(&source.name);
+        if source.begun == Begun::Already && self.current != Some(index) {
+            return Err(WireError::Regrouped(name));
+        }
+        match source.expected {
+            Some(expected) if expected != found => {
+                return Err(WireError::Order {
+                    source_name: name,
+                    expected,
+                    found,
+                });
+            }
+            None if self.asked.is_some() => return Err(WireError::Unasked(name)),
+            None if found <= TxId::BASE => {
+                return Err(WireError::Order {
+                    source_name: name,
+                    expected: TxId::BASE.next(),
+                    found,
+                });
+            }
+            _ => {}
+        }
+        source.expected = Some(found.next());
+        source.begun = Begun::Already;
+        self.current = Some(index);
+        self.state = State::BlockLength(Body::Transaction);
+        Ok(Event::Transaction(name, found))
+    }
+
+    fn end_body(&mut self, body: Body) -> Event<'static> {
+        match body {
+            Body::File => {
+                self.state = State::PathLength;
+                Event::FileEnd
+            }
+            Body::Transaction => {
+                self.state = State::SourceNumber;
+                Event::TransactionEnd
+            }
+        }
+    }
+}
+
+fn too_long(what: &'static str, units: i64, limit: usize) -> WireError {
+    WireError::TooLong { what, units, limit }
+}
+
+/// The first bytes of a field whose width was waited for.
+fn array<const N: usize>(field: &[u8]) -> [u8; N] {
+    field.first_chunk().copied().unwrap_or([0; N])
+}
+
+fn utf16(field: &[u8]) -> Vec<u16> {
+    field
+        .chunks_exact(2)
+        .map(|unit| u16::from_be_bytes(array(unit)))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests;
