@@ -3,6 +3,8 @@
 //! What a copy taken under load ought to contain is computed by replaying the load, in a fresh database of the same
 //! release, up to the transaction whose number the copy holds.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "panicking is how tests report")]
+
 mod support;
 
 use std::{fs, path::Path};
@@ -71,8 +73,18 @@ fn backups_equal_their_source(release: Release) {
 
     // What came meanwhile, on top.
     let now = source.contents();
-    backup(Tool::Original, Mode::Incremental, &source, &dir("continued-by-original"));
-    assert_boots_as(&now, release, &dir("continued-by-original"), &dir("continued-by-original-booted"));
+    backup(
+        Tool::Original,
+        Mode::Incremental,
+        &source,
+        &dir("continued-by-original"),
+    );
+    assert_original_continued(
+        &now,
+        release,
+        &dir("continued-by-original"),
+        &dir("continued-by-original-booted"),
+    );
     for base in ["idle", "loaded"] {
         backup(Tool::Ours, Mode::Incremental, &source, &dir(base));
         assert_boots_as(&now, release, &dir(base), &dir(&format!("{base}-continued-booted")));
@@ -87,24 +99,51 @@ fn backup(tool: Tool, mode: Mode, source: &Peer, to: &Path) {
     let (from, to) = (source.uri(), to.to_str().unwrap());
     let args = [mode, "-from", &from, "-to", to];
     let finished: Finished = match tool {
-        Tool::Ours => original_tool(source.release(), &args), // DEV
+        Tool::Ours => our_tool(&[&args[..], &["-verify=false"]].concat()),
         Tool::Original => original_tool(source.release(), &args),
     };
-    assert!(finished.success(), "{tool:?} {mode} of {}: {finished:#?}", source.release().name());
+    assert!(
+        finished.success(),
+        "{tool:?} {mode} of {}: {finished:#?}",
+        source.release().name()
+    );
+}
+
+/// The original of 1.8 leaves the old entries of an index that was deleted since the last backup in its copy.
+fn assert_original_continued(expected: &Contents, release: Release, copy: &Path, booted: &Path) {
+    let mut found = boot(release, copy, booted);
+    let mut expected = expected.clone();
+    if release == Release::V1_8 {
+        expected.forget_index("temp");
+        found.forget_index("temp");
+    }
+    assert_same(&expected, &found, release, copy);
 }
 
 /// Boots a copy of the copy, since booting changes it.
 fn assert_boots_as(expected: &Contents, release: Release, copy: &Path, booted: &Path) {
-    let found = boot(release, copy, booted);
-    if let Some(difference) = expected.difference(&found) {
+    assert_same(expected, &boot(release, copy, booted), release, copy);
+}
+
+fn assert_same(expected: &Contents, found: &Contents, release: Release, copy: &Path) {
+    if let Some(difference) = expected.difference(found) {
         panic!("neo4j {}, {}:\n{difference}", release.name(), copy.display());
     }
 }
 
 fn assert_boots_to_one_moment(release: Release, copy: &Path, booted: &Path, replayed: &Path) {
     let found = boot(release, copy, booted);
-    assert!(found.seq >= u64::from(BEFORE) - 10, "the copy ends at transaction {}", found.seq);
-    assert!(found.index_seq <= found.seq + INDEX_ONLY_RUN, "indexes of {}, graph of {}", found.index_seq, found.seq);
+    assert!(
+        found.seq >= u64::from(BEFORE) - 10,
+        "the copy ends at transaction {}",
+        found.seq
+    );
+    assert!(
+        found.index_seq <= found.seq + INDEX_ONLY_RUN,
+        "indexes of {}, graph of {}",
+        found.index_seq,
+        found.seq
+    );
 
     let mut replay = Peer::start(release, replayed, &Options::replay(release));
     let first = found.seq.min(found.index_seq);
@@ -112,11 +151,20 @@ fn assert_boots_to_one_moment(release: Release, copy: &Path, booted: &Path, repl
     let early = replay.contents();
     replay.replay(SEED, found.seq.max(found.index_seq));
     let late = replay.contents();
-    let (graph, index) = if found.seq == first { (&early, &late) } else { (&late, &early) };
+    let (graph, index) = if found.seq == first {
+        (&early, &late)
+    } else {
+        (&late, &early)
+    };
     assert_eq!((graph.seq, index.index_seq), (found.seq, found.index_seq));
-    let differences = [found.graph_difference(graph), found.index_difference(index)];
-    for difference in differences.into_iter().flatten() {
-        panic!("neo4j {}, {} at transaction {}:\n{difference}", release.name(), copy.display(), found.seq);
+    let difference = found.graph_difference(graph).or_else(|| found.index_difference(index));
+    if let Some(difference) = difference {
+        panic!(
+            "neo4j {}, {} at transaction {}:\n{difference}",
+            release.name(),
+            copy.display(),
+            found.seq
+        );
     }
 }
 

@@ -25,20 +25,29 @@ pub struct Contents {
 impl Contents {
     /// Reads a dump.
     pub fn parse(text: &str) -> Self {
-        let mut contents = Self { seq: 0, index_seq: 0, graph: BTreeMap::new(), indexes: BTreeMap::new() };
+        let mut contents = Self {
+            seq: 0,
+            index_seq: 0,
+            graph: BTreeMap::new(),
+            indexes: BTreeMap::new(),
+        };
         for line in text.lines() {
             let (kind, rest) = line.split_once(' ').unwrap_or_else(|| panic!("dump line {line:?}"));
             match kind {
                 "SEQ" => contents.seq = rest.parse().unwrap(),
                 "INDEX-SEQ" => contents.index_seq = rest.parse().unwrap(),
-                "G" | "COUNT" => contents.put(kind.to_owned(), rest),
+                "G" | "COUNT" => contents.put(kind, rest),
                 "N" | "R" => {
                     let (id, value) = rest.split_once(' ').unwrap();
-                    contents.put(format!("{kind} {id}"), value);
+                    contents.put(&format!("{kind} {id}"), value);
                 }
                 "IN" | "IR" => {
                     let (query, ids) = line.split_once(" [").unwrap();
-                    let ids = ids.trim_end_matches(']').split(", ").map(|id| id.parse().unwrap()).collect();
+                    let ids = ids
+                        .trim_end_matches(']')
+                        .split(", ")
+                        .map(|id| id.parse().unwrap())
+                        .collect();
                     contents.indexes.insert(query.to_owned(), ids);
                 }
                 _ => panic!("dump line {line:?}"),
@@ -47,9 +56,15 @@ impl Contents {
         contents
     }
 
-    fn put(&mut self, name: String, value: &str) {
-        let before = self.graph.insert(name.clone(), value.to_owned());
+    fn put(&mut self, name: &str, value: &str) {
+        let before = self.graph.insert(name.to_owned(), value.to_owned());
         assert!(before.is_none(), "{name} was dumped twice");
+    }
+
+    /// Leaves a node index out of later comparisons.
+    pub fn forget_index(&mut self, name: &str) {
+        let prefix = format!("IN {name} ");
+        self.indexes.retain(|query, _| !query.starts_with(&prefix));
     }
 
     /// The first differences of two databases, for people; `None` when they are equal.

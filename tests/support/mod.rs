@@ -3,8 +3,13 @@
 //! `tests/peers/fetch` lays the releases and the compiled driver into `.peers` (or `NEO4J_PEERS_DIR`).
 //! Everything here panics when something is wrong, as a test would.
 
-#![allow(dead_code, unreachable_pub, reason = "each test file compiles this module and uses a part of it")]
-#![allow(clippy::missing_panics_doc, reason = "panicking is how tests report")]
+#![allow(
+    dead_code,
+    unused_imports,
+    unreachable_pub,
+    reason = "each test file compiles this module and uses a part of it"
+)]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "panicking is how tests report")]
 
 mod contents;
 mod peer;
@@ -35,8 +40,15 @@ pub enum Release {
 }
 
 impl Release {
-    pub const ALL: [Self; 7] =
-        [Self::V1_3, Self::V1_4_2, Self::V1_5, Self::V1_6_1, Self::V1_7_2, Self::V1_8, Self::V1_9_9];
+    pub const ALL: [Self; 7] = [
+        Self::V1_3,
+        Self::V1_4_2,
+        Self::V1_5,
+        Self::V1_6_1,
+        Self::V1_7_2,
+        Self::V1_8,
+        Self::V1_9_9,
+    ];
 
     pub fn name(self) -> &'static str {
         match self {
@@ -59,7 +71,12 @@ impl Release {
     fn java(self) -> Command {
         let home = peers_dir().join(self.name());
         let mut java = Command::new("java");
-        java.args(["-Xmx256m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xshare:auto"]);
+        java.args([
+            "-Xmx256m",
+            "-XX:TieredStopAtLevel=1",
+            "-XX:+UseSerialGC",
+            "-Xshare:auto",
+        ]);
         for package in ["java.nio", "sun.nio.ch", "jdk.internal.ref", "java.lang"] {
             java.arg("--add-opens").arg(format!("java.base/{package}=ALL-UNNAMED"));
         }
@@ -79,7 +96,11 @@ pub fn peers_dir() -> PathBuf {
 /// Whether real servers of this release can run here. Says loudly what is missing; under `CI=true` that is a failure.
 #[must_use]
 pub fn require_peers(release: Release) -> bool {
-    let java = Command::new("java").arg("-version").stdout(Stdio::null()).stderr(Stdio::null()).status();
+    let java = Command::new("java")
+        .arg("-version")
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status();
     let missing = if !java.is_ok_and(|status| status.success()) {
         "java".to_owned()
     } else if !peers_dir().join(release.name()).join("classes/Peer.class").exists() {
@@ -90,7 +111,10 @@ pub fn require_peers(release: Release) -> bool {
     assert!(env::var("CI").as_deref() != Ok("true"), "missing: {missing}");
     // Past the capture of test output, so that it shows for passing tests too.
     let name = std::thread::current().name().unwrap_or("test").to_owned();
-    let _ = io::Write::write_all(&mut io::stderr(), format!("SKIPPED {name}: missing {missing}\n").as_bytes());
+    let _ = io::Write::write_all(
+        &mut io::stderr(),
+        format!("SKIPPED {name}: missing {missing}\n").as_bytes(),
+    );
     false
 }
 

@@ -14,7 +14,7 @@ use std::{
 use super::{Contents, Release, process};
 
 /// For starting, and for any one command; generous, since six servers may share two cores.
-const LIMIT: Duration = Duration::from_secs(120);
+const LIMIT: Duration = Duration::from_mins(2);
 
 /// Whether the server offers its backup service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,12 +35,18 @@ pub struct Options {
 impl Options {
     /// A source of backups, whose load deletes indexes where the release survives it.
     pub fn source(release: Release) -> Self {
-        Self { backup: Backup::On, settings: vec![format!("delete-indexes={}", release.survives_index_deletion())] }
+        Self {
+            backup: Backup::On,
+            settings: vec![format!("delete-indexes={}", release.survives_index_deletion())],
+        }
     }
 
     /// The same without a backup service: for the database in which a load is replayed.
     pub fn replay(release: Release) -> Self {
-        Self { backup: Backup::Off, ..Self::source(release) }
+        Self {
+            backup: Backup::Off,
+            ..Self::source(release)
+        }
     }
 
     #[must_use]
@@ -70,22 +76,42 @@ impl Peer {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let errors = dir.with_extension("stderr");
         let mut java = release.java();
-        java.arg("Peer").arg(dir).arg(format!("release={}", release.name())).args(&options.settings);
+        java.arg("Peer")
+            .arg(dir)
+            .arg(format!("release={}", release.name()))
+            .args(&options.settings);
         if options.backup == Backup::On {
             java.arg(format!("backup.port={port}"));
         }
-        java.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(File::create(&errors).unwrap());
+        java.stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(File::create(&errors).unwrap());
         let mut child = java.spawn().unwrap();
         let stdin = child.stdin.take().unwrap();
         let answers = answers(child.stdout.take().unwrap());
-        let peer = Self { release, dir: dir.to_owned(), port, child, stdin, answers, errors };
+        let peer = Self {
+            release,
+            dir: dir.to_owned(),
+            port,
+            child,
+            stdin,
+            answers,
+            errors,
+        };
         assert_eq!(peer.answer("start"), "READY");
         peer
     }
 
     /// Boots a copy, as a user who restores it would, without a backup service.
     pub fn boot(release: Release, dir: &Path) -> Self {
-        Self::start(release, dir, &Options { backup: Backup::Off, settings: Vec::new() })
+        Self::start(
+            release,
+            dir,
+            &Options {
+                backup: Backup::Off,
+                settings: Vec::new(),
+            },
+        )
     }
 
     pub fn release(&self) -> Release {
@@ -117,7 +143,11 @@ impl Peer {
         let answer = self.answer(line);
         let name = line.split(' ').next().unwrap_or_default();
         let Some(rest) = answer.strip_prefix("OK ").and_then(|rest| rest.strip_prefix(name)) else {
-            panic!("neo4j {}: {line}: {answer}\n{}", self.release.name(), self.last_errors());
+            panic!(
+                "neo4j {}: {line}: {answer}\n{}",
+                self.release.name(),
+                self.last_errors()
+            );
         };
         rest.trim().to_owned()
     }
@@ -158,7 +188,11 @@ impl Peer {
 
     fn answer(&self, to: &str) -> String {
         self.answers.recv_timeout(LIMIT).unwrap_or_else(|error| {
-            panic!("neo4j {}: {to}: no answer ({error})\n{}", self.release.name(), self.last_errors())
+            panic!(
+                "neo4j {}: {to}: no answer ({error})\n{}",
+                self.release.name(),
+                self.last_errors()
+            )
         })
     }
 

@@ -27,21 +27,36 @@ impl Finished {
 /// Runs a program to its end, or kills it after `limit`.
 pub fn run(command: &mut Command, limit: Duration) -> Finished {
     let start = Instant::now();
-    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
     let stdout = collect(child.stdout.take().unwrap());
     let stderr = collect(child.stderr.take().unwrap());
     // Pipes close when the child ends, so waiting for their ends is waiting for the child.
-    let early = (stdout.recv_timeout(limit), stderr.recv_timeout(limit.saturating_sub(start.elapsed())));
+    let early = (
+        stdout.recv_timeout(limit),
+        stderr.recv_timeout(limit.saturating_sub(start.elapsed())),
+    );
     let (code, stdout, stderr) = if let (Ok(out), Ok(err)) = early {
         (child.wait().unwrap().code(), out, err)
     } else {
         end(&mut child);
         let rest = |early: Result<String, _>, pipe: &mpsc::Receiver<String>| {
-            early.or_else(|_| pipe.recv_timeout(Duration::from_secs(5))).unwrap_or_default()
+            early
+                .or_else(|_| pipe.recv_timeout(Duration::from_secs(5)))
+                .unwrap_or_default()
         };
         (None, rest(early.0, &stdout), rest(early.1, &stderr))
     };
-    Finished { code, stdout, stderr, took: start.elapsed() }
+    Finished {
+        code,
+        stdout,
+        stderr,
+        took: start.elapsed(),
+    }
 }
 
 /// Kills and reaps our own child.
