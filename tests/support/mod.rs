@@ -1,0 +1,133 @@
+//! Real Neo4j servers for the tests: starting and driving them, running their own backup tool, comparing contents.
+//!
+//! `tests/peers/fetch` lays the releases and the compiled driver into `.peers` (or `NEO4J_PEERS_DIR`).
+//! Everything here panics when something is wrong, as a test would.
+
+#![allow(
+    dead_code,
+    unused_imports,
+    unreachable_pub,
+    reason = "each test file compiles this module and uses a part of it"
+)]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "panicking is how tests report")]
+
+mod contents;
+mod peer;
+mod process;
+mod tool;
+
+use std::{
+    env, fs, io,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+pub use contents::Contents;
+pub use peer::{Backup, Options, Peer};
+pub use process::Finished;
+pub use tool::{original_tool, our_tool};
+
+/// A release of the original that tests run against.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Release {
+    V1_3,
+    V1_4_2,
+    V1_5,
+    V1_6_1,
+    V1_7_2,
+    V1_8,
+    V1_9_9,
+}
+
+impl Release {
+    pub const ALL: [Self; 7] = [
+        Self::V1_3,
+        Self::V1_4_2,
+        Self::V1_5,
+        Self::V1_6_1,
+        Self::V1_7_2,
+        Self::V1_8,
+        Self::V1_9_9,
+    ];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::V1_3 => "1.3",
+            Self::V1_4_2 => "1.4.2",
+            Self::V1_5 => "1.5",
+            Self::V1_6_1 => "1.6.1",
+            Self::V1_7_2 => "1.7.2",
+            Self::V1_8 => "1.8",
+            Self::V1_9_9 => "1.9.9",
+        }
+    }
+
+    /// 1.7.2 answers every full backup with a failure once an index written in the same run was deleted.
+    pub fn survives_index_deletion(self) -> bool {
+        self != Self::V1_7_2
+    }
+
+    /// `java` with this release's class path and small limits, ready for a main class and its arguments.
+    fn java(self) -> Command {
+        let home = peers_dir().join(self.name());
+        let mut java = Command::new("java");
+        java.args([
+            "-Xmx256m",
+            "-XX:TieredStopAtLevel=1",
+            "-XX:+UseSerialGC",
+            "-Xshare:auto",
+        ]);
+        for package in ["java.nio", "sun.nio.ch", "jdk.internal.ref", "java.lang"] {
+            java.arg("--add-opens").arg(format!("java.base/{package}=ALL-UNNAMED"));
+        }
+        java.arg("-cp").arg(format!("{0}/classes:{0}/lib/*", home.display()));
+        java
+    }
+}
+
+/// The folder of the releases.
+pub fn peers_dir() -> PathBuf {
+    match env::var_os("NEO4J_PEERS_DIR") {
+        Some(dir) => PathBuf::from(dir),
+        None => Path::new(env!("CARGO_MANIFEST_DIR")).join(".peers"),
+    }
+}
+
+/// Whether real servers of this release can run here. Says loudly what is missing; under `CI=true` that is a failure.
+#[must_use]
+pub fn require_peers(release: Release) -> bool {
+    let java = Command::new("java")
+        .arg("-version")
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status();
+    let missing = if !java.is_ok_and(|status| status.success()) {
+        "java".to_owned()
+    } else if !peers_dir().join(release.name()).join("classes/Peer.class").exists() {
+        format!("Neo4j {} (run tests/peers/fetch)", release.name())
+    } else {
+        return true;
+    };
+    assert!(env::var("CI").as_deref() != Ok("true"), "missing: {missing}");
+    // Past the capture of test output, so that it shows for passing tests too.
+    let name = std::thread::current().name().unwrap_or("test").to_owned();
+    let _ = io::Write::write_all(
+        &mut io::stderr(),
+        format!("SKIPPED {name}: missing {missing}\n").as_bytes(),
+    );
+    false
+}
+
+/// Copies a directory with all that is in it.
+pub fn copy_dir(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy_dir(&entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}

@@ -1,0 +1,224 @@
+//! A running Neo4j, driven through the commands that `tests/peers/Peer.java` lists.
+
+use std::{
+    fs::{self, File},
+    io::{BufRead, BufReader, Write},
+    net::TcpListener,
+    path::{Path, PathBuf},
+    process::{Child, ChildStdin, Stdio},
+    sync::mpsc,
+    thread,
+    time::Duration,
+};
+
+use super::{Contents, Release, process};
+
+/// For starting, and for any one command; generous, since six servers may share two cores.
+const LIMIT: Duration = Duration::from_mins(2);
+
+/// Whether the server offers its backup service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Backup {
+    /// On a free port of 127.0.0.1, see [`Peer::port`].
+    On,
+    Off,
+}
+
+/// How a server is started.
+#[derive(Debug, Clone)]
+pub struct Options {
+    pub backup: Backup,
+    /// Arguments of the driver and settings of Neo4j, `key=value`.
+    pub settings: Vec<String>,
+}
+
+impl Options {
+    /// A source of backups, whose load deletes indexes where the release survives it.
+    pub fn source(release: Release) -> Self {
+        Self {
+            backup: Backup::On,
+            settings: vec![format!("delete-indexes={}", release.survives_index_deletion())],
+        }
+    }
+
+    /// The same without a backup service: for the database in which a load is replayed.
+    pub fn replay(release: Release) -> Self {
+        Self {
+            backup: Backup::Off,
+            ..Self::source(release)
+        }
+    }
+
+    #[must_use]
+    pub fn with(mut self, setting: impl Into<String>) -> Self {
+        self.settings.push(setting.into());
+        self
+    }
+}
+
+/// A server of ours; killed when dropped.
+#[derive(Debug)]
+pub struct Peer {
+    release: Release,
+    dir: PathBuf,
+    port: u16,
+    child: Child,
+    stdin: ChildStdin,
+    answers: mpsc::Receiver<String>,
+    errors: PathBuf,
+}
+
+impl Peer {
+    /// Starts a server on `dir` (created if missing) and waits until it answers.
+    pub fn start(release: Release, dir: &Path, options: &Options) -> Self {
+        fs::create_dir_all(dir).unwrap();
+        // Ports go to the first who binds them: a listener of our own finds one that is free now.
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let errors = dir.with_extension("stderr");
+        let mut java = release.java();
+        java.arg("Peer")
+            .arg(dir)
+            .arg(format!("release={}", release.name()))
+            .args(&options.settings);
+        if options.backup == Backup::On {
+            java.arg(format!("backup.port={port}"));
+        }
+        java.stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(File::create(&errors).unwrap());
+        let mut child = java.spawn().unwrap();
+        let stdin = child.stdin.take().unwrap();
+        let answers = answers(child.stdout.take().unwrap());
+        let peer = Self {
+            release,
+            dir: dir.to_owned(),
+            port,
+            child,
+            stdin,
+            answers,
+            errors,
+        };
+        assert_eq!(peer.answer("start"), "READY");
+        peer
+    }
+
+    /// Boots a copy, as a user who restores it would, without a backup service.
+    pub fn boot(release: Release, dir: &Path) -> Self {
+        Self::start(
+            release,
+            dir,
+            &Options {
+                backup: Backup::Off,
+                settings: Vec::new(),
+            },
+        )
+    }
+
+    pub fn release(&self) -> Release {
+        self.release
+    }
+
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Port of the backup service.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Source URI of the backup service.
+    pub fn uri(&self) -> String {
+        format!("single://127.0.0.1:{}", self.port)
+    }
+
+    /// Process id, for faults from outside.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Sends a command, returns the words that follow `OK <command>`.
+    pub fn command(&mut self, line: &str) -> String {
+        writeln!(self.stdin, "{line}").unwrap();
+        let answer = self.answer(line);
+        let name = line.split(' ').next().unwrap_or_default();
+        let Some(rest) = answer.strip_prefix("OK ").and_then(|rest| rest.strip_prefix(name)) else {
+            panic!(
+                "neo4j {}: {line}: {answer}\n{}",
+                self.release.name(),
+                self.last_errors()
+            );
+        };
+        rest.trim().to_owned()
+    }
+
+    /// The next `count` transactions of the random load; returns the number of the last.
+    pub fn load(&mut self, seed: u64, count: u32) -> u64 {
+        self.command(&format!("load {seed} {count}")).parse().unwrap()
+    }
+
+    /// The random load up to and including transaction `last`.
+    pub fn replay(&mut self, seed: u64, last: u64) {
+        self.command(&format!("replay {seed} {last}"));
+    }
+
+    /// The random load in the background, `rate` transactions a second (0: as fast as it goes).
+    pub fn start_load(&mut self, seed: u64, rate: u32) {
+        self.command(&format!("start-load {seed} {rate}"));
+    }
+
+    /// Ends the background load; returns the number of its last transaction.
+    pub fn stop_load(&mut self) -> u64 {
+        self.command("stop-load").parse().unwrap()
+    }
+
+    /// All that a reader of the database can see now.
+    pub fn contents(&mut self) -> Contents {
+        let file = self.dir.with_extension("dump");
+        self.command(&format!("dump {}", file.display()));
+        Contents::parse(&fs::read_to_string(file).unwrap())
+    }
+
+    /// A clean shutdown.
+    pub fn quit(mut self) {
+        writeln!(self.stdin, "quit").unwrap();
+        assert_eq!(self.answer("quit"), "BYE");
+        self.child.wait().unwrap();
+    }
+
+    fn answer(&self, to: &str) -> String {
+        self.answers.recv_timeout(LIMIT).unwrap_or_else(|error| {
+            panic!(
+                "neo4j {}: {to}: no answer ({error})\n{}",
+                self.release.name(),
+                self.last_errors()
+            )
+        })
+    }
+
+    fn last_errors(&self) -> String {
+        let text = fs::read_to_string(&self.errors).unwrap_or_default();
+        let lines: Vec<&str> = text.lines().collect();
+        lines[lines.len().saturating_sub(30)..].join("\n")
+    }
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        process::end(&mut self.child);
+    }
+}
+
+/// The lines that are answers; some releases log to standard output as well.
+fn answers(stdout: impl std::io::Read + Send + 'static) -> mpsc::Receiver<String> {
+    let (sender, receiver) = mpsc::channel();
+    thread::spawn(move || {
+        for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+            let is_answer = line == "READY" || line == "BYE" || line.starts_with("OK ") || line.starts_with("ERR ");
+            if is_answer && sender.send(line).is_err() {
+                return;
+            }
+        }
+    });
+    receiver
+}
