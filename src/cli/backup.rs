@@ -1,18 +1,25 @@
 //! The backup command: the surroundings of one run – runtime, signals, limits, progress, report.
 
-use std::process::ExitCode;
+use std::{num::NonZeroU64, process::ExitCode, time::SystemTime};
 
-use tokio::runtime;
+use tokio::runtime::{self, Handle};
 use tracing::level_filters::LevelFilter;
 
 use super::{
     output,
     report::{self, Report},
-    request::{BackupRequest, Output},
+    request::{BackupRequest, Existing, Mode, Output},
     signals,
     terminal::{Loudness, Terminal},
 };
-use crate::{Error, ErrorKind, cancel::Cancel, progress::Progress, transfer::BackupOutcome, uri::Source};
+use crate::{
+    Error, ErrorKind,
+    cancel::Cancel,
+    client::{Member, Settings},
+    progress::Progress,
+    transfer::{self, BackupOutcome, Full, Replace},
+    uri::Source,
+};
 
 /// Takes the backup and reports how it ended.
 pub(super) fn run(request: &BackupRequest, output: Output, loudness: Loudness, logs: LevelFilter) -> ExitCode {
@@ -62,6 +69,45 @@ fn perform(request: &BackupRequest, progress: &dyn Progress, cancel: &Cancel) ->
     match &request.source {
         Source::Ha { .. } => Err(Error::new(ErrorKind::NoMember, "ha:// sources are not supported yet")
             .with_hint("name the member itself, as in -from single://host:port")),
-        Source::Single { .. } => Err(Error::new(ErrorKind::Failed, "not connected yet")),
+        Source::Single { host, port } => {
+            let settings = Settings {
+                silence_timeout: request.silence_timeout,
+                max_rate: request.max_rate.map(NonZeroU64::get),
+                ..Settings::default()
+            };
+            let member = Handle::current().block_on(Member::find(host, *port, settings, cancel.clone()))?;
+            single(request, &member, progress, cancel)
+        }
     }
+}
+
+fn single(
+    request: &BackupRequest,
+    member: &Member,
+    progress: &dyn Progress,
+    cancel: &Cancel,
+) -> Result<BackupOutcome, Error> {
+    match request.mode {
+        Mode::Full => {}
+        Mode::Incremental | Mode::Auto => {
+            return Err(
+                Error::new(ErrorKind::Failed, "incremental backups are not supported yet")
+                    .with_hint("take a full backup with -full"),
+            );
+        }
+    }
+    let replace = match request.existing {
+        Existing::Refuse => Replace::Never,
+        Existing::Replace => Replace::SameDatabase,
+    };
+    let run_id = blake3::hash(format!("{:?} {}", SystemTime::now(), std::process::id()).as_bytes()).to_hex();
+    let run_id = run_id.get(..32).unwrap_or(&run_id);
+    let full = Full {
+        member,
+        source: &request.from,
+        target: &request.target,
+        replace,
+        run_id,
+    };
+    transfer::full(&full, progress, cancel)
 }

@@ -11,7 +11,7 @@ use std::{
 
 use super::{
     entries::{Item, Part},
-    entry::CommitStamp,
+    entry::{CommitKind, CommitStamp},
     error::LogError,
     fingerprint::{Collector, Fingerprint},
     format::Layout,
@@ -30,6 +30,8 @@ pub struct TransactionSummary {
     pub tx: TxId,
     /// Its global id, which its other data source shares.
     pub global_id: Vec<u8>,
+    /// Whether the other data source took part.
+    pub kind: CommitKind,
     /// Commit time (format 2) or master id (format 1).
     pub stamp: CommitStamp,
     /// Number of commands.
@@ -94,6 +96,7 @@ impl<W: Write> LogWriter<W> {
         let mut summary = TransactionSummary {
             tx: transaction.tx(),
             global_id: Vec::new(),
+            kind: CommitKind::OnePhase,
             stamp: CommitStamp::Time(0),
             commands: 0,
             identifier,
@@ -105,7 +108,7 @@ impl<W: Write> LogWriter<W> {
             collector.add(&part);
             match &part.item {
                 Item::Start(start) => summary.global_id.extend_from_slice(start.global_id),
-                Item::Commit(commit) => summary.stamp = commit.stamp,
+                Item::Commit(commit) => (summary.kind, summary.stamp) = (commit.kind, commit.stamp),
                 Item::Change(_) | Item::Lucene(_) => {
                     summary.commands = summary.commands.saturating_add(part.ends_entry.into());
                 }

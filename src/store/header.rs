@@ -1,10 +1,9 @@
-//! The records of `neostore` (`docs/formats/store-format.md` §4) and the header of the Lucene data source (§7.1).
+//! The records of `neostore` (`docs/formats/store-format.md` §4).
 //!
 //! ```text
 //! neostore, record n at 9·n: u8 01, i64 value
 //!   0 creation time   1 random id   2 logical log version   3 last transaction   4 store version (1.5+)
 //!   5 first property of the graph itself (1.6+)
-//! index/lucene-store.db: i64 creation time, i64 random id, i64 log version, i64 last transaction, 1.6+ i64 index version
 //! ```
 
 use std::{
@@ -26,16 +25,11 @@ use crate::{
 /// "v0.A.0" as a number: length in the lowest byte, characters upward (§4).
 pub const CURRENT_VERSION: i64 = 0x0030_2E41_2E30_7606;
 
-/// Path of the Lucene data source's header below the store directory.
-pub const LUCENE_HEADER: &str = "index/lucene-store.db";
-
 const RECORD: u64 = 9;
 const LOG_VERSION: u64 = 2;
 const LAST_TRANSACTION: u64 = 3;
 const STORE_VERSION: u64 = 4;
 const GRAPH_PROPERTY: u64 = 5;
-const LUCENE_LOG_VERSION: u64 = 16;
-const LUCENE_LAST_TRANSACTION: u64 = 24;
 
 /// What is wrong with a header file.
 #[derive(Debug, thiserror::Error)]
@@ -92,10 +86,7 @@ impl Header {
     /// # Errors
     /// [`HeaderError::Io`].
     pub fn open(dir: &Path) -> Result<Header, HeaderError> {
-        Header::open_file(dir.join(StoreFile::Neostore.name()))
-    }
-
-    fn open_file(path: PathBuf) -> Result<Header, HeaderError> {
+        let path = dir.join(StoreFile::Neostore.name());
         match File::options().read(true).write(true).open(&path) {
             Ok(file) => Ok(Header { file, path }),
             Err(source) => Err(HeaderError::Io { path, source }),
@@ -116,7 +107,10 @@ impl Header {
         }
         match self.record(STORE_VERSION, "the store version")? {
             CURRENT_VERSION => Ok(StoreFormat::Current),
-            found => Err(HeaderError::UnknownFormat { path: self.path.clone(), found }),
+            found => Err(HeaderError::UnknownFormat {
+                path: self.path.clone(),
+                found,
+            }),
         }
     }
 
@@ -142,7 +136,11 @@ impl Header {
             StoreFormat::Current => Some(CURRENT_VERSION),
         };
         let creation_time = self.record(0, "the creation time")?;
-        Ok(StoreId { creation_time, random: self.record(1, "the random id")?, store_version })
+        Ok(StoreId {
+            creation_time,
+            random: self.record(1, "the random id")?,
+            store_version,
+        })
     }
 
     /// Version of the current or next logical log.
@@ -199,7 +197,13 @@ impl Header {
         match self.file.read_exact_at(&mut record, offset) {
             Ok(()) if record[0] == 1 => {}
             Err(source) if source.kind() != io::ErrorKind::UnexpectedEof => return Err(self.io(source)),
-            _ => return Err(HeaderError::Missing { path: self.path.clone(), what, offset }),
+            _ => {
+                return Err(HeaderError::Missing {
+                    path: self.path.clone(),
+                    what,
+                    offset,
+                });
+            }
         }
         let [_, value @ ..] = record;
         Ok(i64::from_be_bytes(value))
@@ -208,7 +212,9 @@ impl Header {
     fn set(&self, n: u64, value: i64) -> Result<(), HeaderError> {
         let mut record = [1; 9];
         record[1..].copy_from_slice(&value.to_be_bytes());
-        self.file.write_all_at(&record, n * RECORD).map_err(|source| self.io(source))
+        self.file
+            .write_all_at(&record, n * RECORD)
+            .map_err(|source| self.io(source))
     }
 
     fn length(&self) -> Result<u64, HeaderError> {
@@ -216,69 +222,9 @@ impl Header {
     }
 
     fn io(&self, source: io::Error) -> HeaderError {
-        HeaderError::Io { path: self.path.clone(), source }
-    }
-}
-
-/// `index/lucene-store.db`.
-#[derive(Debug)]
-pub struct LuceneHeader(Header);
-
-impl LuceneHeader {
-    /// Opens it below the store directory `dir`; `None` where the database has none yet.
-    ///
-    /// # Errors
-    /// [`HeaderError::Io`].
-    pub fn open(dir: &Path) -> Result<Option<LuceneHeader>, HeaderError> {
-        match Header::open_file(dir.join(LUCENE_HEADER)) {
-            Ok(header) => Ok(Some(LuceneHeader(header))),
-            Err(HeaderError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(e) => Err(e),
-        }
-    }
-
-    /// Version of the current or next Lucene log.
-    ///
-    /// # Errors
-    /// [`HeaderError`].
-    pub fn log_version(&self) -> Result<LogVersion, HeaderError> {
-        Ok(LogVersion(self.field(LUCENE_LOG_VERSION, "the log version")?.cast_unsigned()))
-    }
-
-    /// Last transaction as of the last time it was written; 1 in a file of 24 bytes.
-    ///
-    /// # Errors
-    /// [`HeaderError`].
-    pub fn last_transaction(&self) -> Result<TxId, HeaderError> {
-        if self.0.length()? == LUCENE_LAST_TRANSACTION {
-            return Ok(TxId::BASE);
-        }
-        Ok(TxId(self.field(LUCENE_LAST_TRANSACTION, "the last transaction")?))
-    }
-
-    /// Sets the last transaction; a file of 24 bytes grows to 32.
-    ///
-    /// # Errors
-    /// [`HeaderError::Io`].
-    pub fn set_last_transaction(&self, id: TxId) -> Result<(), HeaderError> {
-        let written = self.0.file.write_all_at(&id.0.to_be_bytes(), LUCENE_LAST_TRANSACTION);
-        written.map_err(|source| self.0.io(source))
-    }
-
-    /// Makes the changes durable.
-    ///
-    /// # Errors
-    /// [`HeaderError::Io`].
-    pub fn sync(&self) -> Result<(), HeaderError> {
-        self.0.sync()
-    }
-
-    fn field(&self, offset: u64, what: &'static str) -> Result<i64, HeaderError> {
-        let mut value = [0; 8];
-        match self.0.file.read_exact_at(&mut value, offset) {
-            Ok(()) => Ok(i64::from_be_bytes(value)),
-            Err(source) if source.kind() != io::ErrorKind::UnexpectedEof => Err(self.0.io(source)),
-            Err(_) => Err(HeaderError::Missing { path: self.0.path.clone(), what, offset }),
+        HeaderError::Io {
+            path: self.path.clone(),
+            source,
         }
     }
 }
@@ -289,7 +235,10 @@ mod tests {
 
     fn hex(text: &str) -> Vec<u8> {
         let digits: Vec<u8> = text.bytes().filter(u8::is_ascii_hexdigit).collect();
-        digits.chunks(2).map(|two| u8::from_str_radix(std::str::from_utf8(two).unwrap(), 16).unwrap()).collect()
+        digits
+            .chunks(2)
+            .map(|two| u8::from_str_radix(std::str::from_utf8(two).unwrap(), 16).unwrap())
+            .collect()
     }
 
     const EMPTY_1_8: &str = "01 0000013A52453C00 01 0123456789ABCDEF 01 0000000000000001 01 0000000000000001
@@ -322,34 +271,31 @@ mod tests {
     fn releases_are_told_apart_by_the_records_they_have() {
         let all = hex(EMPTY_1_8);
         let (_dir, legacy) = neostore(&all[..36]);
-        assert_eq!((legacy.format().unwrap(), legacy.records().unwrap()), (StoreFormat::Legacy, 4));
+        assert_eq!(
+            (legacy.format().unwrap(), legacy.records().unwrap()),
+            (StoreFormat::Legacy, 4)
+        );
         let closed = [&all[..36], b"NeoStore v0.9.9"].concat();
         assert_eq!(neostore(&closed).1.format().unwrap(), StoreFormat::Legacy);
         assert_eq!(neostore(&all[..45]).1.records().unwrap(), 5);
         assert_eq!(neostore(&[&all[..45], &[0; 4096][..]].concat()).1.records().unwrap(), 5);
-        assert_eq!(neostore(&[&all[..45], b"NeoStore v0.A.0"].concat()).1.records().unwrap(), 5);
+        assert_eq!(
+            neostore(&[&all[..45], b"NeoStore v0.A.0"].concat())
+                .1
+                .records()
+                .unwrap(),
+            5
+        );
     }
 
     #[test]
     fn another_version_and_a_short_file_are_errors() {
         let mut other = hex(EMPTY_1_8);
         other[38] = 0x31;
-        assert!(matches!(neostore(&other).1.format(), Err(HeaderError::UnknownFormat { .. })));
+        assert!(matches!(
+            neostore(&other).1.format(),
+            Err(HeaderError::UnknownFormat { .. })
+        ));
         assert!(matches!(neostore(&[]).1.store_id(), Err(HeaderError::Missing { .. })));
-    }
-
-    #[test]
-    fn the_lucene_header_keeps_its_length() {
-        let dir = tempfile::tempdir().unwrap();
-        assert!(LuceneHeader::open(dir.path()).unwrap().is_none());
-        std::fs::create_dir(dir.path().join("index")).unwrap();
-        let path = dir.path().join(LUCENE_HEADER);
-        std::fs::write(&path, [0; 40]).unwrap();
-        let header = LuceneHeader::open(dir.path()).unwrap().unwrap();
-        header.set_last_transaction(TxId(9)).unwrap();
-        assert_eq!(header.last_transaction().unwrap(), TxId(9));
-        assert_eq!(std::fs::read(&path).unwrap().len(), 40);
-        std::fs::write(&path, [0; 24]).unwrap();
-        assert_eq!(LuceneHeader::open(dir.path()).unwrap().unwrap().last_transaction().unwrap(), TxId::BASE);
     }
 }

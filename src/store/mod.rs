@@ -2,10 +2,12 @@
 //!
 //! This folder says what bytes mean; [`crate::transfer`] says when they change.
 
+pub mod header;
 pub mod index_config;
 pub mod lucene_store;
 pub mod names;
 pub mod record;
 
+pub use header::{Header, HeaderError};
 pub use index_config::{IndexConfig, IndexKey, IndexKind, IndexName};
 pub use names::{StoreFile, StoreFormat};

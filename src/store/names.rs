@@ -22,7 +22,9 @@ impl StoreFormat {
 
     /// The format of this version.
     pub fn from_version(version: &str) -> Option<StoreFormat> {
-        [StoreFormat::Legacy, StoreFormat::Current].into_iter().find(|format| format.version() == version)
+        [StoreFormat::Legacy, StoreFormat::Current]
+            .into_iter()
+            .find(|format| format.version() == version)
     }
 
     /// Bytes before the data of a dynamic block (§5.5).
@@ -152,7 +154,13 @@ mod tests {
 
     #[test]
     fn the_trailer_of_property_keys_differs_between_the_formats() {
-        assert_eq!(StoreFile::PropertyKey.trailer(StoreFormat::Legacy), "PropertyIndex v0.9.9");
-        assert_eq!(StoreFile::PropertyKey.trailer(StoreFormat::Current), "PropertyIndexStore v0.A.0");
+        assert_eq!(
+            StoreFile::PropertyKey.trailer(StoreFormat::Legacy),
+            "PropertyIndex v0.9.9"
+        );
+        assert_eq!(
+            StoreFile::PropertyKey.trailer(StoreFormat::Current),
+            "PropertyIndexStore v0.A.0"
+        );
     }
 }

@@ -18,7 +18,10 @@ pub struct DiskError {
 impl DiskError {
     /// A failure at `path`.
     pub fn new(path: impl AsRef<Path>, source: io::Error) -> DiskError {
-        DiskError { path: path.as_ref().to_owned(), source }
+        DiskError {
+            path: path.as_ref().to_owned(),
+            source,
+        }
     }
 
     /// For `map_err`: a failure at `path`.

@@ -103,7 +103,10 @@ pub struct StoreIdText {
 
 impl From<StoreId> for StoreIdText {
     fn from(id: StoreId) -> StoreIdText {
-        StoreIdText { creation_time: id.creation_time.to_string(), random: id.random.to_string() }
+        StoreIdText {
+            creation_time: id.creation_time.to_string(),
+            random: id.random.to_string(),
+        }
     }
 }
 
@@ -167,7 +170,10 @@ impl Manifest {
 
     /// The newest transaction kept of a data source.
     pub fn last_transaction(&self, source: DataSource) -> Option<(TxId, Option<&str>)> {
-        let found = self.last_transactions.iter().find(|last| last.data_source == source.name())?;
+        let found = self
+            .last_transactions
+            .iter()
+            .find(|last| last.data_source == source.name())?;
         Some((TxId(found.id), found.fingerprint.as_deref()))
     }
 
@@ -177,23 +183,39 @@ impl Manifest {
     /// [`ManifestError`]: it cannot be read, or it is not one that this version understands.
     pub fn read(dir: &Path) -> Result<Option<Manifest>, ManifestError> {
         let path = dir.join(MANIFEST);
-        let io = |source| ManifestError::Io { path: path.clone(), source };
+        let io = |source| ManifestError::Io {
+            path: path.clone(),
+            source,
+        };
         let length = match fs::symlink_metadata(&path) {
             Ok(found) if found.is_file() => found.len(),
-            Ok(_) => return Err(ManifestError::NotUnderstood { path, what: "it is not a regular file".to_owned() }),
+            Ok(_) => {
+                return Err(ManifestError::NotUnderstood {
+                    path,
+                    what: "it is not a regular file".to_owned(),
+                });
+            }
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(e) => return Err(io(e)),
         };
         if length > MAX_MANIFEST {
-            return Err(ManifestError::NotUnderstood { path, what: format!("it has {length} bytes") });
+            return Err(ManifestError::NotUnderstood {
+                path,
+                what: format!("it has {length} bytes"),
+            });
         }
         let text = fs::read(&path).map_err(io)?;
-        let manifest: Manifest = serde_json::from_slice(&text)
-            .map_err(|e| ManifestError::NotUnderstood { path: path.clone(), what: e.to_string() })?;
+        let manifest: Manifest = serde_json::from_slice(&text).map_err(|e| ManifestError::NotUnderstood {
+            path: path.clone(),
+            what: e.to_string(),
+        })?;
         if manifest.schema_version == SCHEMA_VERSION {
             Ok(Some(manifest))
         } else {
-            let what = format!("its schema_version is {}, this tool knows {SCHEMA_VERSION}", manifest.schema_version);
+            let what = format!(
+                "its schema_version is {}, this tool knows {SCHEMA_VERSION}",
+                manifest.schema_version
+            );
             Err(ManifestError::NotUnderstood { path, what })
         }
     }
@@ -259,7 +281,14 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         assert_eq!(Manifest::read(dir.path()).unwrap(), None);
         let mut manifest = Manifest::receiving(run("a"), None);
-        manifest.store_id = Some(StoreId { creation_time: 1, random: i64::MIN, store_version: None }.into());
+        manifest.store_id = Some(
+            StoreId {
+                creation_time: 1,
+                random: i64::MIN,
+                store_version: None,
+            }
+            .into(),
+        );
         fs::write(dir.path().join(MANIFEST), manifest.to_bytes()).unwrap();
         assert_eq!(Manifest::read(dir.path()).unwrap(), Some(manifest));
     }
@@ -271,11 +300,17 @@ mod tests {
         manifest.schema_version = 9;
         for bytes in [manifest.to_bytes(), b"{}".to_vec(), vec![0xff; 100]] {
             fs::write(dir.path().join(MANIFEST), bytes).unwrap();
-            assert!(matches!(Manifest::read(dir.path()), Err(ManifestError::NotUnderstood { .. })));
+            assert!(matches!(
+                Manifest::read(dir.path()),
+                Err(ManifestError::NotUnderstood { .. })
+            ));
         }
         fs::remove_file(dir.path().join(MANIFEST)).unwrap();
         fs::create_dir(dir.path().join(MANIFEST)).unwrap();
-        assert!(matches!(Manifest::read(dir.path()), Err(ManifestError::NotUnderstood { .. })));
+        assert!(matches!(
+            Manifest::read(dir.path()),
+            Err(ManifestError::NotUnderstood { .. })
+        ));
     }
 
     #[test]

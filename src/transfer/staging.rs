@@ -84,20 +84,26 @@ impl From<TargetError> for Error {
     fn from(error: TargetError) -> Error {
         let (kind, hint) = match &error {
             TargetError::Locked { .. } => (ErrorKind::TargetInUse, "wait for it to end".to_owned()),
-            TargetError::MountPoint { path } => {
-                (ErrorKind::Configuration, format!("name a directory inside it, such as {}/backup", path.display()))
-            }
-            TargetError::NoParent { .. } => {
-                (ErrorKind::Configuration, "create it, or mount the file system that holds it".to_owned())
-            }
+            TargetError::MountPoint { path } => (
+                ErrorKind::Configuration,
+                format!("name a directory inside it, such as {}/backup", path.display()),
+            ),
+            TargetError::NoParent { .. } => (
+                ErrorKind::Configuration,
+                "create it, or mount the file system that holds it".to_owned(),
+            ),
             TargetError::NotADirectory { .. } => (ErrorKind::Configuration, "name a directory".to_owned()),
-            TargetError::Exists { .. } => {
-                (ErrorKind::NotOurs, "give -overwrite to replace it, or -incremental to bring it up to date".to_owned())
-            }
+            TargetError::Exists { .. } => (
+                ErrorKind::NotOurs,
+                "give -overwrite to replace it, or -incremental to bring it up to date".to_owned(),
+            ),
             TargetError::Foreign { .. } => (ErrorKind::NotOurs, "move it away, or name another target".to_owned()),
             TargetError::NoExchange { path } => (
                 ErrorKind::Configuration,
-                format!("the new backup is complete in {}.ready: move it into place by hand", path.display()),
+                format!(
+                    "the new backup is complete in {}.ready: move it into place by hand",
+                    path.display()
+                ),
             ),
         };
         Error::new(kind, error).with_hint(hint)
@@ -153,8 +159,16 @@ impl Target {
         let dir = resolve(dir)?;
         let path = sibling(&dir, "lock");
         let (mut lock, stale_run) = take_lock(&path)?;
-        let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default().trim().to_owned();
-        let note = LockNote { pid: std::process::id(), host, started: now, run_id: run_id.to_owned() };
+        let host = fs::read_to_string("/proc/sys/kernel/hostname")
+            .unwrap_or_default()
+            .trim()
+            .to_owned();
+        let note = LockNote {
+            pid: std::process::id(),
+            host,
+            started: now,
+            run_id: run_id.to_owned(),
+        };
         let text = serde_json::to_vec(&note).unwrap_or_default();
         let write = |lock: &mut File| {
             lock.set_len(0)?;
@@ -162,7 +176,11 @@ impl Target {
             lock.write_all(&text)
         };
         write(&mut lock).map_err(DiskError::at(&path))?;
-        let mut target = Target { dir, lock, left_over: LeftOver::None };
+        let mut target = Target {
+            dir,
+            lock,
+            left_over: LeftOver::None,
+        };
         target.left_over = target.clear(stale_run.as_deref())?;
         Ok(target)
     }
@@ -286,7 +304,11 @@ impl Target {
         }
         remove_ours(&ready)?;
         let unreported = stale_run.is_some() && in_place.as_ref().and_then(Manifest::run_id) == stale_run;
-        Ok(if unreported { LeftOver::Unreported } else { LeftOver::None })
+        Ok(if unreported {
+            LeftOver::Unreported
+        } else {
+            LeftOver::None
+        })
     }
 
     fn parent(&self) -> &Path {
@@ -303,7 +325,9 @@ impl Target {
 /// # Errors
 /// Disk errors.
 pub fn sync_dir(dir: &Path) -> Result<(), DiskError> {
-    File::open(dir).and_then(|dir| dir.sync_all()).map_err(DiskError::at(dir))
+    File::open(dir)
+        .and_then(|dir| dir.sync_all())
+        .map_err(DiskError::at(dir))
 }
 
 /// Follows a link at the target once and refuses what can never be renamed.
@@ -329,7 +353,11 @@ fn resolve(dir: &Path) -> Result<PathBuf, Error> {
             Err(TargetError::MountPoint { path: resolved }.into())
         }
         Ok(_) if resolved.is_dir() => Ok(resolved),
-        Ok(_) => Err(TargetError::NotADirectory { path: resolved, what: "is not a directory" }.into()),
+        Ok(_) => Err(TargetError::NotADirectory {
+            path: resolved,
+            what: "is not a directory",
+        }
+        .into()),
     }
 }
 
@@ -346,7 +374,7 @@ fn take_lock(path: &Path) -> Result<(File, Option<String>), Error> {
         let mut text = String::new();
         let locked = file.try_lock();
         // an unreadable note only costs the message its detail
-        let _ = file.by_ref().take(4096).read_to_string(&mut text);
+        let _ = Read::by_ref(&mut file).take(4096).read_to_string(&mut text);
         match locked {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
@@ -354,14 +382,21 @@ fn take_lock(path: &Path) -> Result<(File, Option<String>), Error> {
                     Ok(note) => format!("pid {} on {}", note.pid, note.host),
                     Err(_) => "just starting".to_owned(),
                 };
-                return Err(TargetError::Locked { path: path.to_owned(), holder }.into());
+                return Err(TargetError::Locked {
+                    path: path.to_owned(),
+                    holder,
+                }
+                .into());
             }
             Err(TryLockError::Error(e)) => return Err(DiskError::new(path, e).into()),
         }
         // the run that held it may have unlinked it between our open and our lock
         let ours = file.metadata().map_err(DiskError::at(path))?;
         if fs::symlink_metadata(path).is_ok_and(|named| (named.dev(), named.ino()) == (ours.dev(), ours.ino())) {
-            return Ok((file, serde_json::from_str::<LockNote>(&text).ok().map(|note| note.run_id)));
+            return Ok((
+                file,
+                serde_json::from_str::<LockNote>(&text).ok().map(|note| note.run_id),
+            ));
         }
     }
 }
@@ -397,7 +432,11 @@ fn remove_ours(dir: &Path) -> Result<(), Error> {
         let entry = entry.map_err(DiskError::at(dir))?;
         let kind = entry.file_type().map_err(DiskError::at(entry.path()))?;
         if entry.file_name() != super::manifest::MANIFEST {
-            let removed = if kind.is_dir() { fs::remove_dir_all(entry.path()) } else { fs::remove_file(entry.path()) };
+            let removed = if kind.is_dir() {
+                fs::remove_dir_all(entry.path())
+            } else {
+                fs::remove_file(entry.path())
+            };
             removed.map_err(DiskError::at(entry.path()))?;
         }
     }

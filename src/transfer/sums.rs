@@ -97,7 +97,10 @@ impl SumsWriter {
     /// Those of the file system.
     pub fn create(path: &Path) -> io::Result<SumsWriter> {
         let file = File::options().write(true).create_new(true).open(path)?;
-        let mut writer = SumsWriter { out: BufWriter::with_capacity(64 * 1024, file), whole: blake3::Hasher::new() };
+        let mut writer = SumsWriter {
+            out: BufWriter::with_capacity(64 * 1024, file),
+            whole: blake3::Hasher::new(),
+        };
         writer.write(&MAGIC)?;
         Ok(writer)
     }
@@ -139,12 +142,17 @@ impl SumsReader {
     /// # Errors
     /// Those of the file system; `InvalidData` where the first bytes are not [`MAGIC`].
     pub fn open(path: &Path) -> io::Result<SumsReader> {
-        let mut reader =
-            SumsReader { input: BufReader::with_capacity(64 * 1024, File::open(path)?), whole: blake3::Hasher::new() };
+        let mut reader = SumsReader {
+            input: BufReader::with_capacity(64 * 1024, File::open(path)?),
+            whole: blake3::Hasher::new(),
+        };
         if reader.read()? == MAGIC {
             Ok(reader)
         } else {
-            Err(io::Error::new(io::ErrorKind::InvalidData, "not a checksum file of this tool"))
+            Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "not a checksum file of this tool",
+            ))
         }
     }
 
@@ -234,6 +242,9 @@ mod tests {
         assert_eq!(reader.next_digest().unwrap(), [4; DIGEST]);
         assert_eq!(reader.next_digest().unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
         assert_eq!(SumsReader::open(&path).unwrap().finish().unwrap(), written);
-        assert_eq!(written, blake3::hash(&std::fs::read(&path).unwrap()).to_hex().to_string());
+        assert_eq!(
+            written,
+            blake3::hash(&std::fs::read(&path).unwrap()).to_hex().to_string()
+        );
     }
 }

@@ -40,10 +40,15 @@ impl Syncer {
         let thread = thread::Builder::new()
             .name("sync".to_owned())
             .spawn(move || {
-                incoming.into_iter().try_for_each(|(file, path)| file.sync_data().map_err(|e| DiskError::new(path, e)))
+                incoming
+                    .into_iter()
+                    .try_for_each(|(file, path)| file.sync_data().map_err(|e| DiskError::new(path, e)))
             })
             .map_err(|e| DiskError::new(PathBuf::from("sync thread"), e))?;
-        Ok(Syncer { requests: Some(requests), thread: Some(thread) })
+        Ok(Syncer {
+            requests: Some(requests),
+            thread: Some(thread),
+        })
     }
 
     /// Asks for `file` to be synced soon.
@@ -52,7 +57,11 @@ impl Syncer {
     /// An earlier sync failed.
     pub fn request(&mut self, file: &File, path: &std::path::Path) -> Result<(), DiskError> {
         let copy = file.try_clone().map_err(|e| DiskError::new(path, e))?;
-        match self.requests.as_ref().map(|requests| requests.send((copy, path.to_owned()))) {
+        match self
+            .requests
+            .as_ref()
+            .map(|requests| requests.send((copy, path.to_owned())))
+        {
             Some(Ok(())) => Ok(()),
             _ => self.join(),
         }
@@ -70,7 +79,10 @@ impl Syncer {
         drop(self.requests.take());
         match self.thread.take().map(JoinHandle::join) {
             Some(Ok(result)) => result,
-            Some(Err(_)) | None => Err(DiskError::new("sync thread", io::Error::other("the thread ended early"))),
+            Some(Err(_)) | None => Err(DiskError::new(
+                "sync thread",
+                io::Error::other("the thread ended early"),
+            )),
         }
     }
 }
@@ -97,7 +109,14 @@ pub struct ReceivedFile {
 impl ReceivedFile {
     /// Takes over a new empty file; `path` is its place in the backup, `disk_path` the one for messages.
     pub fn new(file: File, disk_path: PathBuf, path: String) -> ReceivedFile {
-        ReceivedFile { file, disk_path, path, length: 0, unsynced: 0, hasher: ChunkHasher::default() }
+        ReceivedFile {
+            file,
+            disk_path,
+            path,
+            length: 0,
+            unsynced: 0,
+            hasher: ChunkHasher::default(),
+        }
     }
 
     /// Its place in the backup.
@@ -110,10 +129,14 @@ impl ReceivedFile {
     /// # Errors
     /// The disk failed, for this or an earlier window.
     pub fn write(&mut self, bytes: &[u8], sums: &mut SumsWriter, syncer: &mut Syncer) -> Result<(), DiskError> {
-        self.file.write_all(bytes).map_err(|e| DiskError::new(&self.disk_path, e))?;
+        self.file
+            .write_all(bytes)
+            .map_err(|e| DiskError::new(&self.disk_path, e))?;
         self.length += bytes.len() as u64;
         self.unsynced += bytes.len() as u64;
-        self.hasher.update(bytes, |digest| sums.push(digest)).map_err(|e| DiskError::new("checksums", e))?;
+        self.hasher
+            .update(bytes, |digest| sums.push(digest))
+            .map_err(|e| DiskError::new("checksums", e))?;
         if self.unsynced >= WINDOW {
             self.unsynced = 0;
             syncer.request(&self.file, &self.disk_path)?;
@@ -130,6 +153,9 @@ impl ReceivedFile {
             sums.push(last).map_err(|e| DiskError::new("checksums", e))?;
         }
         syncer.request(&self.file, &self.disk_path)?;
-        Ok(FileEntry { path: self.path, length: self.length })
+        Ok(FileEntry {
+            path: self.path,
+            length: self.length,
+        })
     }
 }

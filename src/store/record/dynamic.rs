@@ -85,14 +85,28 @@ mod tests {
 
     #[test]
     fn the_documented_headers_come_out_byte_for_byte() {
-        let wide = DynamicHeader { previous: None, next: Some(RecordId(0x7_0000_0004)), length: 120 };
+        let wide = DynamicHeader {
+            previous: None,
+            next: Some(RecordId(0x7_0000_0004)),
+            length: 120,
+        };
         assert_eq!(wide.encode().unwrap(), [0x17, 0, 0, 0x78, 0, 0, 0, 4]);
         assert_eq!(DynamicHeader::decode(&wide.encode().unwrap()), Some(wide));
-        let name = DynamicHeader { previous: None, next: None, length: 10 };
+        let name = DynamicHeader {
+            previous: None,
+            next: None,
+            length: 10,
+        };
         let bytes = [1, 255, 255, 255, 255, 0, 0, 0, 10, 255, 255, 255, 255];
         assert_eq!(name.encode_legacy().unwrap(), bytes);
         assert_eq!(DynamicHeader::decode_legacy(&bytes), Some(name));
-        let linked = DynamicHeader { previous: Some(RecordId(0xA_0000_0001)), ..wide };
-        assert_eq!(DynamicHeader::decode_legacy(&linked.encode_legacy().unwrap()), Some(linked));
+        let linked = DynamicHeader {
+            previous: Some(RecordId(0xA_0000_0001)),
+            ..wide
+        };
+        assert_eq!(
+            DynamicHeader::decode_legacy(&linked.encode_legacy().unwrap()),
+            Some(linked)
+        );
     }
 }

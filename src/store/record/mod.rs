@@ -43,7 +43,10 @@ pub struct TooWide {
 /// A pointer split into its low 32 bits and the `high_bits` above them.
 fn split(pointer: Pointer, high_bits: u32) -> Result<(u32, u8), TooWide> {
     let Some(id) = pointer else { return Ok((NONE, 0)) };
-    let too_wide = TooWide { id, bits: 32 + high_bits };
+    let too_wide = TooWide {
+        id,
+        bits: 32 + high_bits,
+    };
     let high = u8::try_from(id.0 >> 32).map_err(|_| too_wide)?;
     if u32::from(high) >> high_bits != 0 || id.0 == u64::from(NONE) {
         return Err(too_wide);
@@ -66,12 +69,18 @@ fn put<const N: usize>(record: &mut [u8], offset: usize, bytes: [u8; N]) {
 
 /// The four bytes at `offset` of a record, zero behind its end.
 fn word(record: &[u8], offset: usize) -> u32 {
-    record.get(offset..).and_then(<[u8]>::first_chunk).map_or(0, |bytes| u32::from_be_bytes(*bytes))
+    record
+        .get(offset..)
+        .and_then(<[u8]>::first_chunk)
+        .map_or(0, |bytes| u32::from_be_bytes(*bytes))
 }
 
 /// The eight bytes at `offset` of a record, zero behind its end.
 fn long(record: &[u8], offset: usize) -> u64 {
-    record.get(offset..).and_then(<[u8]>::first_chunk).map_or(0, |bytes| u64::from_be_bytes(*bytes))
+    record
+        .get(offset..)
+        .and_then(<[u8]>::first_chunk)
+        .map_or(0, |bytes| u64::from_be_bytes(*bytes))
 }
 
 #[cfg(test)]

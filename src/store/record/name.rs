@@ -32,7 +32,9 @@ impl RelationshipType {
 
     /// The type in these bytes, `None` where the record is not in use.
     pub fn decode(record: &[u8; Self::SIZE]) -> Option<RelationshipType> {
-        (record[0] == 1).then(|| RelationshipType { name_block: join(word(record, 1), 0) })
+        (record[0] == 1).then(|| RelationshipType {
+            name_block: join(word(record, 1), 0),
+        })
     }
 }
 
@@ -78,10 +80,16 @@ mod tests {
     fn the_documented_records_come_out_byte_for_byte() {
         let name_block = Some(RecordId(1));
         assert_eq!(RelationshipType { name_block }.encode().unwrap(), [1, 0, 0, 0, 1]);
-        let key = PropertyKey { property_count: 0, name_block };
+        let key = PropertyKey {
+            property_count: 0,
+            name_block,
+        };
         assert_eq!(key.encode().unwrap(), [1, 0, 0, 0, 0, 0, 0, 0, 1]);
         assert_eq!(PropertyKey::decode(&key.encode().unwrap()), Some(key));
-        assert_eq!(RelationshipType::decode(&[1, 255, 255, 255, 255]), Some(RelationshipType { name_block: None }));
+        assert_eq!(
+            RelationshipType::decode(&[1, 255, 255, 255, 255]),
+            Some(RelationshipType { name_block: None })
+        );
         assert_eq!(RelationshipType::decode(&[0; 5]), None);
     }
 }

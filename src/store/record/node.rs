@@ -61,7 +61,10 @@ mod tests {
         let bytes = [0xF3, 0x23, 0x45, 0x67, 0x89, 0, 0, 0, 1];
         assert_eq!(wide.encode().unwrap(), bytes);
         assert_eq!(Node::decode(&bytes), Some(wide));
-        let fresh = Node { first_relationship: None, first_property: None };
+        let fresh = Node {
+            first_relationship: None,
+            first_property: None,
+        };
         assert_eq!(fresh.encode().unwrap(), [1, 255, 255, 255, 255, 255, 255, 255, 255]);
         assert_eq!(Node::decode(&[0xF2, 0, 0, 0, 0, 0, 0, 0, 0]), None);
     }

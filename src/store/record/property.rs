@@ -145,7 +145,11 @@ impl LegacyProperty {
         let (next, next_high) = split(self.next, 4)?;
         let mut record = [0; Self::SIZE];
         put(&mut record, 0, [1 | previous_high << 4]);
-        put(&mut record, 1, (u32::from(self.type_code) | u32::from(next_high) << 16).to_be_bytes());
+        put(
+            &mut record,
+            1,
+            (u32::from(self.type_code) | u32::from(next_high) << 16).to_be_bytes(),
+        );
         put(&mut record, 5, self.key.to_be_bytes());
         put(&mut record, 9, self.value.to_be_bytes());
         put(&mut record, 17, previous.to_be_bytes());

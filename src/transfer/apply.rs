@@ -1,0 +1,334 @@
+//! Replays transactions onto the store files: blind positioned writes of complete after-images, so that repeating them
+//! does no harm (`docs/formats/transaction-log.md` §9.5).
+
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    io,
+    os::unix::fs::FileExt,
+    path::{Path, PathBuf},
+};
+
+use super::{DiskError, sums::CHUNK};
+use crate::{
+    Error, ErrorKind,
+    log::Change,
+    store::{
+        StoreFile, StoreFormat,
+        record::{DynamicHeader, Pointer, Property, RecordId, TooWide},
+    },
+};
+
+/// Bytes by which a file may always grow; ids have gaps, of rolled-back transactions and of ranges handed out in HA.
+const GROWTH: u64 = 1 << 30;
+
+/// How many times its present length a file may grow to beyond that.
+const GROWTH_FACTOR: u64 = 4;
+
+/// Why a change was not applied.
+#[derive(Debug, thiserror::Error)]
+pub enum ApplyError {
+    /// The disk failed.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+    /// A pointer is wider than the format allows.
+    #[error("{}, record {id}: {source}", file.name())]
+    TooWide {
+        /// Store file.
+        file: StoreFile,
+        /// Record.
+        id: RecordId,
+        /// Which pointer.
+        source: TooWide,
+    },
+    /// A record so far behind the end of its file that its id cannot be right.
+    #[error("{}, record {id}: lies at byte {offset}, far behind the {length} bytes of the file", file.name())]
+    TooFar {
+        /// Store file.
+        file: StoreFile,
+        /// Record.
+        id: RecordId,
+        /// Its place.
+        offset: u64,
+        /// Bytes of the file when the run began.
+        length: u64,
+    },
+    /// Data that do not fit a block, or a change to the block that holds the block size.
+    #[error("{}, block {id}: {length} bytes of data cannot stand there (block size {block})", file.name())]
+    Block {
+        /// Store file.
+        file: StoreFile,
+        /// Block.
+        id: RecordId,
+        /// Bytes of data.
+        length: usize,
+        /// Bytes of a block, header included.
+        block: u64,
+    },
+    /// A change that the format does not have.
+    #[error("record {id}: a property of the other store format")]
+    Format {
+        /// Record.
+        id: RecordId,
+    },
+    /// The first block of a dynamic store does not hold a block size.
+    #[error("{}: {size} is not a block size", path.display())]
+    BlockSize {
+        /// Store file.
+        path: PathBuf,
+        /// As found.
+        size: u32,
+    },
+}
+
+impl From<ApplyError> for Error {
+    fn from(error: ApplyError) -> Error {
+        match error {
+            ApplyError::Disk(error) => error.into(),
+            ApplyError::BlockSize { .. } => {
+                Error::new(ErrorKind::FullNeeded, error).with_hint("take a full backup into another directory")
+            }
+            error => Error::new(ErrorKind::Protocol, error)
+                .with_hint("the transactions were damaged on the way, or by a defect of the server: run again"),
+        }
+    }
+}
+
+/// What was written to one store file.
+#[derive(Debug, Default, Clone)]
+pub struct Touched {
+    /// One more than the highest record written or deleted.
+    pub high_id: u64,
+    /// Chunks of [`CHUNK`] bytes that changed, one bit each.
+    chunks: Vec<u64>,
+}
+
+impl Touched {
+    /// Notes that the bytes from `offset` on changed.
+    pub fn note(&mut self, offset: u64, length: u64) {
+        for chunk in offset / CHUNK..=(offset + length.max(1) - 1) / CHUNK {
+            let (word, bit) = (usize::try_from(chunk / 64).unwrap_or(usize::MAX), chunk % 64);
+            if word >= self.chunks.len() {
+                self.chunks.resize(word.saturating_add(1), 0);
+            }
+            if let Some(word) = self.chunks.get_mut(word) {
+                *word |= 1 << bit;
+            }
+        }
+    }
+
+    /// Whether this chunk changed.
+    pub fn has(&self, chunk: u64) -> bool {
+        let word = usize::try_from(chunk / 64).ok().and_then(|word| self.chunks.get(word));
+        word.is_some_and(|word| word >> (chunk % 64) & 1 == 1)
+    }
+}
+
+#[derive(Debug)]
+struct OpenStore {
+    file: File,
+    path: PathBuf,
+    /// Bytes of a record or block.
+    size: u64,
+    /// Bytes when the run began.
+    length: u64,
+    touched: Touched,
+}
+
+/// Applies changes to the store files of one directory.
+#[derive(Debug)]
+pub struct Applier {
+    format: StoreFormat,
+    stores: BTreeMap<StoreFile, OpenStore>,
+    /// First property of the graph itself, as the newest transaction has it.
+    graph_property: Option<Pointer>,
+}
+
+impl Applier {
+    /// Opens the ten store files in `dir`.
+    ///
+    /// # Errors
+    /// [`ApplyError::Disk`], [`ApplyError::BlockSize`].
+    pub fn open(dir: &Path, format: StoreFormat) -> Result<Applier, ApplyError> {
+        let mut stores = BTreeMap::new();
+        for kind in StoreFile::ALL.into_iter().filter(|kind| *kind != StoreFile::Neostore) {
+            let path = dir.join(kind.name());
+            let file = File::options()
+                .read(true)
+                .write(true)
+                .open(&path)
+                .map_err(DiskError::at(&path))?;
+            let length = file.metadata().map_err(DiskError::at(&path))?.len();
+            let size = record_size(kind, format, &file, &path)?;
+            stores.insert(
+                kind,
+                OpenStore {
+                    file,
+                    path,
+                    size,
+                    length,
+                    touched: Touched::default(),
+                },
+            );
+        }
+        Ok(Applier {
+            format,
+            stores,
+            graph_property: None,
+        })
+    }
+
+    /// Applies one change.
+    ///
+    /// # Errors
+    /// [`ApplyError`].
+    pub fn apply(&mut self, change: &Change<'_>) -> Result<(), ApplyError> {
+        let legacy = self.format == StoreFormat::Legacy;
+        match *change {
+            Change::Node(id, node) => {
+                let bytes = node
+                    .map(|node| node.encode())
+                    .transpose()
+                    .map_err(wide(StoreFile::Node, id))?;
+                self.write_or_clear(StoreFile::Node, id, bytes.as_ref().map(<[u8; 9]>::as_slice), &[0])
+            }
+            Change::Relationship(id, relationship) => {
+                let file = StoreFile::Relationship;
+                let bytes = relationship.map(|r| r.encode()).transpose().map_err(wide(file, id))?;
+                self.write_or_clear(file, id, bytes.as_ref().map(<[u8; 33]>::as_slice), &[0])
+            }
+            Change::RelationshipType(id, kind) => {
+                let file = StoreFile::RelationshipType;
+                let bytes = kind.map(|kind| kind.encode()).transpose().map_err(wide(file, id))?;
+                let cleared: &[u8] = if legacy { &[0; 5] } else { &[0] };
+                self.write_or_clear(file, id, bytes.as_ref().map(<[u8; 5]>::as_slice), cleared)
+            }
+            Change::PropertyKey(id, key) => {
+                let file = StoreFile::PropertyKey;
+                let bytes = key.map(|key| key.encode()).transpose().map_err(wide(file, id))?;
+                self.write_or_clear(file, id, bytes.as_ref().map(<[u8; 9]>::as_slice), &[0])
+            }
+            Change::Property(id, _) if legacy => Err(ApplyError::Format { id }),
+            Change::Property(id, None) => self.write(StoreFile::Property, id, Property::PAYLOAD as u64, &[0; 8]),
+            Change::Property(id, Some(property)) => {
+                let (bytes, written) = property.encode().map_err(wide(StoreFile::Property, id))?;
+                self.write(StoreFile::Property, id, 0, bytes.get(..written).unwrap_or_default())
+            }
+            Change::LegacyProperty(id, _) if !legacy => Err(ApplyError::Format { id }),
+            Change::LegacyProperty(id, property) => {
+                let file = StoreFile::Property;
+                let bytes = property.map(|p| p.encode()).transpose().map_err(wide(file, id))?;
+                self.write_or_clear(file, id, bytes.as_ref().map(<[u8; 25]>::as_slice), &[0])
+            }
+            Change::Dynamic(file, id, block) => self.dynamic(file, id, block),
+            Change::GraphProperty(property) => {
+                self.graph_property = Some(property);
+                Ok(())
+            }
+        }
+    }
+
+    /// First property of the graph itself, where a transaction set it; it belongs into `neostore`.
+    pub fn graph_property(&self) -> Option<Pointer> {
+        self.graph_property
+    }
+
+    /// What was written, per store file.
+    pub fn touched(&self) -> BTreeMap<StoreFile, Touched> {
+        self.stores
+            .iter()
+            .map(|(kind, store)| (*kind, store.touched.clone()))
+            .collect()
+    }
+
+    fn dynamic(
+        &mut self,
+        file: StoreFile,
+        id: RecordId,
+        block: Option<(DynamicHeader, &[u8])>,
+    ) -> Result<(), ApplyError> {
+        let size = self.stores.get(&file).map_or(0, |store| store.size);
+        let header_size = self.format.dynamic_header();
+        let length = block.map_or(0, |(_, data)| data.len());
+        if id.0 == 0 || (header_size + length) as u64 > size {
+            return Err(ApplyError::Block {
+                file,
+                id,
+                length,
+                block: size,
+            });
+        }
+        let Some((header, data)) = block else {
+            return self.write(file, id, 0, &[0]);
+        };
+        let wide = wide(file, id);
+        let mut bytes = match self.format {
+            StoreFormat::Legacy => header.encode_legacy().map_err(wide)?.to_vec(),
+            StoreFormat::Current => header.encode().map_err(wide)?.to_vec(),
+        };
+        bytes.extend_from_slice(data);
+        self.write(file, id, 0, &bytes)
+    }
+
+    fn write_or_clear(
+        &mut self,
+        file: StoreFile,
+        id: RecordId,
+        bytes: Option<&[u8]>,
+        cleared: &[u8],
+    ) -> Result<(), ApplyError> {
+        self.write(file, id, 0, bytes.unwrap_or(cleared))
+    }
+
+    fn write(&mut self, kind: StoreFile, id: RecordId, within: u64, bytes: &[u8]) -> Result<(), ApplyError> {
+        let Some(store) = self.stores.get_mut(&kind) else {
+            return Err(ApplyError::Format { id });
+        };
+        let limit = GROWTH.max(store.length.saturating_mul(GROWTH_FACTOR));
+        let offset = id.0.saturating_mul(store.size).saturating_add(within);
+        if offset > limit.saturating_add(store.length) {
+            return Err(ApplyError::TooFar {
+                file: kind,
+                id,
+                offset,
+                length: store.length,
+            });
+        }
+        store
+            .file
+            .write_all_at(bytes, offset)
+            .map_err(DiskError::at(&store.path))?;
+        store.touched.note(offset, bytes.len() as u64);
+        store.touched.high_id = store.touched.high_id.max(id.0 + 1);
+        Ok(())
+    }
+}
+
+fn wide(file: StoreFile, id: RecordId) -> impl FnOnce(TooWide) -> ApplyError {
+    move |source| ApplyError::TooWide { file, id, source }
+}
+
+/// Bytes of a record; of a dynamic store as its first block says.
+///
+/// # Errors
+/// [`ApplyError::BlockSize`]; disk errors.
+pub fn record_size(kind: StoreFile, format: StoreFormat, file: &File, path: &Path) -> Result<u64, ApplyError> {
+    if let Some(size) = kind.record_size(format) {
+        return Ok(size);
+    }
+    let mut bytes = [0; 4];
+    match file.read_exact_at(&mut bytes, 0) {
+        Err(e) if e.kind() != io::ErrorKind::UnexpectedEof => return Err(DiskError::new(path, e).into()),
+        _ => {}
+    }
+    let size = u32::from_be_bytes(bytes);
+    let header = u32::try_from(format.dynamic_header()).unwrap_or(u32::MAX);
+    if size > header && size <= u32::from(u16::MAX) + header {
+        Ok(u64::from(size))
+    } else {
+        Err(ApplyError::BlockSize {
+            path: path.to_owned(),
+            size,
+        })
+    }
+}

@@ -1,0 +1,582 @@
+//! A full backup: files, the transactions that followed them, replay, seal, publish.
+
+use std::{
+    collections::BTreeMap,
+    fs::{self, File},
+    io::{self, Seek, SeekFrom},
+    os::unix::fs::FileExt,
+    path::{Path, PathBuf},
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use super::{
+    BackupOutcome, DiskError, HistoryProof, TakenMode, Verdict,
+    apply::{Applier, Touched},
+    manifest::{FileEntry, LastTransaction, MANIFEST, Manifest, Mode, Run, SUMS, State},
+    pending_index::{self, IndexRules, Input, Keep},
+    receive::{self, RECEIVED_SUMS, ReceivedFiles},
+    seal,
+    staging::{LeftOver, Occupant, Target, TargetError, sync_dir},
+    sums::{self, CHUNK, SumsReader, SumsWriter},
+    transactions::{Overlap, ReceivedLogs},
+};
+use crate::{
+    Error, ErrorKind,
+    cancel::Cancel,
+    client::Member,
+    ids::{DataSource, LogVersion, StoreId, TxId},
+    log::{self, Buffer, Item, Layout, LogFormat, slot::SlotReader},
+    progress::{Phase, Progress},
+    store::{
+        Header, StoreFile, StoreFormat,
+        lucene_store::{self, LuceneStore},
+        record::{RecordId, Relationship},
+    },
+    wire::Dialect,
+};
+
+/// Name of the received Lucene log before it becomes the pending one.
+const RECEIVED_INDEX_LOG: &str = "index/neo4j-backup.received";
+
+/// Whether an older backup of the same database may be replaced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Replace {
+    /// No; it is refused.
+    Never,
+    /// Yes, in one step, once the new one is complete.
+    SameDatabase,
+}
+
+/// What a full backup is to do.
+#[derive(Debug)]
+pub struct Full<'a> {
+    /// Who is backed up.
+    pub member: &'a Member,
+    /// The source as it was asked for, for the manifest.
+    pub source: &'a str,
+    /// Where to.
+    pub target: &'a Path,
+    /// Whether an older backup may be replaced.
+    pub replace: Replace,
+    /// A random id of this run.
+    pub run_id: &'a str,
+}
+
+/// Takes a full backup; when it returns, the backup is in place and durable.
+///
+/// # Errors
+/// Of the target, the member and the disk. The target is then what it was before, and the next run needs no clean-up.
+pub fn full(request: &Full<'_>, progress: &dyn Progress, cancel: &Cancel) -> Result<BackupOutcome, Error> {
+    let target = Target::lock(request.target, request.run_id, now())?;
+    let result = staged(request, &target, progress, cancel);
+    if result.is_err() && *target.left_over() == LeftOver::None {
+        target.discard_partial();
+    }
+    target.release();
+    result
+}
+
+fn staged(
+    request: &Full<'_>,
+    target: &Target,
+    progress: &dyn Progress,
+    cancel: &Cancel,
+) -> Result<BackupOutcome, Error> {
+    let replaces = judge(request, target, progress)?;
+    let partial = target.create_partial()?;
+    let mut job = Job {
+        request,
+        dir: partial,
+        progress,
+        cancel,
+        run: run(request),
+    };
+    let (manifest, outcome) = job.fill(target, replaces)?;
+    progress.phase(Phase::Syncing);
+    job.make_durable(target, &manifest)?;
+    cancel.check()?;
+    progress.phase(Phase::Publishing);
+    target.make_ready()?;
+    target.publish()?;
+    Ok(outcome)
+}
+
+/// Decides whether the target may be filled or replaced; returns the run id of what would be replaced.
+fn judge(request: &Full<'_>, target: &Target, progress: &dyn Progress) -> Result<Option<String>, Error> {
+    let mut replaceable = request.replace == Replace::SameDatabase;
+    match target.left_over() {
+        LeftOver::None => {}
+        LeftOver::Unreported => replaceable = true,
+        LeftOver::Ready(_) => {
+            progress.warning("a complete backup of an interrupted run was waiting and is put in place first");
+            target.publish()?;
+            replaceable = true;
+        }
+    }
+    match target.occupant()? {
+        Occupant::Absent | Occupant::Empty => Ok(None),
+        Occupant::Foreign => Err(TargetError::Foreign {
+            path: target.dir().to_owned(),
+        }
+        .into()),
+        Occupant::Database if !replaceable => Err(TargetError::Exists {
+            path: target.dir().to_owned(),
+        }
+        .into()),
+        Occupant::Database => {
+            let theirs = ask_store_id(request.member)?;
+            let ours = Header::open(target.dir())?.store_id()?;
+            same_database(ours, theirs, target.dir())?;
+            Ok(Manifest::read(target.dir())?.and_then(|manifest| manifest.run_id().map(str::to_owned)))
+        }
+    }
+}
+
+fn same_database(ours: StoreId, theirs: StoreId, dir: &Path) -> Result<(), Error> {
+    if (ours.creation_time, ours.random) == (theirs.creation_time, theirs.random) {
+        return Ok(());
+    }
+    let text = format!(
+        "{}: holds a backup of database {ours}, the source is database {theirs}",
+        dir.display()
+    );
+    Err(Error::new(ErrorKind::NotOurs, text).with_hint("name another target"))
+}
+
+fn ask_store_id(member: &Member) -> Result<StoreId, Error> {
+    if let Some(id) = member.store_id() {
+        return Ok(id);
+    }
+    let mut logs = ReceivedLogs::new(LogFormat::V2, BTreeMap::new());
+    let found = logs.receive(&mut member.incremental(&[]), Overlap::Refused, &crate::progress::Quiet)?;
+    found.ok_or_else(|| Error::new(ErrorKind::Protocol, "the server did not tell its store id"))
+}
+
+fn run(request: &Full<'_>) -> Run {
+    Run {
+        run_id: request.run_id.to_owned(),
+        mode: Mode::Full,
+        started: now(),
+        source: request.source.to_owned(),
+        member: request.member.address().to_owned(),
+        dialect: request.member.dialect().name().to_owned(),
+        bytes: 0,
+        transactions: 0,
+    }
+}
+
+fn now() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX))
+}
+
+struct Job<'a> {
+    request: &'a Full<'a>,
+    dir: PathBuf,
+    progress: &'a dyn Progress,
+    cancel: &'a Cancel,
+    run: Run,
+}
+
+impl Job<'_> {
+    fn fill(&mut self, target: &Target, replaces: Option<String>) -> Result<(Manifest, BackupOutcome), Error> {
+        let mut manifest = Manifest::receiving(self.run.clone(), replaces);
+        self.write(MANIFEST, &manifest.to_bytes())?;
+        self.progress.phase(Phase::Receiving);
+        let mut incoming = self.request.member.full();
+        let received = receive::files(&mut incoming, &self.dir, self.progress)?;
+        let (format, version) = self.judge_files(&received)?;
+        let log_format = LogFormat::from(format);
+        self.progress.phase(Phase::Transactions);
+        let history = log::files::archived(DataSource::Graph, version);
+        fs::create_dir_all(self.dir.join("index")).map_err(DiskError::at(self.dir.join("index")))?;
+        let mut logs = ReceivedLogs::new(
+            log_format,
+            BTreeMap::from([
+                (DataSource::Graph, (self.dir.join(&history), version)),
+                (DataSource::Lucene, (self.dir.join(RECEIVED_INDEX_LOG), LogVersion(0))),
+            ]),
+        );
+        logs.receive(&mut incoming, Overlap::Refused, self.progress)?;
+        drop(incoming);
+        let base = self.base()?;
+        self.settle(&mut logs, &base)?;
+        logs.sync()?;
+
+        self.progress.phase(Phase::Applying);
+        let (mut touched, last_graph) = self.replay(&logs, format, &base)?;
+        self.progress.phase(Phase::Sealing);
+        let pending = self.leave_index_log(&logs, log_format)?;
+        self.seal(format, version, &logs, last_graph, &mut touched)?;
+
+        let graph = last_transaction(DataSource::Graph, last_graph, &logs);
+        let lucene = last_transaction(DataSource::Lucene, pending.last_tx, &logs);
+        manifest.last_transactions = vec![graph, lucene];
+        manifest.store_id = Some(received.store_id.into());
+        manifest.store_format = Some(format.version().to_owned());
+        self.checksum(&mut manifest, &received, &touched)?;
+        self.run.bytes = received.bytes;
+        self.run.transactions = logs.count();
+        manifest.chain = vec![self.run.clone()];
+        manifest.state = State::Complete;
+        manifest.finished = Some(now());
+        let history_bytes = fs::metadata(self.dir.join(&history)).map_or(0, |found| found.len());
+        let outcome = BackupOutcome {
+            mode: TakenMode::Full,
+            member: self.run.member.clone(),
+            dialect: self.run.dialect.clone(),
+            releases: self.request.member.dialect().releases().to_owned(),
+            target: target.dir().to_owned(),
+            store_id: received.store_id,
+            last_transactions: BTreeMap::from([(DataSource::Graph, last_graph), (DataSource::Lucene, pending.last_tx)]),
+            files: received.files.len() as u64,
+            bytes: received.bytes,
+            transactions: logs.count(),
+            history: HistoryProof::NotNeeded,
+            pending_index_log_bytes: pending.bytes,
+            history_log_bytes: history_bytes,
+            verdict: Verdict::Good,
+        };
+        Ok((manifest, outcome))
+    }
+
+    /// All ten files must be there; they say which format they have and which version the next log gets.
+    fn judge_files(&self, received: &ReceivedFiles) -> Result<(StoreFormat, LogVersion), Error> {
+        for kind in StoreFile::ALL {
+            if !received.files.iter().any(|file| file.path == kind.name()) {
+                let text = format!("the server did not send {}", kind.name());
+                return Err(Error::new(ErrorKind::Protocol, text).with_hint("run again, or look at the server"));
+            }
+        }
+        let header = Header::open(&self.dir)?;
+        let format = header.format()?;
+        let legacy = matches!(self.request.member.dialect(), Dialect::D13 | Dialect::D14);
+        if legacy != (format == StoreFormat::Legacy) {
+            let text = format!(
+                "a store of format {} from {}",
+                format.version(),
+                self.request.member.dialect()
+            );
+            return Err(Error::new(ErrorKind::Protocol, text));
+        }
+        same_database(header.store_id()?, received.store_id, &self.dir)?;
+        for kind in StoreFile::ALL {
+            seal::unseal(&self.dir, kind, format)?;
+        }
+        Ok((format, header.log_version()?))
+    }
+
+    /// Last transactions as the copied files have them.
+    fn base(&self) -> Result<BTreeMap<DataSource, TxId>, Error> {
+        let mut base = BTreeMap::from([(DataSource::Graph, Header::open(&self.dir)?.last_transaction()?)]);
+        let path = self.dir.join(lucene_store::PATH);
+        match fs::read(&path) {
+            Ok(bytes) => {
+                let store = LuceneStore::decode(&bytes).map_err(|e| Error::new(ErrorKind::Protocol, e))?;
+                base.insert(DataSource::Lucene, store.last_tx);
+            }
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+            Err(e) => return Err(DiskError::new(path, e).into()),
+        }
+        Ok(base)
+    }
+
+    /// Asks for what was committed since, graph first, so that both data sources stand at one moment; and for the last
+    /// transaction of a source that sent none, which a later run needs to prove that it continues this history.
+    fn settle(&self, logs: &mut ReceivedLogs, base: &BTreeMap<DataSource, TxId>) -> Result<(), Error> {
+        let ask = |logs: &ReceivedLogs, overlap: i64| -> Vec<(DataSource, TxId)> {
+            let known = |source: &DataSource, last: &TxId| match logs.log(*source) {
+                Some(log) => (*source, log.last),
+                None => (*source, TxId((last.0 - overlap).max(1))),
+            };
+            base.iter().map(|(source, last)| known(source, last)).collect()
+        };
+        // 1.3 looks for old transactions for minutes
+        let overlap = if self.request.member.dialect() == Dialect::D13 {
+            0
+        } else {
+            1
+        };
+        let plain = ask(logs, 0);
+        let mut asked = ask(logs, overlap);
+        logs.mark();
+        match logs.receive(
+            &mut self.request.member.incremental(&asked),
+            Overlap::Refused,
+            self.progress,
+        ) {
+            Err(e) if e.kind() == ErrorKind::FullNeeded && asked != plain => {
+                asked = plain;
+                logs.receive(
+                    &mut self.request.member.incremental(&asked),
+                    Overlap::Refused,
+                    self.progress,
+                )?;
+            }
+            result => {
+                result?;
+            }
+        }
+        if !logs.is_level() {
+            logs.mark();
+            let graph: Vec<_> = ask(logs, 0)
+                .into_iter()
+                .filter(|(source, _)| *source == DataSource::Graph)
+                .collect();
+            logs.receive(
+                &mut self.request.member.incremental(&graph),
+                Overlap::Refused,
+                self.progress,
+            )?;
+            logs.level()?;
+        }
+        Ok(())
+    }
+
+    fn replay(
+        &self,
+        logs: &ReceivedLogs,
+        format: StoreFormat,
+        base: &BTreeMap<DataSource, TxId>,
+    ) -> Result<(BTreeMap<StoreFile, Touched>, TxId), Error> {
+        let mut applier = Applier::open(&self.dir, format)?;
+        let mut last = base.get(&DataSource::Graph).copied().unwrap_or(TxId::BASE);
+        if let Some(received) = logs.log(DataSource::Graph) {
+            let file = File::open(&received.path).map_err(DiskError::at(&received.path))?;
+            let layout = Layout {
+                format: LogFormat::from(format),
+                source: DataSource::Graph,
+            };
+            apply_log(&file, &received.path, layout, &mut applier, self.cancel)?;
+            last = received.last;
+        }
+        if let Some(property) = applier.graph_property() {
+            Header::open(&self.dir)?.set_graph_property(property)?;
+        }
+        Ok((applier.touched(), last))
+    }
+
+    /// Makes the received index transactions the pending log that Neo4j replays at its first start.
+    fn leave_index_log(&self, logs: &ReceivedLogs, format: LogFormat) -> Result<Pending, Error> {
+        let input = match logs.log(DataSource::Lucene) {
+            Some(log) => Some((
+                File::open(&log.path).map_err(DiskError::at(&log.path))?,
+                log.path.clone(),
+            )),
+            None => None,
+        };
+        let inputs: Vec<Input<'_>> = input
+            .iter()
+            .map(|(log, path)| Input {
+                log,
+                path,
+                keep: Keep::All,
+            })
+            .collect();
+        let relationships = self.dir.join(StoreFile::Relationship.name());
+        let mut ends = |id| relationship_ends(&relationships, id);
+        let mut rules = match self.request.member.dialect() {
+            Dialect::D13 => IndexRules::Neo4j13 { ends: &mut ends },
+            _ => IndexRules::Later,
+        };
+        let update = pending_index::prepare(&self.dir, format, &mut rules, &inputs)?;
+        if let Some(update) = update {
+            let done = update.commit()?;
+            for index in &done.unknown {
+                self.progress.warning(&format!(
+                    "the index {index:?} was deleted on the server during the backup"
+                ));
+            }
+        }
+        if let Some((_, path)) = input {
+            fs::remove_file(&path).map_err(DiskError::at(&path))?;
+        }
+        let state = pending_index::PendingIndex::inspect(&self.dir, format)?;
+        Ok(Pending {
+            last_tx: state.last_tx,
+            bytes: state.bytes,
+        })
+    }
+
+    fn seal(
+        &self,
+        format: StoreFormat,
+        version: LogVersion,
+        logs: &ReceivedLogs,
+        last: TxId,
+        touched: &mut BTreeMap<StoreFile, Touched>,
+    ) -> Result<(), Error> {
+        let header = Header::open(&self.dir)?;
+        header.set_last_transaction(last)?;
+        if logs.log(DataSource::Graph).is_some() {
+            header.set_log_version(version.next())?;
+        }
+        for kind in StoreFile::ALL {
+            let touched = touched.entry(kind).or_default();
+            if kind == StoreFile::Neostore {
+                touched.note(0, 1);
+            }
+            seal::seal(&self.dir, kind, format, touched)?;
+        }
+        Ok(())
+    }
+
+    /// Writes the final checksums: those taken on the way, where nothing changed since, and new ones elsewhere.
+    fn checksum(
+        &self,
+        manifest: &mut Manifest,
+        received: &ReceivedFiles,
+        touched: &BTreeMap<StoreFile, Touched>,
+    ) -> Result<(), Error> {
+        let (old_path, new_path) = (self.dir.join(RECEIVED_SUMS), self.dir.join(SUMS));
+        let mut old = SumsReader::open(&old_path).map_err(DiskError::at(&old_path))?;
+        let mut new = SumsWriter::create(&new_path).map_err(DiskError::at(&new_path))?;
+        for entry in &received.files {
+            let path = self.dir.join(&entry.path);
+            let Ok(file) = File::open(&path) else {
+                // an index that a transaction deleted
+                old.skip(sums::chunks(entry.length)).map_err(DiskError::at(&old_path))?;
+                continue;
+            };
+            let length = file.metadata().map_err(DiskError::at(&path))?.len();
+            let changed = StoreFile::from_name(&entry.path).and_then(|kind| touched.get(&kind));
+            // the index part is small beside what it is worth to have no special cases there
+            let all = entry.path == lucene_store::PATH || entry.path == "index.db";
+            for chunk in 0..sums::chunks(length).max(sums::chunks(entry.length)) {
+                let known = if chunk < sums::chunks(entry.length) {
+                    Some(old.next_digest().map_err(DiskError::at(&old_path))?)
+                } else {
+                    None
+                };
+                let same_length = (chunk + 1) * CHUNK <= length.min(entry.length) || length == entry.length;
+                match known {
+                    _ if chunk >= sums::chunks(length) => Ok(()),
+                    Some(digest) if same_length && !all && !changed.is_some_and(|t| t.has(chunk)) => new.push(digest),
+                    _ => read_chunk(&file, chunk, length).and_then(|bytes| new.push(sums::digest(&bytes))),
+                }
+                .map_err(DiskError::at(&path))?;
+            }
+            manifest.files.push(FileEntry {
+                path: entry.path.clone(),
+                length,
+            });
+        }
+        for path in self.own_files(received)? {
+            let place = self.dir.join(&path);
+            let file = File::open(&place).map_err(DiskError::at(&place))?;
+            let length = file.metadata().map_err(DiskError::at(&place))?.len();
+            for chunk in 0..sums::chunks(length) {
+                let pushed = read_chunk(&file, chunk, length).and_then(|bytes| new.push(sums::digest(&bytes)));
+                pushed.map_err(DiskError::at(&place))?;
+            }
+            manifest.files.push(FileEntry { path, length });
+        }
+        manifest.sums_checksum = Some(new.finish().map_err(DiskError::at(&new_path))?);
+        fs::remove_file(&old_path).map_err(DiskError::at(&old_path))?;
+        Ok(())
+    }
+
+    /// Files that this run added to the received ones: logs, markers, id files.
+    fn own_files(&self, received: &ReceivedFiles) -> Result<Vec<String>, Error> {
+        let mut own = Vec::new();
+        for (dir, prefix) in [(self.dir.clone(), ""), (self.dir.join("index"), "index/")] {
+            for entry in fs::read_dir(&dir).map_err(DiskError::at(&dir))? {
+                let entry = entry.map_err(DiskError::at(&dir))?;
+                let path = format!("{prefix}{}", entry.file_name().to_string_lossy());
+                let ours = entry.file_type().is_ok_and(|kind| kind.is_file());
+                if ours && !path.starts_with("neo4j-backup") && !received.files.iter().any(|file| file.path == path) {
+                    own.push(path);
+                }
+            }
+        }
+        own.sort();
+        Ok(own)
+    }
+
+    fn make_durable(&self, target: &Target, manifest: &Manifest) -> Result<(), Error> {
+        self.write(MANIFEST, &manifest.to_bytes())?;
+        target.adopt_owner()?;
+        let mut dirs = vec![self.dir.clone()];
+        for entry in &manifest.files {
+            let path = self.dir.join(&entry.path);
+            // files that were synced while they arrived cost nothing here
+            File::open(&path)
+                .and_then(|file| file.sync_all())
+                .map_err(DiskError::at(&path))?;
+            let mut parent = path.parent();
+            while let Some(dir) = parent.filter(|dir| dir.starts_with(&self.dir) && !dirs.iter().any(|d| d == dir)) {
+                dirs.push(dir.to_owned());
+                parent = dir.parent();
+            }
+        }
+        for dir in dirs.iter().rev() {
+            sync_dir(dir)?;
+        }
+        Ok(())
+    }
+
+    fn write(&self, name: &str, bytes: &[u8]) -> Result<(), Error> {
+        let path = self.dir.join(name);
+        let write = |path: &Path| {
+            fs::write(path, bytes)?;
+            File::open(path)?.sync_all()
+        };
+        Ok(write(&path).map_err(DiskError::at(&path))?)
+    }
+}
+
+struct Pending {
+    last_tx: TxId,
+    bytes: u64,
+}
+
+fn last_transaction(source: DataSource, id: TxId, logs: &ReceivedLogs) -> LastTransaction {
+    let fingerprint = logs
+        .log(source)
+        .filter(|log| log.last == id)
+        .map(|log| log.fingerprint.to_string());
+    LastTransaction {
+        data_source: source.name().to_owned(),
+        id: id.0,
+        fingerprint,
+    }
+}
+
+/// Applies every transaction of a log that [`ReceivedLogs`] wrote.
+fn apply_log(file: &File, path: &Path, layout: Layout, applier: &mut Applier, cancel: &Cancel) -> Result<(), Error> {
+    let (mut scan, mut read) = (Buffer::new(), Buffer::new());
+    let in_file = |error: log::LogError| error.in_file(path);
+    let mut slot = SlotReader::open(file, layout, &mut scan).map_err(in_file)?;
+    while let Some(committed) = slot.next().map_err(in_file)? {
+        cancel.check()?;
+        let mut transaction = log::slot::transaction(file, layout, &committed, &mut read);
+        while let Some(item) = transaction.next().map_err(in_file)? {
+            if let Item::Change(change) = item {
+                applier.apply(&change)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Start and end node of a relationship, deleted ones included (`docs/formats/neo4j-1.3.md` §5.1).
+fn relationship_ends(path: &Path, id: RecordId) -> io::Result<Option<(i64, i64)>> {
+    let mut record = [0; Relationship::SIZE];
+    let file = File::open(path)?;
+    match file.read_exact_at(&mut record, id.0.saturating_mul(Relationship::SIZE as u64)) {
+        Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
+        result => result?,
+    }
+    record[0] |= 1;
+    let end = |node: Option<RecordId>| node.map_or(-1, |RecordId(id)| id.cast_signed());
+    Ok(Relationship::decode(&record).map(|found| (end(found.first_node), end(found.second_node))))
+}
+
+fn read_chunk(mut file: &File, chunk: u64, length: u64) -> io::Result<Vec<u8>> {
+    let bytes = (length - chunk * CHUNK).min(CHUNK);
+    let mut buffer = vec![0; usize::try_from(bytes).unwrap_or_default()];
+    file.seek(SeekFrom::Start(chunk * CHUNK))?;
+    io::Read::read_exact(&mut file, &mut buffer)?;
+    Ok(buffer)
+}

@@ -1,0 +1,123 @@
+//! Makes store files ready to receive changes, and clean again afterwards (`docs/formats/store-format.md` §3, §6, §10.4).
+//!
+//! A clean file is cut at its high id and carries its type and version behind the last record; its `.id` file holds the
+//! high id and, in a backup, never a free id (§6): Neo4j would hand it out again although a replayed transaction uses it.
+
+use std::{
+    fs::File,
+    io::{self, Write},
+    os::unix::fs::FileExt,
+    path::Path,
+};
+
+use super::{
+    DiskError,
+    apply::{ApplyError, Touched, record_size},
+};
+use crate::store::{Header, StoreFile, StoreFormat};
+
+/// Bytes looked at in one step when the last record is searched from the end.
+const STEP: u64 = 256 * 1024;
+
+/// Cuts a trailer off, if there is one, and the file to whole records.
+///
+/// # Errors
+/// Disk errors; no block size.
+pub fn unseal(dir: &Path, kind: StoreFile, format: StoreFormat) -> Result<(), ApplyError> {
+    let path = dir.join(kind.name());
+    let file = File::options()
+        .read(true)
+        .write(true)
+        .open(&path)
+        .map_err(DiskError::at(&path))?;
+    let length = file.metadata().map_err(DiskError::at(&path))?.len();
+    let trailer = kind.trailer(format);
+    let mut end = vec![0; trailer.len()];
+    let mut cut = length;
+    if let Some(at) = length.checked_sub(trailer.len() as u64) {
+        file.read_exact_at(&mut end, at).map_err(DiskError::at(&path))?;
+        if end == trailer.as_bytes() {
+            cut = at;
+        }
+    }
+    if kind != StoreFile::Neostore && cut > 0 {
+        cut -= cut % record_size(kind, format, &file, &path)?;
+    }
+    if cut < length {
+        file.set_len(cut).map_err(DiskError::at(&path))?;
+    }
+    Ok(())
+}
+
+/// Cuts the file at its high id, writes its trailer and its `.id` file. Nothing is synced.
+///
+/// Returns the file's new length; the part from its old end of records on is noted as touched.
+///
+/// # Errors
+/// Disk errors; no block size.
+pub fn seal(dir: &Path, kind: StoreFile, format: StoreFormat, touched: &mut Touched) -> Result<u64, ApplyError> {
+    let path = dir.join(kind.name());
+    let file = File::options()
+        .read(true)
+        .write(true)
+        .open(&path)
+        .map_err(DiskError::at(&path))?;
+    let size = record_size(kind, format, &file, &path)?;
+    let high_id = if kind == StoreFile::Neostore {
+        Header::open(dir)
+            .and_then(|header| header.records())
+            .map_err(|e| DiskError::new(&path, io::Error::other(e)))?
+    } else {
+        let length = file.metadata().map_err(DiskError::at(&path))?.len();
+        let found = last_in_use(&file, kind, format, size, length).map_err(DiskError::at(&path))?;
+        found.max(touched.high_id).max(u64::from(kind.is_dynamic()))
+    };
+    let end = high_id * size;
+    file.set_len(end).map_err(DiskError::at(&path))?;
+    let trailer = kind.trailer(format);
+    file.write_all_at(trailer.as_bytes(), end)
+        .map_err(DiskError::at(&path))?;
+    touched.note(end, trailer.len() as u64);
+    let id_path = dir.join(kind.id_name());
+    let mut id_file = [0; 9];
+    id_file[1..].copy_from_slice(&high_id.to_be_bytes());
+    File::create(&id_path)
+        .and_then(|mut file| file.write_all(&id_file))
+        .map_err(DiskError::at(&id_path))?;
+    Ok(end + trailer.len() as u64)
+}
+
+/// One more than the last record in use, 0 where there is none; reads backwards, so that a tail of zeros costs little.
+fn last_in_use(file: &File, kind: StoreFile, format: StoreFormat, size: u64, length: u64) -> io::Result<u64> {
+    let mut end = length / size;
+    let step = (STEP / size).max(1);
+    let mut buffer = Vec::new();
+    while end > 0 {
+        let start = end.saturating_sub(step);
+        buffer.resize(usize::try_from((end - start) * size).unwrap_or_default(), 0);
+        file.read_exact_at(&mut buffer, start * size)?;
+        let record = usize::try_from(size).unwrap_or(1);
+        if let Some(last) = buffer
+            .chunks_exact(record)
+            .rposition(|record| in_use(record, kind, format))
+        {
+            return Ok(start + last as u64 + 1);
+        }
+        end = start;
+    }
+    Ok(0)
+}
+
+/// The in-use tests of an id rebuild (§6).
+fn in_use(record: &[u8], kind: StoreFile, format: StoreFormat) -> bool {
+    let first = record.first().copied().unwrap_or_default();
+    match (kind, format) {
+        (StoreFile::Property, StoreFormat::Current) => {
+            // the type is in bits 24–27 of the first long, which begins at byte 9
+            matches!(record.get(13).map(|byte| byte & 15), Some(1..=12))
+        }
+        (_, StoreFormat::Current) if kind.is_dynamic() => first >> 4 == 1,
+        (StoreFile::Node | StoreFile::Relationship, _) => first & 1 == 1,
+        _ => first != 0,
+    }
+}

@@ -1,0 +1,343 @@
+//! Transactions from a response into log files, one per data source, and the moment at which both are level.
+//!
+//! The graph is asked for before its indexes, so the index part of a response may know transactions that its graph part
+//! does not. Both parts of a transaction have the same global id, which shows it; the graph is then asked once more and
+//! taken as far as the last transaction that the index part knows.
+
+use std::{
+    collections::{BTreeMap, HashSet, VecDeque},
+    fs::File,
+    io::{self, Read},
+    path::PathBuf,
+};
+
+use super::DiskError;
+use crate::{
+    Error, ErrorKind,
+    client::{Incoming, Received},
+    ids::{DataSource, LogVersion, StoreId, TxId},
+    log::{
+        Buffer, Fingerprint, Layout, LogFormat, LogHeader, LogWriter, TransactionReader, TransactionSummary,
+        entry::CommitKind,
+    },
+    progress::Progress,
+};
+
+/// Global ids of graph transactions that are remembered, newest first to stay: far more than are in flight at once.
+const REMEMBERED: usize = 64 * 1024;
+
+/// A log file that is being written.
+#[derive(Debug)]
+pub(super) struct ReceivedLog {
+    writer: LogWriter<File>,
+    pub(super) path: PathBuf,
+    pub(super) first: TxId,
+    pub(super) last: TxId,
+    pub(super) fingerprint: Fingerprint,
+    pub(super) count: u64,
+}
+
+/// The logs of one run.
+#[derive(Debug)]
+pub(super) struct ReceivedLogs {
+    format: LogFormat,
+    places: BTreeMap<DataSource, (PathBuf, LogVersion)>,
+    logs: BTreeMap<DataSource, ReceivedLog>,
+    buffer: Buffer,
+    graph_ids: HashSet<u64>,
+    graph_order: VecDeque<u64>,
+    /// Index transactions whose graph part has not been seen, hashed.
+    unmatched: HashSet<u64>,
+    /// End of the last graph transaction that an unmatched index transaction belongs to.
+    last_match: Option<Mark>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Mark {
+    position: u64,
+    last: TxId,
+    fingerprint: Fingerprint,
+    count: u64,
+}
+
+/// What becomes of a transaction that the logs have already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Overlap {
+    /// None can come.
+    Refused,
+    /// It is read and left out.
+    Skipped,
+}
+
+impl ReceivedLogs {
+    /// Will write a log to each of these paths once a transaction comes for it.
+    pub(super) fn new(format: LogFormat, places: BTreeMap<DataSource, (PathBuf, LogVersion)>) -> ReceivedLogs {
+        ReceivedLogs {
+            format,
+            places,
+            logs: BTreeMap::new(),
+            buffer: Buffer::new(),
+            graph_ids: HashSet::new(),
+            graph_order: VecDeque::new(),
+            unmatched: HashSet::new(),
+            last_match: None,
+        }
+    }
+
+    /// The log of a data source, if there were transactions.
+    pub(super) fn log(&self, source: DataSource) -> Option<&ReceivedLog> {
+        self.logs.get(&source)
+    }
+
+    /// Transactions in all logs.
+    pub(super) fn count(&self) -> u64 {
+        self.logs.values().map(|log| log.count).sum()
+    }
+
+    /// Whether index transactions were received whose graph part was not.
+    pub(super) fn is_level(&self) -> bool {
+        self.unmatched.is_empty()
+    }
+
+    /// Takes the transactions of a response up to its end.
+    ///
+    /// # Errors
+    /// Of the response; of the disk; transactions that do not follow those before.
+    pub(super) fn receive(
+        &mut self,
+        incoming: &mut Incoming,
+        overlap: Overlap,
+        progress: &dyn Progress,
+    ) -> Result<Option<StoreId>, Error> {
+        let mut store_id = None;
+        loop {
+            match incoming.next()? {
+                Received::Transaction(source, id) => {
+                    let Some(source) = DataSource::from_name(&source) else {
+                        return Err(Error::new(
+                            ErrorKind::Protocol,
+                            format!("the server sent a transaction of the data source {source:?}, which is not known"),
+                        )
+                        .with_hint("databases with index providers of plug-ins cannot be backed up by this tool"));
+                    };
+                    self.transaction(incoming, source, id, overlap)?;
+                    progress.transactions(1);
+                }
+                Received::StoreId(id) => store_id = Some(id),
+                Received::End => return Ok(store_id),
+                Received::File(path) => {
+                    return Err(Error::new(
+                        ErrorKind::Protocol,
+                        format!("the file {path} where none can come"),
+                    ));
+                }
+                Received::Data(_) | Received::FileEnd | Received::TransactionEnd => {}
+            }
+        }
+    }
+
+    /// Cuts the graph's log behind the last transaction that the index part knows; `before` is where it ended before the
+    /// graph was asked once more.
+    ///
+    /// # Errors
+    /// Of the disk.
+    pub(super) fn level(&mut self) -> Result<(), Error> {
+        if let (Some(mark), Some(log)) = (self.last_match, self.logs.get_mut(&DataSource::Graph)) {
+            log.writer.truncate(mark.position)?;
+            (log.last, log.fingerprint, log.count) = (mark.last, mark.fingerprint, mark.count);
+        }
+        self.unmatched.clear();
+        Ok(())
+    }
+
+    /// Notes where the graph's log ends now, so that [`ReceivedLogs::level`] can come back to it.
+    pub(super) fn mark(&mut self) {
+        self.last_match = self.logs.get(&DataSource::Graph).map(ReceivedLog::mark);
+    }
+
+    /// Hands everything to the files and makes them durable.
+    ///
+    /// # Errors
+    /// Of the disk.
+    pub(super) fn sync(&mut self) -> Result<(), Error> {
+        for log in self.logs.values_mut() {
+            log.writer.flush()?;
+            File::open(&log.path)
+                .and_then(|file| file.sync_all())
+                .map_err(DiskError::at(&log.path))?;
+        }
+        Ok(())
+    }
+
+    fn transaction(
+        &mut self,
+        incoming: &mut Incoming,
+        source: DataSource,
+        id: TxId,
+        overlap: Overlap,
+    ) -> Result<(), Error> {
+        let layout = Layout {
+            format: self.format,
+            source,
+        };
+        let mut body = Body::new(incoming);
+        if let Some(log) = self.logs.get(&source)
+            && id <= log.last
+            && overlap == Overlap::Skipped
+        {
+            return body.skip();
+        }
+        if let Some(log) = self.logs.get(&source)
+            && id != log.last.next()
+        {
+            let text = format!("transaction {id} of {source} where {} has to follow", log.last.next());
+            return Err(Error::new(ErrorKind::Protocol, text).with_hint("run again"));
+        }
+        if !self.logs.contains_key(&source) {
+            let log = self.create(source, id, layout)?;
+            self.logs.insert(source, log);
+        }
+        let Some(log) = self.logs.get_mut(&source) else {
+            return body.skip();
+        };
+        let mut reader = TransactionReader::new(&mut body, layout, id, &mut self.buffer);
+        let summary = match log.writer.append(&mut reader) {
+            Ok(summary) => summary,
+            Err(error) => return Err(body.error.take().unwrap_or_else(|| error.into())),
+        };
+        log.last = id;
+        log.fingerprint = summary.fingerprint;
+        log.count += 1;
+        let mark = log.mark();
+        self.match_up(source, &summary, mark);
+        Ok(())
+    }
+
+    fn create(&self, source: DataSource, first: TxId, layout: Layout) -> Result<ReceivedLog, Error> {
+        let Some((path, version)) = self.places.get(&source).cloned() else {
+            return Err(Error::new(
+                ErrorKind::Protocol,
+                format!("a transaction of {source}, which was not asked for"),
+            ));
+        };
+        let file = File::options()
+            .write(true)
+            .create_new(true)
+            .open(&path)
+            .map_err(DiskError::at(&path))?;
+        let header = LogHeader {
+            format: self.format,
+            version,
+            previous_last_tx: first.previous(),
+        };
+        let writer = LogWriter::create(file, header, layout)?;
+        let fingerprint = Fingerprint([0; 32]);
+        Ok(ReceivedLog {
+            writer,
+            path,
+            first,
+            last: first.previous(),
+            fingerprint,
+            count: 0,
+        })
+    }
+
+    fn match_up(&mut self, source: DataSource, summary: &TransactionSummary, mark: Mark) {
+        let hash = blake3::hash(&summary.global_id);
+        let hash = hash
+            .as_bytes()
+            .first_chunk()
+            .map_or(0, |bytes| u64::from_be_bytes(*bytes));
+        match source {
+            DataSource::Graph => {
+                if self.unmatched.remove(&hash) {
+                    self.last_match = Some(mark);
+                }
+                self.graph_ids.insert(hash);
+                self.graph_order.push_back(hash);
+                if self.graph_order.len() > REMEMBERED
+                    && let Some(oldest) = self.graph_order.pop_front()
+                {
+                    self.graph_ids.remove(&oldest);
+                }
+            }
+            DataSource::Lucene => {
+                let both = summary.kind == CommitKind::TwoPhase;
+                if both && !self.graph_ids.contains(&hash) && self.unmatched.len() < REMEMBERED {
+                    self.unmatched.insert(hash);
+                }
+            }
+        }
+    }
+}
+
+impl ReceivedLog {
+    fn mark(&self) -> Mark {
+        let (last, fingerprint, count) = (self.last, self.fingerprint, self.count);
+        Mark {
+            position: self.writer.position(),
+            last,
+            fingerprint,
+            count,
+        }
+    }
+}
+
+/// The bytes of one transaction, as a reader that ends with it.
+struct Body<'a> {
+    incoming: &'a mut Incoming,
+    pending: Vec<u8>,
+    at: usize,
+    ended: bool,
+    error: Option<Error>,
+}
+
+impl<'a> Body<'a> {
+    fn new(incoming: &'a mut Incoming) -> Body<'a> {
+        Body {
+            incoming,
+            pending: Vec::new(),
+            at: 0,
+            ended: false,
+            error: None,
+        }
+    }
+
+    fn skip(&mut self) -> Result<(), Error> {
+        while !matches!(self.incoming.next()?, Received::TransactionEnd) {}
+        Ok(())
+    }
+}
+
+impl Read for Body<'_> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        while self.at == self.pending.len() && !self.ended {
+            (self.at, self.ended) = match self.incoming.next() {
+                Ok(Received::Data(bytes)) => {
+                    let now = bytes.len().min(out.len());
+                    let (now, later) = bytes.split_at(now);
+                    if let Some(place) = out.get_mut(..now.len()) {
+                        place.copy_from_slice(now);
+                    }
+                    self.pending.clear();
+                    self.pending.extend_from_slice(later);
+                    self.at = 0;
+                    return Ok(now.len());
+                }
+                Ok(_) => (self.at, true),
+                Err(error) => {
+                    let text = error.to_string();
+                    self.error = Some(error);
+                    return Err(io::Error::other(text));
+                }
+            };
+        }
+        let rest = self.pending.get(self.at..).unwrap_or_default();
+        let n = rest.len().min(out.len());
+        if let (Some(place), Some(bytes)) = (out.get_mut(..n), rest.get(..n)) {
+            place.copy_from_slice(bytes);
+        }
+        self.at += n;
+        Ok(n)
+    }
+}
