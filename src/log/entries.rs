@@ -11,7 +11,7 @@ use super::{
     command::{self, Rest},
     entry::{Commit, CommitKind, Prepare, Start, tag},
     error::{LogError, Place, Problem},
-    fields::{Fields, Stop},
+    fields::{Fields, Stop, file_size},
     format::Layout,
     lucene::LuceneCommand,
 };
@@ -187,7 +187,7 @@ impl<'b, R: Read> Entries<'b, R> {
 
     /// Where the next part begins.
     pub fn position(&self) -> u64 {
-        self.offset.saturating_add(u64::try_from(self.lent).unwrap_or(u64::MAX))
+        self.offset.saturating_add(file_size(self.lent))
     }
 
     /// Whether the next part begins an entry, and is not a further step of a command.
@@ -257,7 +257,7 @@ impl<'b, R: Read> Entries<'b, R> {
                     Stop::Short => Problem::Truncated,
                     Stop::Bad(problem) => problem,
                 };
-                let offset = self.offset.saturating_add(u64::try_from(used).unwrap_or(u64::MAX));
+                let offset = self.offset.saturating_add(file_size(used));
                 return Err(self.malformed(state.place, offset, problem));
             }
         };

@@ -10,6 +10,7 @@ use std::{fmt, str::FromStr};
 use super::{
     entries::{Item, Part},
     entry::CommitStamp,
+    fields::file_size,
 };
 
 /// Equal for two copies of one transaction, and for nothing else.
@@ -60,7 +61,7 @@ impl Collector {
     pub(super) fn add(&mut self, part: &Part<'_>) {
         match &part.item {
             Item::Start(start) => {
-                self.number(start.global_id.len() as u64);
+                self.number(file_size(start.global_id.len()));
                 self.fixed.update(start.global_id);
             }
             Item::Commit(commit) => {

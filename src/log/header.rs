@@ -23,6 +23,8 @@ pub struct LogHeader {
 impl LogHeader {
     /// Bytes of a header.
     pub const SIZE: usize = 16;
+    /// Where the first entry of a log begins.
+    pub const END: u64 = 16;
     /// The largest version a header can hold.
     pub const VERSION_MAX: LogVersion = LogVersion((1 << 56) - 1);
 

@@ -13,7 +13,9 @@ use super::{
 };
 use crate::store::index_config::{IndexKey, IndexKind, IndexName};
 
-/// Longest name of an index, key, or configuration string, in UTF-16 units: all of them are typed by a programmer.
+/// Longest name of an index, in UTF-16 units: it is part of a path.
+pub const INDEX_NAME_UNITS_MAX: u32 = 4096;
+/// Longest key or configuration string, in UTF-16 units: both are typed by a programmer.
 pub const NAME_UNITS_MAX: u32 = 65_535;
 /// Longest indexed text, in UTF-16 units (16 MiB), as a command is held in memory while it is looked at.
 pub const VALUE_UNITS_MAX: u32 = 8 * 1024 * 1024;
@@ -146,7 +148,8 @@ impl<'a> LuceneCommand<'a> {
         let command = command_byte(fields)?;
         let kind = kind(fields)?;
         if command == CREATE {
-            let index = string(fields)?;
+            let name = fields.size("length of an index name", INDEX_NAME_UNITS_MAX)?;
+            let index = text(fields, name)?;
             let count = fields.size("number of configuration entries", CONFIG_ENTRIES_MAX)?;
             let all = fields.0;
             for _ in 0..count {
@@ -158,7 +161,7 @@ impl<'a> LuceneCommand<'a> {
             let action = LuceneAction::Create(IndexProperties { count, bytes });
             return Ok(LuceneCommand { kind, index, action });
         }
-        let name = fields.size("length of an index name", NAME_UNITS_MAX)?;
+        let name = fields.size("length of an index name", INDEX_NAME_UNITS_MAX)?;
         let entity = fields.i64()?;
         let key = key_length(fields)?;
         let value_type = fields.u8()?;

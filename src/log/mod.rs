@@ -4,6 +4,10 @@
 //! [`std::io::Read`], through a buffer that holds neither a transaction nor a graph command as a whole. On top of it
 //! stand [`reader`] (one transaction, as in a backup stream), [`slot`] (a log file, with whatever a crash left in it)
 //! and [`writer`] (a new log file, with the transactions of a stream).
+#![cfg_attr(
+    not(test),
+    warn(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::as_conversions)
+)]
 
 pub mod change;
 pub mod command;

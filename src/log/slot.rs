@@ -15,6 +15,7 @@ use std::{
 use super::{
     entries::{Buffer, Entries, Item},
     error::{LogError, Place, Problem},
+    fields::file_size,
     format::Layout,
     header::LogHeader,
     reader::TransactionReader,
@@ -109,7 +110,7 @@ impl<'a> SlotReader<'a> {
             let (found, expected) = (header.format.byte(), layout.format.byte());
             return Err(malformed(Problem::OtherFormat { found, expected }));
         }
-        let at = LogHeader::SIZE as u64;
+        let at = LogHeader::END;
         let range = FileRange {
             file,
             at,
@@ -264,7 +265,7 @@ impl Read for FileRange<'_> {
         let count = self
             .file
             .read_at(buffer.get_mut(..length).unwrap_or_default(), self.at)?;
-        self.at = self.at.saturating_add(count as u64);
+        self.at = self.at.saturating_add(file_size(count));
         Ok(count)
     }
 }

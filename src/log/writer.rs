@@ -13,6 +13,7 @@ use super::{
     entries::{Item, Part},
     entry::{CommitKind, CommitStamp},
     error::LogError,
+    fields::file_size,
     fingerprint::{Collector, Fingerprint},
     format::Layout,
     header::LogHeader,
@@ -64,7 +65,7 @@ impl<W: Write> LogWriter<W> {
     pub fn create(out: W, header: LogHeader, layout: Layout) -> Result<LogWriter<W>, LogError> {
         let mut writer = LogWriter::resume(out, layout, 0, 1);
         writer.put(&header.encode())?;
-        writer.position = LogHeader::SIZE as u64;
+        writer.position = LogHeader::END;
         Ok(writer)
     }
 
@@ -156,7 +157,7 @@ impl<W: Write> LogWriter<W> {
             }
             None => self.put(part.raw)?,
         }
-        Ok(part.raw.len() as u64)
+        Ok(file_size(part.raw.len()))
     }
 
     fn put(&mut self, bytes: &[u8]) -> Result<(), LogError> {

@@ -12,8 +12,8 @@ use thiserror::Error;
 
 /// First bytes of the file.
 pub const MAGIC: &[u8; 11] = b"neo4j-index";
-/// Largest file that is read; each index takes about 100 bytes.
-pub const FILE_MAX: u64 = 64 * 1024 * 1024;
+/// Largest file that is read; each index takes about 100 bytes, and in memory all of them take at most six times this.
+pub const FILE_MAX: u64 = 4 * 1024 * 1024;
 
 const VERSION: i32 = 1;
 

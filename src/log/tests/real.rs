@@ -14,6 +14,8 @@ use crate::{
     },
 };
 
+type Kinds = BTreeMap<&'static str, u64>;
+
 /// The bytes of a part without its identifier.
 fn masked(part: &Part<'_>) -> Vec<u8> {
     let mut bytes = part.raw.to_vec();
@@ -37,7 +39,7 @@ fn reencodes(part: &Part<'_>, format: LogFormat) {
 }
 
 /// Committed transactions without identifiers, found by nothing but the entries; and how often each kind of item occurs.
-fn plainly(file: &File, layout: Layout) -> (Vec<(TxId, Vec<u8>)>, BTreeMap<&'static str, u64>) {
+fn plainly(file: &File, layout: Layout) -> (Vec<(TxId, Vec<u8>)>, Kinds) {
     let mut buffer = Buffer::new();
     let mut entries = Entries::new(FileRange::new(file, 16, u64::MAX), layout, 16, &mut buffer);
     let mut open: HashMap<i32, Vec<u8>> = HashMap::new();
@@ -90,7 +92,7 @@ fn kind(item: &Item<'_>) -> &'static str {
 }
 
 /// Copies every committed transaction of a log and compares the copies with the original.
-fn copies_but_for_identifiers(path: &Path, source: DataSource) -> BTreeMap<&'static str, u64> {
+fn copies_but_for_identifiers(path: &Path, source: DataSource) -> Kinds {
     let file = File::open(path).unwrap();
     let mut start = [0; 16];
     std::os::unix::fs::FileExt::read_exact_at(&file, &mut start, 0).unwrap();
@@ -120,7 +122,7 @@ fn copies_but_for_identifiers(path: &Path, source: DataSource) -> BTreeMap<&'sta
     let mut ids: Vec<_> = committed.iter().map(|(tx, _)| tx.0).collect();
     ids.sort_unstable();
     let first = header.previous_last_tx.0 + 1;
-    assert!(ids.iter().copied().eq(first..first + ids.len() as i64), "ids with gaps");
+    assert!(ids.iter().copied().eq((first..).take(ids.len())), "ids with gaps");
     kinds
 }
 

@@ -192,7 +192,12 @@ fn lengths_of_index_commands_are_limited() {
         let bytes = transaction(LUCENE, 2, 43, &[hex(command)]);
         read(&bytes, LUCENE, 43, |_| ()).unwrap_err().problem().unwrap()
     };
-    assert!(matches!(case("01 01 00010000"), Problem::Limit { limit: 65_535, .. }));
+    assert!(matches!(case("01 01 00001001"), Problem::Limit { limit: 4096, .. }));
+    assert!(matches!(case("04 02 00001001"), Problem::Limit { limit: 4096, .. }));
+    assert!(matches!(
+        case("01 01 00000000 0000000000000001 00010000"),
+        Problem::Limit { limit: 65_535, .. }
+    ));
     assert!(matches!(case("01 01 80000000"), Problem::Value { .. }));
     assert!(matches!(
         case("01 03"),

@@ -67,6 +67,9 @@ pub enum PendingIndexError {
     /// A deleted index whose name leads out of its directory.
     #[error("{0}: the name is no directory name")]
     IndexName(IndexKey),
+    /// Transactions name more indexes than is believable.
+    #[error("the transactions name more than {0} indexes")]
+    TooManyIndexes(usize),
     /// End nodes of a relationship, which 1.3 needs.
     #[error("cannot read relationship {relationship}")]
     Relationship {
@@ -103,7 +106,7 @@ impl From<PendingIndexError> for crate::Error {
                 let hint = "start Neo4j on the directory and shut it down again, or take a full backup";
                 return crate::Error::new(ErrorKind::Damaged, error).with_hint(hint);
             }
-            PendingIndexError::IndexName(_) => ErrorKind::Protocol,
+            PendingIndexError::IndexName(_) | PendingIndexError::TooManyIndexes(_) => ErrorKind::Protocol,
             PendingIndexError::Marker { .. }
             | PendingIndexError::MissingSlot { .. }
             | PendingIndexError::Store(_)

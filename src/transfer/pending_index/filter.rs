@@ -22,6 +22,9 @@ use crate::{
     store::{IndexKey, IndexKind, record::RecordId},
 };
 
+/// Most indexes that a log may create, delete or miss, as their names are kept in memory.
+pub(super) const INDEXES_MAX: usize = 10_000;
+
 const BUFFER: usize = 256 * 1024;
 
 /// A set of transaction ids, small if they are contiguous: the first of each run, with the last.
@@ -106,6 +109,7 @@ impl Survey {
                     survey.commands = survey.commands.saturating_add(1);
                     if command.action == LuceneAction::Delete && keep.wants(&command.key()) {
                         survey.deletes.insert(command.key(), survey.commands);
+                        limited(survey.deletes.len())?;
                     }
                 }
                 Item::Commit(_) => survey.transactions = survey.transactions.saturating_add(1),
@@ -115,6 +119,13 @@ impl Survey {
         })?;
         Ok(survey)
     }
+}
+
+fn limited(indexes: usize) -> Result<(), PendingIndexError> {
+    if indexes > INDEXES_MAX {
+        return Err(PendingIndexError::TooManyIndexes(INDEXES_MAX));
+    }
+    Ok(())
 }
 
 /// Whether the last delete of an index stays in the log.
@@ -261,7 +272,7 @@ impl<'a, 'r> Filter<'a, 'r> {
 
     fn command(&mut self, command: &LuceneCommand<'_>, bytes: &[u8], keep: &Keep<'_>) -> Result<(), PendingIndexError> {
         self.seen = self.seen.saturating_add(1);
-        if !self.stays(command, keep) {
+        if !self.stays(command, keep)? {
             self.written.changes = self.written.changes.saturating_add(1);
             return Ok(());
         }
@@ -279,28 +290,30 @@ impl<'a, 'r> Filter<'a, 'r> {
         Ok(())
     }
 
-    fn stays(&mut self, command: &LuceneCommand<'_>, keep: &Keep<'_>) -> bool {
+    fn stays(&mut self, command: &LuceneCommand<'_>, keep: &Keep<'_>) -> Result<bool, PendingIndexError> {
         let index = command.key();
         if !keep.wants(&index) {
-            return false;
+            return Ok(false);
         }
         if let Some(last) = self.deletes.get(&index)
             && self.seen <= *last
         {
-            return self.last_delete == LastDelete::Kept && self.seen == *last;
+            return Ok(self.last_delete == LastDelete::Kept && self.seen == *last);
         }
         match command.action {
             LuceneAction::Create(_) => {
                 self.indexes.insert(index);
-                true
+                limited(self.indexes.len())?;
+                Ok(true)
             }
-            LuceneAction::Delete => true,
+            LuceneAction::Delete => Ok(true),
             LuceneAction::Add { .. } | LuceneAction::Remove { .. } => {
                 let exists = self.indexes.contains(&index);
                 if !exists {
                     self.written.unknown.insert(index);
+                    limited(self.written.unknown.len())?;
                 }
-                exists
+                Ok(exists)
             }
         }
     }

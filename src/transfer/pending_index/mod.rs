@@ -30,6 +30,10 @@
 //!
 //! The caller makes the graph durable first and commits the index second, so that an index may lack what the graph has
 //! but never the reverse.
+#![cfg_attr(
+    not(test),
+    warn(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::as_conversions)
+)]
 
 mod disk;
 mod error;

@@ -330,7 +330,7 @@ impl Preparation<'_> {
         let to = Destination {
             file: disk::create(&path)?,
             path: &path,
-            position: LogHeader::SIZE as u64,
+            position: LogHeader::END,
             last_identifier: 1,
             first_byte: FirstByte::Written,
         };

@@ -7,15 +7,26 @@ use super::support::{Store, Transaction, Until, add, create, delete, entries, ke
 use crate::{
     log::{LogFormat, LuceneCommand, lucene::LuceneAction},
     store::IndexKey,
-    transfer::pending_index::{PendingIndex, discard},
+    store::record::RecordId,
+    transfer::pending_index::{IndexRules, Keep, PendingIndex, Update, discard},
 };
 
 const V2: LogFormat = LogFormat::V2;
 
+/// Adds transactions by the rules of the release that the store's format stands for here.
+fn prepare(store: &Store, received: &[Transaction]) -> Option<Update> {
+    if store.format == V2 {
+        return store.prepare(received).unwrap();
+    }
+    let mut ends = |_: RecordId| Ok(Some((3, 4)));
+    let mut rules = IndexRules::Neo4j13 { ends: &mut ends };
+    store.prepare_with(&mut rules, &[(received, Keep::All)]).unwrap()
+}
+
 /// Whether a release before 1.8 starts: no command on an index that does not exist when it is replayed
 /// (`docs/formats/transaction-log.md` §10.3). Gives the indexes that exist afterwards.
 fn replay(store: &Store) -> BTreeSet<IndexKey> {
-    PendingIndex::inspect(store.dir.path(), V2).unwrap();
+    PendingIndex::inspect(store.dir.path(), store.format).unwrap();
     let mut indexes = store.indexes();
     for (tx, commands) in store.pending() {
         for command in commands {
@@ -40,14 +51,19 @@ fn replay(store: &Store) -> BTreeSet<IndexKey> {
 type Setup = fn(&Store);
 
 fn crash_everywhere(setup: Setup, received: &[Transaction], indexes: &[&str]) {
+    crash_everywhere_in(V2, setup, received, indexes);
+    crash_everywhere_in(LogFormat::V1, setup, received, indexes);
+}
+
+fn crash_everywhere_in(format: LogFormat, setup: Setup, received: &[Transaction], indexes: &[&str]) {
     let expected: BTreeSet<_> = indexes.iter().map(|name| key(name)).collect();
-    let finished = prepared(setup);
-    finished.prepare(received).unwrap().unwrap().commit().unwrap();
+    let finished = prepared(format, setup);
+    prepare(&finished, received).unwrap().commit().unwrap();
     assert_eq!(replay(&finished), expected);
     for steps in 0.. {
-        let store = prepared(setup);
+        let store = prepared(format, setup);
         let before = store.pending().len();
-        let mut update = store.prepare(received).unwrap().unwrap();
+        let mut update = prepare(&store, received).unwrap();
         for _ in 0..steps {
             update.step().unwrap();
         }
@@ -56,7 +72,7 @@ fn crash_everywhere(setup: Setup, received: &[Transaction], indexes: &[&str]) {
         let seen = store.pending().len();
         assert!(seen == before || seen == finished.pending().len());
         replay(&store);
-        if let Some(update) = store.prepare(received).unwrap() {
+        if let Some(update) = prepare(&store, received) {
             update.commit().unwrap();
         }
         discard(store.dir.path()).unwrap();
@@ -68,8 +84,8 @@ fn crash_everywhere(setup: Setup, received: &[Transaction], indexes: &[&str]) {
     }
 }
 
-fn prepared(setup: Setup) -> Store {
-    let store = Store::new(V2, &["people", "old", "rold"]);
+fn prepared(format: LogFormat, setup: Setup) -> Store {
+    let store = Store::new(format, &["people", "old", "rold"]);
     setup(&store);
     store
 }
@@ -87,11 +103,14 @@ fn adds() -> Vec<Transaction> {
 
 fn deletes() -> Vec<Transaction> {
     vec![
-        (12, vec![add("old", 2, "a"), add("people", 1, "b")]),
+        (
+            12,
+            vec![add("old", 2, "a"), remove("rold", 1, "b"), add("people", 1, "b")],
+        ),
         (13, vec![delete("old")]),
         (14, vec![delete("rold")]),
         (15, vec![create("rold")]),
-        (16, vec![add("rold", 2, "a")]),
+        (16, vec![add("rold", 2, "a"), remove("rold", 3, "a")]),
     ]
 }
 
@@ -110,7 +129,7 @@ fn after_a_clean_close() {
         store.slot(
             "index/lucene.log.1",
             Some(marker),
-            &entries(V2, 2, 7, &commands, Until::Done),
+            &entries(store.format, 2, 7, &commands, Until::Done),
         );
         std::fs::write(store.path("index/lucene.log.v3"), "archived").unwrap();
     };
@@ -121,7 +140,7 @@ fn after_a_clean_close() {
 #[test]
 fn with_a_pending_log() {
     let setup: Setup = |store| {
-        store.receive(&adds());
+        prepare(store, &adds()).unwrap().commit().unwrap();
     };
     crash_everywhere(setup, &deletes(), &["people", "rold", "new"]);
     let more = [(12, vec![add("new", 2, "b"), remove("people", 1, "a")])];
@@ -131,8 +150,8 @@ fn with_a_pending_log() {
 #[test]
 fn with_an_unfinished_transaction() {
     let setup: Setup = |store| {
-        let open = entries(V2, 2, 0, &[add("people", 9, "x")], Until::Commands);
-        let whole = entries(V2, 3, 9, &[add("people", 1, "a")], Until::Commit);
+        let open = entries(store.format, 2, 0, &[add("people", 9, "x")], Until::Commands);
+        let whole = entries(store.format, 3, 9, &[add("people", 1, "a")], Until::Commit);
         store.slot("index/lucene.log.2", Some(&[0, b'2', 0, 0]), &[open, whole].concat());
     };
     crash_everywhere(setup, &deletes(), &["people", "rold"]);

@@ -98,3 +98,12 @@ fn a_missing_configuration_is_taken_from_its_old_copy() {
     let received = [(9, vec![add("people", 1, "a")])];
     assert_eq!(store.receive(&received), received);
 }
+
+#[test]
+fn more_indexes_than_is_believable() {
+    let store = Store::new(V2, &["people"]);
+    let adds: Vec<_> = (0..=10_000).map(|number| add(&format!("i{number}"), 1, "a")).collect();
+    assert!(store.prepare(&[(9, adds[1..].to_vec())]).is_ok());
+    let error = store.prepare(&[(9, adds)]).unwrap_err();
+    assert!(matches!(error, PendingIndexError::TooManyIndexes(10_000)));
+}
