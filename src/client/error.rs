@@ -95,7 +95,7 @@ pub enum ClientError {
         source: WireError,
     },
     /// It no longer has the transactions that were asked for.
-    #[error("{place}: {failure}")]
+    #[error("{}: {failure}{}", place.address, place.inside())]
     Pruned {
         /// Where in the response.
         place: Place,
@@ -103,7 +103,7 @@ pub enum ClientError {
         failure: ServerFailure,
     },
     /// It reports a failure of its own.
-    #[error("{place}: {failure}")]
+    #[error("{}: {failure}{}", place.address, place.inside())]
     Server {
         /// Where in the response.
         place: Place,
@@ -129,6 +129,16 @@ pub struct Place {
     pub offset: u64,
     /// Place in the response.
     pub place: wire::Place,
+}
+
+impl Place {
+    /// The file or transaction that a failure interrupted; empty when it interrupted nothing.
+    fn inside(&self) -> String {
+        match &self.place {
+            place @ (wire::Place::File(_) | wire::Place::Transaction(..)) => format!(" (in {place})"),
+            _ => String::new(),
+        }
+    }
 }
 
 impl fmt::Display for Place {

@@ -15,14 +15,19 @@ pub struct ServerFailure {
 impl fmt::Display for ServerFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("the server reports ")?;
-        for (i, (class, message)) in self.exceptions.iter().enumerate() {
-            if i > 0 {
-                f.write_str(", caused by ")?;
+        let mut before = String::new();
+        for (class, message) in &self.exceptions {
+            let text = match message {
+                Some(message) => format!("{class}: {message}"),
+                None => class.clone(),
+            };
+            // Java repeats a cause in the message of what it caused
+            if before.is_empty() {
+                f.write_str(&text)?;
+            } else if !before.ends_with(&text) {
+                write!(f, ", caused by {text}")?;
             }
-            f.write_str(class)?;
-            if let Some(message) = message {
-                write!(f, ": {message}")?;
-            }
+            before = text;
         }
         Ok(())
     }
@@ -410,6 +415,25 @@ pub(crate) mod tests {
         assert_eq!(
             failure.to_string(),
             "the server reports java.lang.RuntimeException: bad [31m thing"
+        );
+    }
+
+    #[test]
+    fn a_cause_is_told_unless_the_message_before_ends_with_it() {
+        let failure = |outer: &str| ServerFailure {
+            exceptions: vec![
+                ("A".into(), Some(outer.into())),
+                ("B".into(), Some("why".into())),
+                ("C".into(), None),
+            ],
+        };
+        assert_eq!(
+            failure("what").to_string(),
+            "the server reports A: what, caused by B: why, caused by C"
+        );
+        assert_eq!(
+            failure("B: why").to_string(),
+            "the server reports A: B: why, caused by C"
         );
     }
 
