@@ -2,17 +2,20 @@
 //!
 //! What a copy taken under load ought to contain is computed by replaying the load, in a fresh database of the same
 //! release, up to the transaction whose number the copy holds.
+//!
+//! `INTEROP_SEED` chooses another load, `INTEROP_TOOL=original` lets the original tool stand in for ours: a control
+//! that tells our faults from those of the releases.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "panicking is how tests report")]
+#![expect(clippy::unwrap_used, clippy::panic, clippy::print_stderr, reason = "panicking is how tests report")]
 
 mod support;
 
-use std::{fs, path::Path};
+use std::{env, fs, path::Path};
 
 use support::{Contents, Finished, Options, Peer, Release, copy_dir, original_tool, our_tool, require_peers};
 use tempfile::TempDir;
 
-const SEED: u64 = 7;
+const DEFAULT_SEED: u64 = 7;
 /// Transactions before the first backup.
 const BEFORE: u32 = 250;
 /// Transactions a second during a backup under load.
@@ -23,6 +26,16 @@ const RATE: u32 = 300;
 enum Tool {
     Ours,
     Original,
+}
+
+impl Tool {
+    fn under_test() -> Self {
+        if env::var("INTEROP_TOOL").as_deref() == Ok("original") {
+            Self::Original
+        } else {
+            Self::Ours
+        }
+    }
 }
 
 /// How it takes it.
@@ -51,23 +64,28 @@ for_each_release! {
     backups_of_1_9_9_equal_their_source: V1_9_9,
 }
 
+fn seed() -> u64 {
+    env::var("INTEROP_SEED").map_or(DEFAULT_SEED, |seed| seed.parse().unwrap())
+}
+
 fn backups_equal_their_source(release: Release) {
     if !require_peers(release) {
         return;
     }
+    eprintln!("neo4j {}: INTEROP_SEED={}", release.name(), seed());
     let work = TempDir::new().unwrap();
     let dir = |name: &str| work.path().join(name);
     let mut source = Peer::start(release, &dir("source"), &Options::source(release));
-    source.load(SEED, BEFORE);
+    source.load(seed(), BEFORE);
 
     // Idle.
-    backup(Tool::Ours, Mode::Full, &source, &dir("idle"));
+    backup(Tool::under_test(), Mode::Full, &source, &dir("idle"));
     copy_dir(&dir("idle"), &dir("continued-by-original"));
     assert_boots_as(&source.contents(), release, &dir("idle"), &dir("idle-booted"));
 
     // Under load.
-    source.start_load(SEED, RATE);
-    backup(Tool::Ours, Mode::Full, &source, &dir("loaded"));
+    source.start_load(seed(), RATE);
+    backup(Tool::under_test(), Mode::Full, &source, &dir("loaded"));
     source.stop_load();
     assert_boots_to_one_moment(release, &dir("loaded"), &dir("loaded-booted"), &dir("replayed"));
 
@@ -86,7 +104,7 @@ fn backups_equal_their_source(release: Release) {
         &dir("continued-by-original-booted"),
     );
     for base in ["idle", "loaded"] {
-        backup(Tool::Ours, Mode::Incremental, &source, &dir(base));
+        backup(Tool::under_test(), Mode::Incremental, &source, &dir(base));
         assert_boots_as(&now, release, &dir(base), &dir(&format!("{base}-continued-booted")));
     }
 }
@@ -147,9 +165,9 @@ fn assert_boots_to_one_moment(release: Release, copy: &Path, booted: &Path, repl
 
     let mut replay = Peer::start(release, replayed, &Options::replay(release));
     let first = found.seq.min(found.index_seq);
-    replay.replay(SEED, first);
+    replay.replay(seed(), first);
     let early = replay.contents();
-    replay.replay(SEED, found.seq.max(found.index_seq));
+    replay.replay(seed(), found.seq.max(found.index_seq));
     let late = replay.contents();
     let (graph, index) = if found.seq == first {
         (&early, &late)
