@@ -293,11 +293,7 @@ impl Job<'_> {
             base.iter().map(|(source, last)| known(source, last)).collect()
         };
         // 1.3 looks for old transactions for minutes
-        let overlap = if self.request.member.dialect() == Dialect::D13 {
-            0
-        } else {
-            1
-        };
+        let overlap = i64::from(self.request.member.dialect() != Dialect::D13);
         let plain = ask(logs, 0);
         let mut asked = ask(logs, overlap);
         logs.mark();

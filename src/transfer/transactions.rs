@@ -31,7 +31,6 @@ const REMEMBERED: usize = 64 * 1024;
 pub(super) struct ReceivedLog {
     writer: LogWriter<File>,
     pub(super) path: PathBuf,
-    pub(super) first: TxId,
     pub(super) last: TxId,
     pub(super) fingerprint: Fingerprint,
     pub(super) count: u64,
@@ -235,7 +234,6 @@ impl ReceivedLogs {
         Ok(ReceivedLog {
             writer,
             path,
-            first,
             last: first.previous(),
             fingerprint,
             count: 0,

@@ -25,7 +25,7 @@ const QUEUE: usize = 3;
 
 /// Syncs files in the background; the first failure is final.
 #[derive(Debug)]
-pub struct Syncer {
+pub(super) struct Syncer {
     requests: Option<SyncSender<(File, PathBuf)>>,
     thread: Option<JoinHandle<Result<(), DiskError>>>,
 }
@@ -35,7 +35,7 @@ impl Syncer {
     ///
     /// # Errors
     /// The system refuses a thread.
-    pub fn start() -> Result<Syncer, DiskError> {
+    pub(super) fn start() -> Result<Syncer, DiskError> {
         let (requests, incoming) = mpsc::sync_channel::<(File, PathBuf)>(QUEUE);
         let thread = thread::Builder::new()
             .name("sync".to_owned())
@@ -55,7 +55,7 @@ impl Syncer {
     ///
     /// # Errors
     /// An earlier sync failed.
-    pub fn request(&mut self, file: &File, path: &std::path::Path) -> Result<(), DiskError> {
+    pub(super) fn request(&mut self, file: &File, path: &std::path::Path) -> Result<(), DiskError> {
         let copy = file.try_clone().map_err(|e| DiskError::new(path, e))?;
         match self
             .requests
@@ -71,7 +71,7 @@ impl Syncer {
     ///
     /// # Errors
     /// A sync failed.
-    pub fn finish(mut self) -> Result<(), DiskError> {
+    pub(super) fn finish(mut self) -> Result<(), DiskError> {
         self.join()
     }
 
@@ -97,7 +97,7 @@ impl Drop for Syncer {
 
 /// A file that is being received.
 #[derive(Debug)]
-pub struct ReceivedFile {
+pub(super) struct ReceivedFile {
     file: File,
     disk_path: PathBuf,
     path: String,
@@ -108,7 +108,7 @@ pub struct ReceivedFile {
 
 impl ReceivedFile {
     /// Takes over a new empty file; `path` is its place in the backup, `disk_path` the one for messages.
-    pub fn new(file: File, disk_path: PathBuf, path: String) -> ReceivedFile {
+    pub(super) fn new(file: File, disk_path: PathBuf, path: String) -> ReceivedFile {
         ReceivedFile {
             file,
             disk_path,
@@ -119,16 +119,11 @@ impl ReceivedFile {
         }
     }
 
-    /// Its place in the backup.
-    pub fn path(&self) -> &str {
-        &self.path
-    }
-
     /// Appends bytes.
     ///
     /// # Errors
     /// The disk failed, for this or an earlier window.
-    pub fn write(&mut self, bytes: &[u8], sums: &mut SumsWriter, syncer: &mut Syncer) -> Result<(), DiskError> {
+    pub(super) fn write(&mut self, bytes: &[u8], sums: &mut SumsWriter, syncer: &mut Syncer) -> Result<(), DiskError> {
         self.file
             .write_all(bytes)
             .map_err(|e| DiskError::new(&self.disk_path, e))?;
@@ -148,7 +143,7 @@ impl ReceivedFile {
     ///
     /// # Errors
     /// As [`ReceivedFile::write`].
-    pub fn finish(mut self, sums: &mut SumsWriter, syncer: &mut Syncer) -> Result<FileEntry, DiskError> {
+    pub(super) fn finish(mut self, sums: &mut SumsWriter, syncer: &mut Syncer) -> Result<FileEntry, DiskError> {
         if let Some(last) = self.hasher.finish() {
             sums.push(last).map_err(|e| DiskError::new("checksums", e))?;
         }
