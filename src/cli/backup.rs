@@ -8,7 +8,7 @@ use tracing::level_filters::LevelFilter;
 use super::{
     output,
     report::{self, Report},
-    request::{BackupRequest, Existing, Mode, Output},
+    request::{BackupRequest, Existing, Fallback, History, Mode, Output},
     signals,
     terminal::{Loudness, Terminal},
 };
@@ -17,7 +17,8 @@ use crate::{
     cancel::Cancel,
     client::{Member, Settings},
     progress::Progress,
-    transfer::{self, BackupOutcome, Full, Replace},
+    store::StoreFile,
+    transfer::{self, BackupOutcome, Full, Incremental, Replace, Unproven},
     uri::Source,
 };
 
@@ -81,33 +82,55 @@ fn perform(request: &BackupRequest, progress: &dyn Progress, cancel: &Cancel) ->
     }
 }
 
+/// Takes the kind of backup that was asked for.
 fn single(
     request: &BackupRequest,
     member: &Member,
     progress: &dyn Progress,
     cancel: &Cancel,
 ) -> Result<BackupOutcome, Error> {
-    match request.mode {
-        Mode::Full => {}
-        Mode::Incremental | Mode::Auto => {
-            return Err(
-                Error::new(ErrorKind::Failed, "incremental backups are not supported yet")
-                    .with_hint("take a full backup with -full"),
-            );
-        }
-    }
+    let run_id = blake3::hash(format!("{:?} {}", SystemTime::now(), std::process::id()).as_bytes()).to_hex();
+    let run_id = run_id.get(..32).unwrap_or(&run_id);
+    let (source, target) = (request.from.as_str(), request.target.as_path());
+    let full = |replace| {
+        let full = Full {
+            member,
+            source,
+            target,
+            replace,
+            run_id,
+        };
+        transfer::full(&full, progress, cancel)
+    };
     let replace = match request.existing {
         Existing::Refuse => Replace::Never,
         Existing::Replace => Replace::SameDatabase,
     };
-    let run_id = blake3::hash(format!("{:?} {}", SystemTime::now(), std::process::id()).as_bytes()).to_hex();
-    let run_id = run_id.get(..32).unwrap_or(&run_id);
-    let full = Full {
+    let has_database = target.join(StoreFile::Neostore.name()).exists();
+    if request.mode == Mode::Full || (request.mode == Mode::Auto && !has_database) {
+        return full(replace);
+    }
+    let unproven = match request.history {
+        History::Reported => Unproven::Reported,
+        History::Required => Unproven::Refused,
+    };
+    let incremental = Incremental {
         member,
-        source: &request.from,
-        target: &request.target,
-        replace,
+        source,
+        target,
+        unproven,
         run_id,
     };
-    transfer::full(&full, progress, cancel)
+    match transfer::incremental(&incremental, progress, cancel) {
+        Err(error) if request.fallback == Fallback::Full && calls_for_full(&error) => {
+            progress.warning(&format!("{error}; a full backup is taken instead"));
+            full(Replace::SameDatabase)
+        }
+        result => result,
+    }
+}
+
+/// Whether a full backup of the same database is the way on.
+fn calls_for_full(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::FullNeeded | ErrorKind::NotOurs)
 }

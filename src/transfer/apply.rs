@@ -117,6 +117,15 @@ impl Touched {
         }
     }
 
+    /// Adds what another replay wrote.
+    pub fn merge(&mut self, other: &Touched) {
+        self.high_id = self.high_id.max(other.high_id);
+        self.chunks.resize(self.chunks.len().max(other.chunks.len()), 0);
+        for (word, more) in self.chunks.iter_mut().zip(&other.chunks) {
+            *word |= more;
+        }
+    }
+
     /// Whether this chunk changed.
     pub fn has(&self, chunk: u64) -> bool {
         let word = usize::try_from(chunk / 64).ok().and_then(|word| self.chunks.get(word));

@@ -3,8 +3,7 @@
 use std::{
     collections::BTreeMap,
     fs::{self, File},
-    io::{self, Seek, SeekFrom},
-    os::unix::fs::FileExt,
+    io,
     path::{Path, PathBuf},
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -12,12 +11,11 @@ use std::{
 use super::{
     BackupOutcome, DiskError, HistoryProof, TakenMode, Verdict,
     apply::{Applier, Touched},
-    manifest::{FileEntry, LastTransaction, MANIFEST, Manifest, Mode, Run, SUMS, State},
-    pending_index::{self, IndexRules, Input, Keep},
+    checksums::{self, Known},
+    manifest::{MANIFEST, Manifest, Mode, Run, State},
     receive::{self, RECEIVED_SUMS, ReceivedFiles},
-    seal,
+    replay, seal,
     staging::{LeftOver, Occupant, Target, TargetError, sync_dir},
-    sums::{self, CHUNK, SumsReader, SumsWriter},
     transactions::{Overlap, ReceivedLogs},
 };
 use crate::{
@@ -25,18 +23,17 @@ use crate::{
     cancel::Cancel,
     client::Member,
     ids::{DataSource, LogVersion, StoreId, TxId},
-    log::{self, Buffer, Item, Layout, LogFormat, slot::SlotReader},
+    log::{self, Layout, LogFormat},
     progress::{Phase, Progress},
     store::{
         Header, StoreFile, StoreFormat,
         lucene_store::{self, LuceneStore},
-        record::{RecordId, Relationship},
     },
     wire::Dialect,
 };
 
-/// Name of the received Lucene log before it becomes the pending one.
-const RECEIVED_INDEX_LOG: &str = "index/neo4j-backup.received";
+/// Name of the received Lucene log before it becomes part of the pending one.
+pub(super) const RECEIVED_INDEX_LOG: &str = "index/neo4j-backup.received";
 
 /// Whether an older backup of the same database may be replaced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -132,7 +129,7 @@ fn judge(request: &Full<'_>, target: &Target, progress: &dyn Progress) -> Result
     }
 }
 
-fn same_database(ours: StoreId, theirs: StoreId, dir: &Path) -> Result<(), Error> {
+pub(super) fn same_database(ours: StoreId, theirs: StoreId, dir: &Path) -> Result<(), Error> {
     if (ours.creation_time, ours.random) == (theirs.creation_time, theirs.random) {
         return Ok(());
     }
@@ -165,7 +162,8 @@ fn run(request: &Full<'_>) -> Run {
     }
 }
 
-fn now() -> u64 {
+/// Milliseconds since 1970.
+pub(super) fn now() -> u64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0, |d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX))
@@ -207,15 +205,27 @@ impl Job<'_> {
         self.progress.phase(Phase::Applying);
         let (mut touched, last_graph) = self.replay(&logs, format, &base)?;
         self.progress.phase(Phase::Sealing);
-        let pending = self.leave_index_log(&logs, log_format)?;
+        let pending = replay::leave_index_log(
+            &self.dir,
+            self.request.member.dialect(),
+            &logs,
+            log_format,
+            self.progress,
+        )?;
         self.seal(format, version, &logs, last_graph, &mut touched)?;
 
-        let graph = last_transaction(DataSource::Graph, last_graph, &logs);
-        let lucene = last_transaction(DataSource::Lucene, pending.last_tx, &logs);
+        let graph = replay::last_transaction(DataSource::Graph, last_graph, &logs, None);
+        let lucene = replay::last_transaction(DataSource::Lucene, pending.last_tx, &logs, None);
         manifest.last_transactions = vec![graph, lucene];
         manifest.store_id = Some(received.store_id.into());
         manifest.store_format = Some(format.version().to_owned());
-        self.checksum(&mut manifest, &received, &touched)?;
+        let old = Known {
+            files: &received.files,
+            sums: &self.dir.join(RECEIVED_SUMS),
+        };
+        checksums::write(&self.dir, Some(&old), &touched, &mut manifest)?;
+        let old = self.dir.join(RECEIVED_SUMS);
+        fs::remove_file(&old).map_err(DiskError::at(&old))?;
         self.run.bytes = received.bytes;
         self.run.transactions = logs.count();
         manifest.chain = vec![self.run.clone()];
@@ -344,55 +354,13 @@ impl Job<'_> {
                 format: LogFormat::from(format),
                 source: DataSource::Graph,
             };
-            apply_log(&file, &received.path, layout, &mut applier, self.cancel)?;
+            replay::apply_log(&file, &received.path, layout, &mut applier, self.cancel)?;
             last = received.last;
         }
         if let Some(property) = applier.graph_property() {
             Header::open(&self.dir)?.set_graph_property(property)?;
         }
         Ok((applier.touched(), last))
-    }
-
-    /// Makes the received index transactions the pending log that Neo4j replays at its first start.
-    fn leave_index_log(&self, logs: &ReceivedLogs, format: LogFormat) -> Result<Pending, Error> {
-        let input = match logs.log(DataSource::Lucene) {
-            Some(log) => Some((
-                File::open(&log.path).map_err(DiskError::at(&log.path))?,
-                log.path.clone(),
-            )),
-            None => None,
-        };
-        let inputs: Vec<Input<'_>> = input
-            .iter()
-            .map(|(log, path)| Input {
-                log,
-                path,
-                keep: Keep::All,
-            })
-            .collect();
-        let relationships = self.dir.join(StoreFile::Relationship.name());
-        let mut ends = |id| relationship_ends(&relationships, id);
-        let mut rules = match self.request.member.dialect() {
-            Dialect::D13 => IndexRules::Neo4j13 { ends: &mut ends },
-            _ => IndexRules::Later,
-        };
-        let update = pending_index::prepare(&self.dir, format, &mut rules, &inputs)?;
-        if let Some(update) = update {
-            let done = update.commit()?;
-            for index in &done.unknown {
-                self.progress.warning(&format!(
-                    "the index {index:?} was deleted on the server during the backup"
-                ));
-            }
-        }
-        if let Some((_, path)) = input {
-            fs::remove_file(&path).map_err(DiskError::at(&path))?;
-        }
-        let state = pending_index::PendingIndex::inspect(&self.dir, format)?;
-        Ok(Pending {
-            last_tx: state.last_tx,
-            bytes: state.bytes,
-        })
     }
 
     fn seal(
@@ -416,78 +384,6 @@ impl Job<'_> {
             seal::seal(&self.dir, kind, format, touched)?;
         }
         Ok(())
-    }
-
-    /// Writes the final checksums: those taken on the way, where nothing changed since, and new ones elsewhere.
-    fn checksum(
-        &self,
-        manifest: &mut Manifest,
-        received: &ReceivedFiles,
-        touched: &BTreeMap<StoreFile, Touched>,
-    ) -> Result<(), Error> {
-        let (old_path, new_path) = (self.dir.join(RECEIVED_SUMS), self.dir.join(SUMS));
-        let mut old = SumsReader::open(&old_path).map_err(DiskError::at(&old_path))?;
-        let mut new = SumsWriter::create(&new_path).map_err(DiskError::at(&new_path))?;
-        for entry in &received.files {
-            let path = self.dir.join(&entry.path);
-            let Ok(file) = File::open(&path) else {
-                // an index that a transaction deleted
-                old.skip(sums::chunks(entry.length)).map_err(DiskError::at(&old_path))?;
-                continue;
-            };
-            let length = file.metadata().map_err(DiskError::at(&path))?.len();
-            let changed = StoreFile::from_name(&entry.path).and_then(|kind| touched.get(&kind));
-            // the index part is small beside what it is worth to have no special cases there
-            let all = entry.path == lucene_store::PATH || entry.path == "index.db";
-            for chunk in 0..sums::chunks(length).max(sums::chunks(entry.length)) {
-                let known = if chunk < sums::chunks(entry.length) {
-                    Some(old.next_digest().map_err(DiskError::at(&old_path))?)
-                } else {
-                    None
-                };
-                let same_length = (chunk + 1) * CHUNK <= length.min(entry.length) || length == entry.length;
-                match known {
-                    _ if chunk >= sums::chunks(length) => Ok(()),
-                    Some(digest) if same_length && !all && !changed.is_some_and(|t| t.has(chunk)) => new.push(digest),
-                    _ => read_chunk(&file, chunk, length).and_then(|bytes| new.push(sums::digest(&bytes))),
-                }
-                .map_err(DiskError::at(&path))?;
-            }
-            manifest.files.push(FileEntry {
-                path: entry.path.clone(),
-                length,
-            });
-        }
-        for path in self.own_files(received)? {
-            let place = self.dir.join(&path);
-            let file = File::open(&place).map_err(DiskError::at(&place))?;
-            let length = file.metadata().map_err(DiskError::at(&place))?.len();
-            for chunk in 0..sums::chunks(length) {
-                let pushed = read_chunk(&file, chunk, length).and_then(|bytes| new.push(sums::digest(&bytes)));
-                pushed.map_err(DiskError::at(&place))?;
-            }
-            manifest.files.push(FileEntry { path, length });
-        }
-        manifest.sums_checksum = Some(new.finish().map_err(DiskError::at(&new_path))?);
-        fs::remove_file(&old_path).map_err(DiskError::at(&old_path))?;
-        Ok(())
-    }
-
-    /// Files that this run added to the received ones: logs, markers, id files.
-    fn own_files(&self, received: &ReceivedFiles) -> Result<Vec<String>, Error> {
-        let mut own = Vec::new();
-        for (dir, prefix) in [(self.dir.clone(), ""), (self.dir.join("index"), "index/")] {
-            for entry in fs::read_dir(&dir).map_err(DiskError::at(&dir))? {
-                let entry = entry.map_err(DiskError::at(&dir))?;
-                let path = format!("{prefix}{}", entry.file_name().to_string_lossy());
-                let ours = entry.file_type().is_ok_and(|kind| kind.is_file());
-                if ours && !path.starts_with("neo4j-backup") && !received.files.iter().any(|file| file.path == path) {
-                    own.push(path);
-                }
-            }
-        }
-        own.sort();
-        Ok(own)
     }
 
     fn make_durable(&self, target: &Target, manifest: &Manifest) -> Result<(), Error> {
@@ -520,59 +416,4 @@ impl Job<'_> {
         };
         Ok(write(&path).map_err(DiskError::at(&path))?)
     }
-}
-
-struct Pending {
-    last_tx: TxId,
-    bytes: u64,
-}
-
-fn last_transaction(source: DataSource, id: TxId, logs: &ReceivedLogs) -> LastTransaction {
-    let fingerprint = logs
-        .log(source)
-        .filter(|log| log.last == id)
-        .map(|log| log.fingerprint.to_string());
-    LastTransaction {
-        data_source: source.name().to_owned(),
-        id: id.0,
-        fingerprint,
-    }
-}
-
-/// Applies every transaction of a log that [`ReceivedLogs`] wrote.
-fn apply_log(file: &File, path: &Path, layout: Layout, applier: &mut Applier, cancel: &Cancel) -> Result<(), Error> {
-    let (mut scan, mut read) = (Buffer::new(), Buffer::new());
-    let in_file = |error: log::LogError| error.in_file(path);
-    let mut slot = SlotReader::open(file, layout, &mut scan).map_err(in_file)?;
-    while let Some(committed) = slot.next().map_err(in_file)? {
-        cancel.check()?;
-        let mut transaction = log::slot::transaction(file, layout, &committed, &mut read);
-        while let Some(item) = transaction.next().map_err(in_file)? {
-            if let Item::Change(change) = item {
-                applier.apply(&change)?;
-            }
-        }
-    }
-    Ok(())
-}
-
-/// Start and end node of a relationship, deleted ones included (`docs/formats/neo4j-1.3.md` §5.1).
-fn relationship_ends(path: &Path, id: RecordId) -> io::Result<Option<(i64, i64)>> {
-    let mut record = [0; Relationship::SIZE];
-    let file = File::open(path)?;
-    match file.read_exact_at(&mut record, id.0.saturating_mul(Relationship::SIZE as u64)) {
-        Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
-        result => result?,
-    }
-    record[0] |= 1;
-    let end = |node: Option<RecordId>| node.map_or(-1, |RecordId(id)| id.cast_signed());
-    Ok(Relationship::decode(&record).map(|found| (end(found.first_node), end(found.second_node))))
-}
-
-fn read_chunk(mut file: &File, chunk: u64, length: u64) -> io::Result<Vec<u8>> {
-    let bytes = (length - chunk * CHUNK).min(CHUNK);
-    let mut buffer = vec![0; usize::try_from(bytes).unwrap_or_default()];
-    file.seek(SeekFrom::Start(chunk * CHUNK))?;
-    io::Read::read_exact(&mut file, &mut buffer)?;
-    Ok(buffer)
 }

@@ -160,6 +160,11 @@ impl Manifest {
         self.chain.last().map(|run| run.run_id.as_str())
     }
 
+    /// Whether it describes a backup that nothing is being done to.
+    pub fn is_complete(&self) -> bool {
+        self.state == State::Complete
+    }
+
     /// Adds a run, forgetting the oldest incremental of a very long chain.
     pub fn add_run(&mut self, run: Run) {
         if self.chain.len() >= MAX_CHAIN {

@@ -4,16 +4,20 @@
 //!
 //! ```text
 //! full: staging ─▶ receive (files by writer, transactions into logs) ─▶ apply ─▶ seal ─▶ pending_index
-//!               ─▶ sums, manifest ─▶ staging publishes
+//!               ─▶ checksums, manifest ─▶ staging publishes
+//! incremental: receive ─▶ slot ─▶ apply ─▶ seal ─▶ archive ─▶ pending_index ─▶ checksums, manifest
 //! ```
 
 pub mod apply;
+mod checksums;
 mod disk_error;
 mod full;
+mod incremental;
 pub mod manifest;
 mod outcome;
 pub mod pending_index;
 mod receive;
+mod replay;
 pub mod seal;
 pub mod staging;
 pub mod sums;
@@ -22,4 +26,5 @@ mod writer;
 
 pub use disk_error::DiskError;
 pub use full::{Full, Replace, full};
+pub use incremental::{Incremental, Unproven, incremental};
 pub use outcome::{BackupOutcome, HistoryProof, TakenMode, Verdict};

@@ -49,6 +49,9 @@ pub(super) struct ReceivedLogs {
     unmatched: HashSet<u64>,
     /// End of the last graph transaction that an unmatched index transaction belongs to.
     last_match: Option<Mark>,
+    /// The last transaction that the target had before this run.
+    had: BTreeMap<DataSource, TxId>,
+    overlap: BTreeMap<DataSource, Fingerprint>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -64,8 +67,8 @@ struct Mark {
 pub(super) enum Overlap {
     /// None can come.
     Refused,
-    /// It is read and left out.
-    Skipped,
+    /// It is the last one that the target has: its fingerprint is taken and it is left out.
+    Compared,
 }
 
 impl ReceivedLogs {
@@ -80,7 +83,20 @@ impl ReceivedLogs {
             graph_order: VecDeque::new(),
             unmatched: HashSet::new(),
             last_match: None,
+            had: BTreeMap::new(),
+            overlap: BTreeMap::new(),
         }
+    }
+
+    /// What follows must go on from these transactions.
+    pub(super) fn going_on_from(mut self, had: BTreeMap<DataSource, TxId>) -> ReceivedLogs {
+        self.had = had;
+        self
+    }
+
+    /// Fingerprint of the target's last transaction as the source has it, if it was asked for and came.
+    pub(super) fn overlap(&self, source: DataSource) -> Option<Fingerprint> {
+        self.overlap.get(&source).copied()
     }
 
     /// The log of a data source, if there were transactions.
@@ -91,6 +107,11 @@ impl ReceivedLogs {
     /// Transactions in all logs.
     pub(super) fn count(&self) -> u64 {
         self.logs.values().map(|log| log.count).sum()
+    }
+
+    /// Bytes of all logs.
+    pub(super) fn bytes(&self) -> u64 {
+        self.logs.values().map(|log| log.writer.position()).sum()
     }
 
     /// Whether index transactions were received whose graph part was not.
@@ -180,16 +201,16 @@ impl ReceivedLogs {
             source,
         };
         let mut body = Body::new(incoming);
-        if let Some(log) = self.logs.get(&source)
-            && id <= log.last
-            && overlap == Overlap::Skipped
-        {
-            return body.skip();
+        let had = self.had.get(&source).copied();
+        if overlap == Overlap::Compared && had == Some(id) && !self.logs.contains_key(&source) {
+            let fingerprint = TransactionReader::new(&mut body, layout, id, &mut self.buffer).fingerprint();
+            let fingerprint = fingerprint.map_err(|error| body.error.take().unwrap_or_else(|| error.into()))?;
+            self.overlap.insert(source, fingerprint);
+            return Ok(());
         }
-        if let Some(log) = self.logs.get(&source)
-            && id != log.last.next()
-        {
-            let text = format!("transaction {id} of {source} where {} has to follow", log.last.next());
+        let expected = self.logs.get(&source).map(|log| log.last).or(had).map(TxId::next);
+        if let Some(expected) = expected.filter(|expected| *expected != id) {
+            let text = format!("transaction {id} of {source} where {expected} has to follow");
             return Err(Error::new(ErrorKind::Protocol, text).with_hint("run again"));
         }
         if !self.logs.contains_key(&source) {

@@ -1,0 +1,535 @@
+//! An incremental backup: the transactions since the last run, applied in place.
+//!
+//! Order of writes; between the steps files and directory are synced, and every state in between is one that each
+//! release of Neo4j opens and that the next run goes on from:
+//!
+//! | step | found by the next run → do |
+//! |---|---|
+//! | 1 receive into names that Neo4j does not know | removed |
+//! | 2 manifest says `updating`; marker `C` away; the graph's log → slot 1 | slot 1 is replayed as in 3 – 5 |
+//! | 3 trailers and id files of the stores it touches away; replay; seal | the same |
+//! | 4 slot 1 → temporary name, log version + 1 | removed: everything in it was applied; its archive is lost |
+//! | 5 temporary name → archived log | nothing |
+//! | 6 index transactions into the pending log | what it lacks is asked for |
+//! | 7 checksums, manifest | the next run makes them anew |
+
+use std::{
+    collections::BTreeMap,
+    fs::{self, File},
+    io,
+    path::{Path, PathBuf},
+};
+
+use super::{
+    BackupOutcome, DiskError, HistoryProof, TakenMode, Verdict,
+    apply::{Applier, Touched},
+    checksums::{self, Known},
+    full::{RECEIVED_INDEX_LOG, now, same_database},
+    manifest::{MANIFEST, Manifest, Mode, Run, SUMS, State},
+    pending_index::PendingIndex,
+    replay, seal,
+    staging::{Occupant, Target, sync_dir},
+    transactions::{Overlap, ReceivedLogs},
+};
+use crate::{
+    Error, ErrorKind,
+    cancel::Cancel,
+    client::Member,
+    ids::{DataSource, LogVersion, TxId},
+    log::{
+        self, Buffer, Fingerprint, Layout, LogFormat, SlotReader,
+        files::{Marker, Slot},
+    },
+    progress::{Phase, Progress},
+    store::{Header, StoreFile, StoreFormat, lucene_store},
+    wire::Dialect,
+};
+
+/// Name of the received graph log until the store may change.
+const RECEIVED_GRAPH_LOG: &str = "neo4j-backup.received";
+
+/// Name of the new manifest until it is complete.
+const NEW_MANIFEST: &str = "neo4j-backup.json.new";
+
+/// What happens where it cannot be proven that the source continues the target's history.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unproven {
+    /// The report says so.
+    Reported,
+    /// The run is refused.
+    Refused,
+}
+
+/// What an incremental backup is to do.
+#[derive(Debug)]
+pub struct Incremental<'a> {
+    /// Who is asked.
+    pub member: &'a Member,
+    /// The source as it was asked for, for the manifest.
+    pub source: &'a str,
+    /// The backup to bring up to date.
+    pub target: &'a Path,
+    /// How much an unproven history matters.
+    pub unproven: Unproven,
+    /// A random id of this run.
+    pub run_id: &'a str,
+}
+
+/// Brings a backup up to date in place; when it returns, the result is durable.
+///
+/// # Errors
+/// Of the target, the member and the disk. The target then holds the old or a newer prefix of the source's history, and
+/// the next run needs no clean-up.
+pub fn incremental(
+    request: &Incremental<'_>,
+    progress: &dyn Progress,
+    cancel: &Cancel,
+) -> Result<BackupOutcome, Error> {
+    let target = Target::lock(request.target, request.run_id, now())?;
+    let result = locked(request, &target, progress, cancel);
+    target.release();
+    result
+}
+
+fn locked(
+    request: &Incremental<'_>,
+    target: &Target,
+    progress: &dyn Progress,
+    cancel: &Cancel,
+) -> Result<BackupOutcome, Error> {
+    let dir = target.dir().to_owned();
+    if target.occupant()? != Occupant::Database {
+        let text = format!("{} doesn't contain a database", dir.display());
+        return Err(Error::new(ErrorKind::FullNeeded, text).with_hint("take a full backup first"));
+    }
+    let _held = hold(&dir)?;
+    let manifest = Manifest::read(&dir)?;
+    let format = Header::open(&dir)?.format()?;
+    let job = Job {
+        request,
+        dir,
+        format,
+        log_format: format.into(),
+        progress,
+        cancel,
+    };
+    job.run(manifest.as_ref())
+}
+
+/// Takes the lock that Neo4j holds on a database it has open; it ends when any descriptor of the file is closed, so it
+/// shows a running Neo4j but keeps none from starting.
+fn hold(dir: &Path) -> Result<Vec<File>, Error> {
+    let mut held = Vec::new();
+    for name in ["neostore", "lock", "store_lock"] {
+        let path = dir.join(name);
+        let file = match File::options().read(true).write(true).open(&path) {
+            Ok(file) => file,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
+            Err(e) => return Err(DiskError::new(path, e).into()),
+        };
+        if rustix::fs::fcntl_lock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive).is_err() {
+            let text = format!("{}: is locked: Neo4j has this database open", path.display());
+            return Err(Error::new(ErrorKind::TargetInUse, text).with_hint("shut that Neo4j down, or copy the backup"));
+        }
+        held.push(file);
+    }
+    Ok(held)
+}
+
+struct Job<'a> {
+    request: &'a Incremental<'a>,
+    dir: PathBuf,
+    format: StoreFormat,
+    log_format: LogFormat,
+    progress: &'a dyn Progress,
+    cancel: &'a Cancel,
+}
+
+impl Job<'_> {
+    fn run(&self, before: Option<&Manifest>) -> Result<BackupOutcome, Error> {
+        for name in [RECEIVED_GRAPH_LOG, RECEIVED_INDEX_LOG, NEW_MANIFEST] {
+            remove(&self.dir.join(name))?;
+        }
+        let mut touched = BTreeMap::new();
+        let recovered = self.finish_interrupted(&mut touched)?;
+        let had = self.had()?;
+        self.progress.phase(Phase::Transactions);
+        let started = now();
+        let version = self.free_version()?;
+        let places = BTreeMap::from([
+            (DataSource::Graph, (self.dir.join(RECEIVED_GRAPH_LOG), version)),
+            (DataSource::Lucene, (self.dir.join(RECEIVED_INDEX_LOG), LogVersion(0))),
+        ]);
+        let mut logs = ReceivedLogs::new(self.log_format, places).going_on_from(had.clone());
+        let proof = self.receive(&mut logs, &had, before)?;
+        logs.sync()?;
+        self.cancel.check()?;
+
+        let mut manifest = before
+            .cloned()
+            .unwrap_or_else(|| Manifest::receiving(self.new_run(started, &logs), None));
+        let nothing_new = logs.count() == 0 && !recovered && before.is_some_and(Manifest::is_complete);
+        if !nothing_new {
+            manifest.state = State::Updating;
+            self.publish_manifest(&manifest)?;
+            self.apply(&logs, version, &mut touched)?;
+        }
+        self.progress.phase(Phase::Sealing);
+        let dialect = self.request.member.dialect();
+        fs::create_dir_all(self.dir.join("index")).map_err(DiskError::at(self.dir.join("index")))?;
+        let pending = replay::leave_index_log(&self.dir, dialect, &logs, self.log_format, self.progress)?;
+        let header = Header::open(&self.dir)?;
+        let last = header.last_transaction()?;
+        let old = |source| before.and_then(|manifest| manifest.last_transaction(source));
+        manifest.last_transactions = vec![
+            replay::last_transaction(DataSource::Graph, last, &logs, old(DataSource::Graph)),
+            replay::last_transaction(DataSource::Lucene, pending.last_tx, &logs, old(DataSource::Lucene)),
+        ];
+        if !nothing_new {
+            self.checksum(before, &touched, &mut manifest)?;
+            if before.is_some() {
+                manifest.add_run(self.new_run(started, &logs));
+            }
+        }
+        manifest.store_id = Some(header.store_id()?.into());
+        manifest.store_format = Some(self.format.version().to_owned());
+        manifest.state = State::Complete;
+        manifest.finished = Some(now());
+        self.progress.phase(Phase::Syncing);
+        self.publish_manifest(&manifest)?;
+        Ok(BackupOutcome {
+            mode: TakenMode::Incremental,
+            member: self.request.member.address().to_owned(),
+            dialect: dialect.name().to_owned(),
+            releases: dialect.releases().to_owned(),
+            target: self.dir.clone(),
+            store_id: header.store_id()?,
+            last_transactions: BTreeMap::from([(DataSource::Graph, last), (DataSource::Lucene, pending.last_tx)]),
+            files: 0,
+            bytes: logs.bytes(),
+            transactions: logs.count(),
+            history: proof,
+            pending_index_log_bytes: pending.bytes,
+            history_log_bytes: history_bytes(&manifest),
+            verdict: Verdict::Good,
+        })
+    }
+
+    fn new_run(&self, started: u64, logs: &ReceivedLogs) -> Run {
+        Run {
+            run_id: self.request.run_id.to_owned(),
+            mode: Mode::Incremental,
+            started,
+            source: self.request.source.to_owned(),
+            member: self.request.member.address().to_owned(),
+            dialect: self.request.member.dialect().name().to_owned(),
+            bytes: logs.bytes(),
+            transactions: logs.count(),
+        }
+    }
+
+    /// Last transaction per data source.
+    fn had(&self) -> Result<BTreeMap<DataSource, TxId>, Error> {
+        let mut had = BTreeMap::from([(DataSource::Graph, Header::open(&self.dir)?.last_transaction()?)]);
+        if self.dir.join(lucene_store::PATH).exists() {
+            had.insert(
+                DataSource::Lucene,
+                PendingIndex::inspect(&self.dir, self.log_format)?.last_tx,
+            );
+        }
+        Ok(had)
+    }
+
+    /// The log version to use: no archived log may have it.
+    fn free_version(&self) -> Result<LogVersion, Error> {
+        let header = Header::open(&self.dir)?;
+        let found = header.log_version()?;
+        let mut version = found;
+        while self.dir.join(log::files::archived(DataSource::Graph, version)).exists() {
+            version = version.next();
+        }
+        if version != found {
+            header.set_log_version(version)?;
+            header.sync()?;
+        }
+        Ok(version)
+    }
+
+    /// Takes the transactions since, after comparing the last one of the target with the source's.
+    fn receive(
+        &self,
+        logs: &mut ReceivedLogs,
+        had: &BTreeMap<DataSource, TxId>,
+        before: Option<&Manifest>,
+    ) -> Result<HistoryProof, Error> {
+        let member = self.request.member;
+        let plain: Vec<(DataSource, TxId)> = had.iter().map(|(source, last)| (*source, *last)).collect();
+        // 1.3 looks for old transactions for minutes
+        let overlapping: Vec<(DataSource, TxId)> = match member.dialect() {
+            Dialect::D13 => plain.clone(),
+            _ => plain
+                .iter()
+                .map(|(source, last)| (*source, TxId((last.0 - 1).max(1))))
+                .collect(),
+        };
+        let ours = Header::open(&self.dir)?.store_id()?;
+        let mut asked = &overlapping;
+        let answer = match logs.receive(&mut member.incremental(asked), Overlap::Compared, self.progress) {
+            Err(e) if e.kind() == ErrorKind::FullNeeded && *asked != plain && logs.count() == 0 => {
+                asked = &plain;
+                logs.receive(&mut member.incremental(asked), Overlap::Refused, self.progress)
+            }
+            answer => answer,
+        };
+        if let Some(theirs) = answer? {
+            same_database(ours, theirs, &self.dir)?;
+        }
+        let proof = if *asked == plain {
+            HistoryProof::NotProven
+        } else {
+            self.prove(logs, had, before)?
+        };
+        if proof == HistoryProof::NotProven && self.request.unproven == Unproven::Refused {
+            let text =
+                "the source no longer has, or the target never had, the transaction that would prove a common history";
+            return Err(
+                Error::new(ErrorKind::NotOurs, text).with_hint("leave out -require-history, or take a full backup")
+            );
+        }
+        if !logs.is_level() {
+            logs.mark();
+            let last = logs
+                .log(DataSource::Graph)
+                .map(|log| log.last)
+                .or(had.get(&DataSource::Graph).copied());
+            let graph = [(DataSource::Graph, last.unwrap_or(TxId::BASE))];
+            logs.receive(&mut member.incremental(&graph), Overlap::Refused, self.progress)?;
+            logs.level()?;
+        }
+        Ok(proof)
+    }
+
+    fn prove(
+        &self,
+        logs: &ReceivedLogs,
+        had: &BTreeMap<DataSource, TxId>,
+        before: Option<&Manifest>,
+    ) -> Result<HistoryProof, Error> {
+        let mut proof = HistoryProof::Proven;
+        for (source, last) in had.iter().filter(|(_, last)| **last > TxId::BASE) {
+            let Some(theirs) = logs.overlap(*source) else {
+                let text = format!("the source is behind the target: it does not have transaction {last} of {source}");
+                return Err(Error::new(ErrorKind::NotOurs, text).with_hint(
+                    "it was restored from an older state, or is another server: take a full backup elsewhere",
+                ));
+            };
+            match self.fingerprint(*source, *last, before)? {
+                None => proof = HistoryProof::NotProven,
+                Some(ours) if ours == theirs => {}
+                Some(ours) => {
+                    let text = format!(
+                        "branched history: transaction {last} of {source} is {ours} in the target and {theirs} at the source"
+                    );
+                    return Err(Error::new(ErrorKind::NotOurs, text).with_hint(
+                        "the target has transactions that the source never had: take a full backup elsewhere",
+                    ));
+                }
+            }
+        }
+        Ok(proof)
+    }
+
+    /// Fingerprint of the target's own last transaction: from the manifest, or from its newest archived log.
+    fn fingerprint(
+        &self,
+        source: DataSource,
+        last: TxId,
+        before: Option<&Manifest>,
+    ) -> Result<Option<Fingerprint>, Error> {
+        if let Some((id, Some(text))) = before.and_then(|manifest| manifest.last_transaction(source))
+            && id == last
+        {
+            return Ok(text.parse().ok());
+        }
+        let mut newest: Option<LogVersion> = None;
+        for entry in fs::read_dir(&self.dir).map_err(DiskError::at(&self.dir))? {
+            let name = entry.map_err(DiskError::at(&self.dir))?.file_name();
+            newest = newest.max(log::files::archived_version(source, &name.to_string_lossy()));
+        }
+        let Some(version) = newest else { return Ok(None) };
+        let path = self.dir.join(log::files::archived(source, version));
+        let file = File::open(&path).map_err(DiskError::at(&path))?;
+        let layout = Layout {
+            format: self.log_format,
+            source,
+        };
+        let (mut scan, mut read) = (Buffer::new(), Buffer::new());
+        let mut slot = SlotReader::open(&file, layout, &mut scan).map_err(|e| e.in_file(&path))?;
+        while let Some(committed) = slot.next().map_err(|e| e.in_file(&path))? {
+            if committed.tx == last {
+                let found = log::slot::transaction(&file, layout, &committed, &mut read).fingerprint();
+                return Ok(Some(found.map_err(|e| e.in_file(&path))?));
+            }
+        }
+        Ok(None)
+    }
+
+    fn apply(
+        &self,
+        logs: &ReceivedLogs,
+        version: LogVersion,
+        touched: &mut BTreeMap<StoreFile, Touched>,
+    ) -> Result<(), Error> {
+        let Some(received) = logs.log(DataSource::Graph) else {
+            return Ok(());
+        };
+        self.progress.phase(Phase::Applying);
+        let slot = self.dir.join(log::files::slot(DataSource::Graph, Slot::One));
+        remove(&self.dir.join(log::files::marker(DataSource::Graph)))?;
+        sync_dir(&self.dir)?;
+        rename(&received.path, &slot)?;
+        self.replay_slot(&slot, received.last, version, touched)
+    }
+
+    /// What an interrupted run, or a Neo4j that was killed, left in the graph's active log is replayed first.
+    fn finish_interrupted(&self, touched: &mut BTreeMap<StoreFile, Touched>) -> Result<bool, Error> {
+        let marker = self.dir.join(log::files::marker(DataSource::Graph));
+        let active = match fs::read(&marker) {
+            Ok(bytes) => match Marker::decode(&bytes) {
+                Some(Marker::Clean) => return Ok(false),
+                Some(Marker::Active(slot)) => slot,
+                None => {
+                    let text = format!("{}: is no marker of an active log", marker.display());
+                    return Err(Error::new(ErrorKind::FullNeeded, text).with_hint("take a full backup"));
+                }
+            },
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Slot::One,
+            Err(e) => return Err(DiskError::new(marker, e).into()),
+        };
+        let path = self.dir.join(log::files::slot(DataSource::Graph, active));
+        let Ok(file) = File::open(&path) else { return Ok(false) };
+        if file.metadata().map_err(DiskError::at(&path))?.len() == 0 {
+            return Ok(false);
+        }
+        self.progress
+            .warning("the graph's log was left pending and is replayed first");
+        let mut buffer = Buffer::new();
+        let layout = Layout {
+            format: self.log_format,
+            source: DataSource::Graph,
+        };
+        let mut slot = SlotReader::open(&file, layout, &mut buffer).map_err(|e| e.in_file(&path))?;
+        let version = slot.header().version;
+        let mut last = Header::open(&self.dir)?.last_transaction()?;
+        while let Some(committed) = slot.next().map_err(|e| e.in_file(&path))? {
+            last = last.max(committed.tx);
+        }
+        self.replay_slot(&path, last, version, touched)?;
+        remove(&marker)?;
+        Ok(true)
+    }
+
+    /// Replays a slot onto the stores and archives it.
+    fn replay_slot(
+        &self,
+        slot: &Path,
+        last: TxId,
+        version: LogVersion,
+        touched: &mut BTreeMap<StoreFile, Touched>,
+    ) -> Result<(), Error> {
+        let kinds = || StoreFile::ALL.into_iter().filter(|kind| *kind != StoreFile::Neostore);
+        for kind in kinds() {
+            seal::unseal(&self.dir, kind, self.format)?;
+            remove(&self.dir.join(kind.id_name()))?;
+        }
+        sync_dir(&self.dir)?;
+        let mut applier = Applier::open(&self.dir, self.format)?;
+        let file = File::open(slot).map_err(DiskError::at(slot))?;
+        let layout = Layout {
+            format: self.log_format,
+            source: DataSource::Graph,
+        };
+        replay::apply_log(&file, slot, layout, &mut applier, self.cancel)?;
+        let header = Header::open(&self.dir)?;
+        if let Some(property) = applier.graph_property() {
+            header.set_graph_property(property)?;
+        }
+        header.set_last_transaction(last)?;
+        for (kind, new) in applier.touched() {
+            touched.entry(kind).or_default().merge(&new);
+        }
+        for kind in StoreFile::ALL {
+            let touched = touched.entry(kind).or_default();
+            touched.note(0, 1);
+            seal::seal(&self.dir, kind, self.format, touched)?;
+            for name in [kind.name().to_owned(), kind.id_name()] {
+                let path = self.dir.join(name);
+                File::open(&path)
+                    .and_then(|file| file.sync_all())
+                    .map_err(DiskError::at(&path))?;
+            }
+        }
+        sync_dir(&self.dir)?;
+        let archived = self.dir.join(RECEIVED_GRAPH_LOG);
+        rename(slot, &archived)?;
+        header.set_log_version(version.next())?;
+        header.sync()?;
+        rename(
+            &archived,
+            &self.dir.join(log::files::archived(DataSource::Graph, version)),
+        )?;
+        Ok(())
+    }
+
+    /// New digests; where the directory shows that Neo4j opened it since, or where there are none, of everything.
+    fn checksum(
+        &self,
+        before: Option<&Manifest>,
+        touched: &BTreeMap<StoreFile, Touched>,
+        manifest: &mut Manifest,
+    ) -> Result<(), Error> {
+        let sums = self.dir.join(SUMS);
+        let opened = ["messages.log", "active_tx_log", "tm_tx_log.1", "lock", "store_lock"];
+        let known = before
+            .filter(|manifest| manifest.is_complete() && sums.exists())
+            .filter(|_| !opened.iter().any(|name| self.dir.join(name).exists()))
+            .map(|manifest| Known {
+                files: &manifest.files,
+                sums: &sums,
+            });
+        checksums::write(&self.dir, known.as_ref(), touched, manifest)?;
+        Ok(())
+    }
+
+    fn publish_manifest(&self, manifest: &Manifest) -> Result<(), Error> {
+        let (new, path) = (self.dir.join(NEW_MANIFEST), self.dir.join(MANIFEST));
+        let write = || {
+            fs::write(&new, manifest.to_bytes())?;
+            File::open(&new)?.sync_all()
+        };
+        write().map_err(DiskError::at(&new))?;
+        Ok(rename(&new, &path)?)
+    }
+}
+
+fn history_bytes(manifest: &Manifest) -> u64 {
+    let archived = |path: &str| log::files::archived_version(DataSource::Graph, path).is_some();
+    manifest
+        .files
+        .iter()
+        .filter(|file| archived(&file.path))
+        .map(|file| file.length)
+        .sum()
+}
+
+fn rename(from: &Path, to: &Path) -> Result<(), DiskError> {
+    fs::rename(from, to).map_err(DiskError::at(to))?;
+    to.parent().map_or(Ok(()), sync_dir)
+}
+
+fn remove(path: &Path) -> Result<(), DiskError> {
+    match fs::remove_file(path) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(DiskError::new(path, e)),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,128 @@
+//! What full and incremental backups have in common once the transactions are on disk: applying the graph's log and
+//! leaving the indexes' one to Neo4j.
+
+use std::{
+    fs::{self, File},
+    io,
+    os::unix::fs::FileExt,
+    path::Path,
+};
+
+use super::{
+    DiskError,
+    apply::Applier,
+    manifest::LastTransaction,
+    pending_index::{self, IndexRules, Input, Keep, PendingIndex},
+    transactions::ReceivedLogs,
+};
+use crate::{
+    Error,
+    cancel::Cancel,
+    ids::{DataSource, TxId},
+    log::{self, Buffer, Item, Layout, LogFormat, SlotReader},
+    progress::Progress,
+    store::{
+        StoreFile,
+        record::{RecordId, Relationship},
+    },
+    wire::Dialect,
+};
+
+/// Applies every committed transaction of a log.
+pub(super) fn apply_log(
+    file: &File,
+    path: &Path,
+    layout: Layout,
+    applier: &mut Applier,
+    cancel: &Cancel,
+) -> Result<(), Error> {
+    let (mut scan, mut read) = (Buffer::new(), Buffer::new());
+    let in_file = |error: log::LogError| error.in_file(path);
+    let mut slot = SlotReader::open(file, layout, &mut scan).map_err(in_file)?;
+    while let Some(committed) = slot.next().map_err(in_file)? {
+        cancel.check()?;
+        let mut transaction = log::slot::transaction(file, layout, &committed, &mut read);
+        while let Some(item) = transaction.next().map_err(in_file)? {
+            if let Item::Change(change) = item {
+                applier.apply(&change)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Makes the received index transactions part of the pending log that Neo4j replays at its next start.
+pub(super) fn leave_index_log(
+    dir: &Path,
+    dialect: Dialect,
+    logs: &ReceivedLogs,
+    format: LogFormat,
+    progress: &dyn Progress,
+) -> Result<PendingIndex, Error> {
+    let input = match logs.log(DataSource::Lucene) {
+        Some(log) => Some((
+            File::open(&log.path).map_err(DiskError::at(&log.path))?,
+            log.path.clone(),
+        )),
+        None => None,
+    };
+    let inputs: Vec<Input<'_>> = input
+        .iter()
+        .map(|(log, path)| Input {
+            log,
+            path,
+            keep: Keep::All,
+        })
+        .collect();
+    let relationships = dir.join(StoreFile::Relationship.name());
+    let mut ends = |id| relationship_ends(&relationships, id);
+    let mut rules = match dialect {
+        Dialect::D13 => IndexRules::Neo4j13 { ends: &mut ends },
+        _ => IndexRules::Later,
+    };
+    if let Some(update) = pending_index::prepare(dir, format, &mut rules, &inputs)? {
+        for index in &update.commit()?.unknown {
+            progress.warning(&format!(
+                "the index {index:?} was deleted on the server during the backup"
+            ));
+        }
+    }
+    if let Some((_, path)) = input {
+        fs::remove_file(&path).map_err(DiskError::at(&path))?;
+    }
+    Ok(PendingIndex::inspect(dir, format)?)
+}
+
+/// The newest transaction of a data source, for the manifest; `before` is what the manifest said of it.
+pub(super) fn last_transaction(
+    source: DataSource,
+    id: TxId,
+    logs: &ReceivedLogs,
+    before: Option<(TxId, Option<&str>)>,
+) -> LastTransaction {
+    let received = logs
+        .log(source)
+        .filter(|log| log.last == id)
+        .map(|log| log.fingerprint.to_string());
+    let kept = before
+        .filter(|(last, _)| *last == id)
+        .and_then(|(_, fingerprint)| fingerprint.map(str::to_owned));
+    LastTransaction {
+        data_source: source.name().to_owned(),
+        id: id.0,
+        fingerprint: received.or(kept),
+    }
+}
+
+/// Start and end node of a relationship, deleted ones included (`docs/formats/neo4j-1.3.md` §5.1).
+fn relationship_ends(path: &Path, id: RecordId) -> io::Result<Option<(i64, i64)>> {
+    let mut record = [0; Relationship::SIZE];
+    let file = File::open(path)?;
+    match file.read_exact_at(&mut record, id.0.saturating_mul(Relationship::SIZE as u64)) {
+        Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
+        result => result?,
+    }
+    record[0] |= 1;
+    let end = |node: Option<RecordId>| node.map_or(-1, |RecordId(id)| id.cast_signed());
+    Ok(Relationship::decode(&record).map(|found| (end(found.first_node), end(found.second_node))))
+}
