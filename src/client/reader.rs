@@ -1,4 +1,4 @@
-//! The task that asks one question and reads the response into an [`Incoming`](super::Incoming).
+//! The task that asks one question and reads the response into an [`Incoming`].
 
 use std::time::Duration;
 

@@ -4,6 +4,8 @@
 //! response = frames ─▶ chunks (frame::Frames) ─▶ one byte stream ─▶ files, store id, transactions (response::Decoder)
 //! ```
 
+#![warn(clippy::indexing_slicing, clippy::as_conversions)]
+
 pub mod dialect;
 pub mod error;
 pub mod failure;

@@ -6,6 +6,9 @@ use crate::ids::TxId;
 const FULL: u8 = 0;
 const INCREMENTAL: u8 = 1;
 
+/// The count of data sources is read as a signed byte.
+const MOST_SOURCES: u8 = 127;
+
 /// The 23 bytes that every release but 1.3 answers at once: an incremental request of D14 for no data source (§7.2).
 pub fn probe() -> Vec<u8> {
     incremental(Dialect::D14, &[])
@@ -32,7 +35,7 @@ fn frame(dialect: Dialect, kind: u8, asked: &[(&str, TxId)]) -> Vec<u8> {
     }
     chunk.extend([0xff; 8]);
     // callers name at most the two stock data sources
-    chunk.push(u8::try_from(asked.len()).unwrap_or(i8::MAX as u8));
+    chunk.push(u8::try_from(asked.len()).unwrap_or(MOST_SOURCES));
     for (name, last) in asked {
         let units: Vec<u16> = name.encode_utf16().collect();
         chunk.extend(u32::try_from(units.len()).unwrap_or(u32::MAX).to_be_bytes());
