@@ -7,6 +7,7 @@ use tracing::level_filters::LevelFilter;
 
 use super::{
     output,
+    quantity::Keep,
     report::{self, Report},
     request::{BackupRequest, Existing, Fallback, History, Mode, Output},
     signals,
@@ -18,7 +19,7 @@ use crate::{
     client::{Member, Settings},
     progress::Progress,
     store::StoreFile,
-    transfer::{self, BackupOutcome, Full, Incremental, Replace, Unproven},
+    transfer::{self, BackupOutcome, Full, Incremental, KeepLogs, Replace, Unproven},
     uri::Source,
 };
 
@@ -119,6 +120,11 @@ fn single(
         source,
         target,
         unproven,
+        keep: match request.keep {
+            None => KeepLogs::All,
+            Some(Keep::Time(limit)) => KeepLogs::Time(limit),
+            Some(Keep::Bytes(limit)) => KeepLogs::Bytes(limit.get()),
+        },
         run_id,
     };
     match transfer::incremental(&incremental, progress, cancel) {

@@ -18,6 +18,7 @@ use std::{
     fs::{self, File},
     io,
     path::{Path, PathBuf},
+    time::SystemTime,
 };
 
 use super::{
@@ -25,6 +26,7 @@ use super::{
     apply::{Applier, Touched},
     checksums::{self, Known},
     full::{RECEIVED_INDEX_LOG, now, same_database},
+    history::{self, KeepLogs},
     manifest::{MANIFEST, Manifest, Mode, Run, SUMS, State},
     pending_index::PendingIndex,
     replay, seal,
@@ -71,6 +73,8 @@ pub struct Incremental<'a> {
     pub target: &'a Path,
     /// How much an unproven history matters.
     pub unproven: Unproven,
+    /// How much of the history is kept.
+    pub keep: KeepLogs,
     /// A random id of this run.
     pub run_id: &'a str,
 }
@@ -185,7 +189,8 @@ impl Job<'_> {
             replay::last_transaction(DataSource::Graph, last, &logs, old(DataSource::Graph)),
             replay::last_transaction(DataSource::Lucene, pending.last_tx, &logs, old(DataSource::Lucene)),
         ];
-        if !nothing_new {
+        let pruned = history::prune(&self.dir, self.request.keep, SystemTime::now())?;
+        if !nothing_new || pruned > 0 {
             self.checksum(before, &touched, &mut manifest)?;
             if before.is_some() {
                 manifest.add_run(self.new_run(started, &logs));
@@ -210,7 +215,7 @@ impl Job<'_> {
             transactions: logs.count(),
             history: proof,
             pending_index_log_bytes: pending.bytes,
-            history_log_bytes: history_bytes(&manifest),
+            history_log_bytes: history::bytes(&self.dir)?,
             verdict: Verdict::Good,
         })
     }
@@ -351,27 +356,10 @@ impl Job<'_> {
         {
             return Ok(text.parse().ok());
         }
-        let mut newest: Option<LogVersion> = None;
-        for entry in fs::read_dir(&self.dir).map_err(DiskError::at(&self.dir))? {
-            let name = entry.map_err(DiskError::at(&self.dir))?.file_name();
-            newest = newest.max(log::files::archived_version(source, &name.to_string_lossy()));
+        match source {
+            DataSource::Graph => history::fingerprint(&self.dir, self.log_format, last),
+            DataSource::Lucene => Ok(None),
         }
-        let Some(version) = newest else { return Ok(None) };
-        let path = self.dir.join(log::files::archived(source, version));
-        let file = File::open(&path).map_err(DiskError::at(&path))?;
-        let layout = Layout {
-            format: self.log_format,
-            source,
-        };
-        let (mut scan, mut read) = (Buffer::new(), Buffer::new());
-        let mut slot = SlotReader::open(&file, layout, &mut scan).map_err(|e| e.in_file(&path))?;
-        while let Some(committed) = slot.next().map_err(|e| e.in_file(&path))? {
-            if committed.tx == last {
-                let found = log::slot::transaction(&file, layout, &committed, &mut read).fingerprint();
-                return Ok(Some(found.map_err(|e| e.in_file(&path))?));
-            }
-        }
-        Ok(None)
     }
 
     fn apply(
@@ -510,16 +498,6 @@ impl Job<'_> {
         write().map_err(DiskError::at(&new))?;
         Ok(rename(&new, &path)?)
     }
-}
-
-fn history_bytes(manifest: &Manifest) -> u64 {
-    let archived = |path: &str| log::files::archived_version(DataSource::Graph, path).is_some();
-    manifest
-        .files
-        .iter()
-        .filter(|file| archived(&file.path))
-        .map(|file| file.length)
-        .sum()
 }
 
 fn rename(from: &Path, to: &Path) -> Result<(), DiskError> {

@@ -12,6 +12,7 @@ pub mod apply;
 mod checksums;
 mod disk_error;
 mod full;
+mod history;
 mod incremental;
 pub mod manifest;
 mod outcome;
@@ -26,5 +27,6 @@ mod writer;
 
 pub use disk_error::DiskError;
 pub use full::{Full, Replace, full};
+pub use history::KeepLogs;
 pub use incremental::{Incremental, Unproven, incremental};
 pub use outcome::{BackupOutcome, HistoryProof, TakenMode, Verdict};

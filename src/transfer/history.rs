@@ -1,0 +1,153 @@
+//! The archived logs of a backup: what other servers, and a later run, go on from.
+
+use std::{
+    fs::{self, File},
+    path::{Path, PathBuf},
+    time::{Duration, SystemTime},
+};
+
+use super::{DiskError, staging::sync_dir};
+use crate::{
+    Error,
+    ids::{DataSource, LogVersion, TxId},
+    log::{self, Buffer, Fingerprint, Layout, LogFormat, SlotReader},
+};
+
+/// How much of the history is kept; the newest log always is, since it proves where the backup stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeepLogs {
+    /// Everything.
+    All,
+    /// Logs written within this time.
+    Time(Duration),
+    /// The newest logs up to so many bytes together.
+    Bytes(u64),
+}
+
+/// Archived logs of the graph, newest first.
+fn archived(dir: &Path) -> Result<Vec<(LogVersion, PathBuf)>, DiskError> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(dir).map_err(DiskError::at(dir))? {
+        let entry = entry.map_err(DiskError::at(dir))?;
+        if let Some(version) = log::files::archived_version(DataSource::Graph, &entry.file_name().to_string_lossy()) {
+            found.push((version, entry.path()));
+        }
+    }
+    found.sort_by_key(|(version, _)| std::cmp::Reverse(*version));
+    Ok(found)
+}
+
+/// Bytes of all archived logs of the graph.
+///
+/// # Errors
+/// Of the disk.
+pub(super) fn bytes(dir: &Path) -> Result<u64, DiskError> {
+    archived(dir)?.into_iter().try_fold(0, |sum, (_, path)| {
+        Ok(sum + fs::metadata(&path).map_err(DiskError::at(&path))?.len())
+    })
+}
+
+/// Removes archived logs of the graph, oldest first, so that no gap is left whenever it is interrupted.
+///
+/// # Errors
+/// Of the disk.
+pub(super) fn prune(dir: &Path, keep: KeepLogs, now: SystemTime) -> Result<u64, DiskError> {
+    let (mut sum, mut removable) = (0, Vec::new());
+    for (i, (_, path)) in archived(dir)?.into_iter().enumerate() {
+        let found = fs::metadata(&path).map_err(DiskError::at(&path))?;
+        sum += found.len();
+        let wanted = match keep {
+            KeepLogs::All => true,
+            KeepLogs::Bytes(limit) => sum <= limit,
+            KeepLogs::Time(limit) => {
+                let written = found.modified().map_err(DiskError::at(&path))?;
+                now.duration_since(written).is_ok_and(|age| age <= limit) || written > now
+            }
+        };
+        // what lies behind a removed log is of no use
+        if i > 0 && (!wanted || !removable.is_empty()) {
+            removable.push(path);
+        }
+    }
+    for path in removable.iter().rev() {
+        fs::remove_file(path).map_err(DiskError::at(path))?;
+    }
+    if !removable.is_empty() {
+        sync_dir(dir)?;
+    }
+    Ok(removable.len() as u64)
+}
+
+/// Fingerprint of a transaction of the graph, if the newest archived log holds it.
+///
+/// # Errors
+/// Of the disk; a damaged log.
+pub(super) fn fingerprint(dir: &Path, format: LogFormat, id: TxId) -> Result<Option<Fingerprint>, Error> {
+    let Some((_, path)) = archived(dir)?.into_iter().next() else {
+        return Ok(None);
+    };
+    let file = File::open(&path).map_err(DiskError::at(&path))?;
+    let layout = Layout {
+        format,
+        source: DataSource::Graph,
+    };
+    let (mut scan, mut read) = (Buffer::new(), Buffer::new());
+    let mut slot = SlotReader::open(&file, layout, &mut scan).map_err(|e| e.in_file(&path))?;
+    while let Some(committed) = slot.next().map_err(|e| e.in_file(&path))? {
+        if committed.tx == id {
+            let found = log::slot::transaction(&file, layout, &committed, &mut read).fingerprint();
+            return Ok(Some(found.map_err(|e| e.in_file(&path))?));
+        }
+    }
+    Ok(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn logs(dir: &Path) -> Vec<u64> {
+        archived(dir)
+            .unwrap()
+            .into_iter()
+            .map(|(version, _)| version.0)
+            .collect()
+    }
+
+    fn sample() -> tempfile::TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        for version in [2, 9, 10, 11] {
+            fs::write(dir.path().join(format!("nioneo_logical.log.v{version}")), [0; 100]).unwrap();
+        }
+        fs::write(dir.path().join("nioneo_logical.log.1"), [0; 100]).unwrap();
+        dir
+    }
+
+    #[test]
+    fn the_newest_logs_up_to_a_size_are_kept_and_the_newest_always() {
+        let dir = sample();
+        let now = SystemTime::now();
+        assert_eq!(bytes(dir.path()).unwrap(), 400);
+        assert_eq!(prune(dir.path(), KeepLogs::All, now).unwrap(), 0);
+        assert_eq!(prune(dir.path(), KeepLogs::Bytes(250), now).unwrap(), 2);
+        assert_eq!(logs(dir.path()), [11, 10]);
+        assert_eq!(prune(dir.path(), KeepLogs::Bytes(1), now).unwrap(), 1);
+        assert_eq!(logs(dir.path()), [11]);
+        assert!(dir.path().join("nioneo_logical.log.1").exists());
+    }
+
+    #[test]
+    fn logs_older_than_the_limit_go() {
+        let dir = sample();
+        let later = SystemTime::now() + Duration::from_secs(1000);
+        assert_eq!(
+            prune(dir.path(), KeepLogs::Time(Duration::from_secs(2000)), later).unwrap(),
+            0
+        );
+        assert_eq!(
+            prune(dir.path(), KeepLogs::Time(Duration::from_secs(10)), later).unwrap(),
+            3
+        );
+        assert_eq!(logs(dir.path()), [11]);
+    }
+}
