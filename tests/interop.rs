@@ -6,7 +6,12 @@
 //! `INTEROP_SEED` chooses another load, `INTEROP_TOOL=original` lets the original tool stand in for ours: a control
 //! that tells our faults from those of the releases.
 
-#![expect(clippy::unwrap_used, clippy::panic, clippy::print_stderr, reason = "panicking is how tests report")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "panicking is how tests report"
+)]
 
 mod support;
 
