@@ -157,7 +157,7 @@ impl Report<'_> {
             outcome.transactions,
             HumanBytes(outcome.bytes)
         );
-        let member = format!("{}, Neo4j {} ({})", outcome.member, outcome.releases, outcome.dialect);
+        let member = format!("{}, {} ({})", outcome.member, outcome.releases, outcome.dialect);
         let rows = [
             ("mode", Some(taken.to_owned())),
             ("member", Some(member)),
@@ -304,7 +304,7 @@ mod tests {
             mode: TakenMode::Incremental,
             member: "db:6362".into(),
             dialect: "D18".into(),
-            releases: "1.8".into(),
+            releases: "Neo4j 1.8".into(),
             target: "/b".into(),
             store_id: StoreId {
                 creation_time: 1_352_000_000_000,
@@ -355,7 +355,7 @@ mod tests {
                     "mode": "incremental",
                     "member": "db:6362",
                     "dialect": "D18",
-                    "releases": "1.8",
+                    "releases": "Neo4j 1.8",
                     "target": "/b",
                     "store_id": "1352000000000--7",
                     "last_transactions": {"nioneodb": 12, "lucene-index": 3},

@@ -341,3 +341,139 @@ pub fn record_size(kind: StoreFile, format: StoreFormat, file: &File, path: &Pat
         })
     }
 }
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::store::record::Node;
+
+    /// Empty store files, the dynamic ones with their first block.
+    pub(in crate::transfer) fn empty_store(format: StoreFormat) -> tempfile::TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        for kind in StoreFile::ALL {
+            let block: u32 = match (kind, format) {
+                (StoreFile::RelationshipTypeName | StoreFile::PropertyKeyName, StoreFormat::Current) => 38,
+                (StoreFile::String | StoreFile::Array, StoreFormat::Current) => 128,
+                (StoreFile::RelationshipTypeName | StoreFile::PropertyKeyName, StoreFormat::Legacy) => 43,
+                (StoreFile::String | StoreFile::Array, StoreFormat::Legacy) => 133,
+                _ => 0,
+            };
+            let mut bytes = vec![0; usize::try_from(block).unwrap()];
+            if block > 0 {
+                bytes[..4].copy_from_slice(&block.to_be_bytes());
+            }
+            std::fs::write(dir.path().join(kind.name()), bytes).unwrap();
+        }
+        dir
+    }
+
+    fn read(dir: &tempfile::TempDir, kind: StoreFile) -> Vec<u8> {
+        std::fs::read(dir.path().join(kind.name())).unwrap()
+    }
+
+    fn block(next: Pointer, length: u32) -> DynamicHeader {
+        DynamicHeader {
+            previous: None,
+            next,
+            length,
+        }
+    }
+
+    #[test]
+    fn the_documented_operations_leave_the_documented_bytes() {
+        let dir = empty_store(StoreFormat::Current);
+        let mut applier = Applier::open(dir.path(), StoreFormat::Current).unwrap();
+        let node = Node {
+            first_relationship: None,
+            first_property: None,
+        };
+        let name = block(None, 5);
+        for change in [
+            Change::Node(RecordId(1), Some(node)),
+            Change::Dynamic(StoreFile::RelationshipTypeName, RecordId(1), Some((name, b"KNOWS"))),
+            Change::Property(
+                RecordId(0),
+                Some(Property {
+                    previous: None,
+                    next: None,
+                    payload: [0xC74D_808A_7B00_0000, 0x12, 0, 0],
+                    used: 2,
+                }),
+            ),
+        ] {
+            applier.apply(&change).unwrap();
+        }
+        assert_eq!(
+            read(&dir, StoreFile::Node)[9..],
+            [1, 255, 255, 255, 255, 255, 255, 255, 255]
+        );
+        assert_eq!(
+            read(&dir, StoreFile::RelationshipTypeName)[38..51],
+            *b"\x10\0\0\x05\xff\xff\xff\xffKNOWS"
+        );
+        let property = read(&dir, StoreFile::Property);
+        assert_eq!(property.len(), 33);
+        assert_eq!(property[9..17], 0xC74D_808A_7B00_0000_u64.to_be_bytes());
+        assert_eq!(applier.touched()[&StoreFile::Node].high_id, 2);
+        assert!(applier.touched()[&StoreFile::Node].has(0));
+        assert!(!applier.touched()[&StoreFile::Node].has(1));
+    }
+
+    #[test]
+    fn deleting_leaves_everything_but_the_in_use_information() {
+        let dir = empty_store(StoreFormat::Current);
+        std::fs::write(dir.path().join(StoreFile::Node.name()), [0xff; 27]).unwrap();
+        std::fs::write(dir.path().join(StoreFile::Property.name()), [0xff; 41]).unwrap();
+        let mut applier = Applier::open(dir.path(), StoreFormat::Current).unwrap();
+        applier.apply(&Change::Node(RecordId(1), None)).unwrap();
+        applier.apply(&Change::Property(RecordId(0), None)).unwrap();
+        let mut node = [0xff; 27];
+        node[9] = 0;
+        assert_eq!(read(&dir, StoreFile::Node), node);
+        let mut property = [0xff; 41];
+        property[9..17].fill(0);
+        assert_eq!(read(&dir, StoreFile::Property), property);
+    }
+
+    #[test]
+    fn what_cannot_stand_in_a_store_is_refused_and_nothing_is_written() {
+        let dir = empty_store(StoreFormat::Current);
+        let before: Vec<_> = StoreFile::ALL.into_iter().map(|kind| read(&dir, kind)).collect();
+        let mut applier = Applier::open(dir.path(), StoreFormat::Current).unwrap();
+        let far = Change::Node(RecordId(1 << 34), None);
+        assert!(matches!(applier.apply(&far), Err(ApplyError::TooFar { .. })));
+        let first = Change::Dynamic(StoreFile::String, RecordId(0), None);
+        assert!(matches!(applier.apply(&first), Err(ApplyError::Block { .. })));
+        let long = Change::Dynamic(StoreFile::String, RecordId(1), Some((block(None, 121), &[0; 121])));
+        assert!(matches!(applier.apply(&long), Err(ApplyError::Block { .. })));
+        let other = Change::LegacyProperty(RecordId(1), None);
+        assert!(matches!(applier.apply(&other), Err(ApplyError::Format { .. })));
+        let wide = Node {
+            first_relationship: Some(RecordId(1 << 35)),
+            first_property: None,
+        };
+        let wide = Change::Node(RecordId(1), Some(wide));
+        assert!(matches!(applier.apply(&wide), Err(ApplyError::TooWide { .. })));
+        let after: Vec<_> = StoreFile::ALL.into_iter().map(|kind| read(&dir, kind)).collect();
+        assert_eq!(before, after);
+    }
+
+    #[test]
+    fn a_dynamic_store_without_block_size_is_refused() {
+        let dir = empty_store(StoreFormat::Legacy);
+        std::fs::write(dir.path().join(StoreFile::Array.name()), [0, 0, 0, 5]).unwrap();
+        let opened = Applier::open(dir.path(), StoreFormat::Legacy);
+        assert!(matches!(opened, Err(ApplyError::BlockSize { size: 5, .. })));
+    }
+
+    #[test]
+    fn a_write_across_two_chunks_touches_both() {
+        let mut touched = Touched::default();
+        touched.note(CHUNK - 1, 2);
+        assert_eq!([0, 1, 2].map(|chunk| touched.has(chunk)), [true, true, false]);
+        let mut other = Touched::default();
+        other.note(1000 * CHUNK, 1);
+        touched.merge(&other);
+        assert!(touched.has(0) && touched.has(1000) && !touched.has(999));
+    }
+}

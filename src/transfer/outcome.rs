@@ -63,7 +63,7 @@ pub struct BackupOutcome {
     pub member: String,
     /// The wire dialect found, by the name `docs/formats/wire-protocol.md` §1 gives it.
     pub dialect: String,
-    /// The releases that speak it, such as `1.8`.
+    /// The releases that speak it, such as `Neo4j 1.3`.
     pub releases: String,
     /// The directory that now holds the backup.
     #[serde(serialize_with = "lossy")]

@@ -121,3 +121,84 @@ fn in_use(record: &[u8], kind: StoreFile, format: StoreFormat) -> bool {
         _ => first != 0,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::transfer::apply::tests::empty_store;
+
+    fn hex(text: &str) -> Vec<u8> {
+        let digits: Vec<u8> = text.bytes().filter(u8::is_ascii_hexdigit).collect();
+        digits
+            .chunks(2)
+            .map(|two| u8::from_str_radix(std::str::from_utf8(two).unwrap(), 16).unwrap())
+            .collect()
+    }
+
+    const NEOSTORE: &str = "010000013A52453C00 010123456789ABCDEF 010000000000000001 010000000000000001
+        0100302E412E307606 01FFFFFFFFFFFFFFFF";
+
+    fn sealed(dir: &tempfile::TempDir, kind: StoreFile, format: StoreFormat) -> (Vec<u8>, Vec<u8>) {
+        let length = seal(dir.path(), kind, format, &mut Touched::default()).unwrap();
+        let bytes = std::fs::read(dir.path().join(kind.name())).unwrap();
+        assert_eq!(bytes.len() as u64, length);
+        (bytes, std::fs::read(dir.path().join(kind.id_name())).unwrap())
+    }
+
+    #[test]
+    fn an_empty_store_is_sealed_to_the_documented_bytes() {
+        let current = StoreFormat::Current;
+        let dir = empty_store(current);
+        std::fs::write(dir.path().join("neostore"), hex(NEOSTORE)).unwrap();
+        std::fs::write(dir.path().join("neostore.nodestore.db"), hex("01FFFFFFFFFFFFFFFF")).unwrap();
+        let id = |high: u8| [0, 0, 0, 0, 0, 0, 0, 0, high].to_vec();
+        let node = [&hex("01FFFFFFFFFFFFFFFF")[..], b"NodeStore v0.A.0"].concat();
+        assert_eq!(sealed(&dir, StoreFile::Node, current), (node, id(1)));
+        assert_eq!(
+            sealed(&dir, StoreFile::Relationship, current),
+            (b"RelationshipStore v0.A.0".to_vec(), id(0))
+        );
+        let (strings, high) = sealed(&dir, StoreFile::String, current);
+        assert_eq!((strings.len(), high), (154, id(1)));
+        let neostore = [&hex(NEOSTORE)[..], b"NeoStore v0.A.0"].concat();
+        assert_eq!(sealed(&dir, StoreFile::Neostore, current), (neostore, id(6)));
+        let dir = empty_store(StoreFormat::Legacy);
+        std::fs::write(dir.path().join("neostore"), &hex(NEOSTORE)[..36]).unwrap();
+        let (neostore, high) = sealed(&dir, StoreFile::Neostore, StoreFormat::Legacy);
+        assert_eq!((neostore.len(), high), (51, id(4)));
+    }
+
+    #[test]
+    fn a_tail_of_zeros_is_cut_but_never_what_was_written() {
+        let format = StoreFormat::Current;
+        let dir = empty_store(format);
+        let path = dir.path().join("neostore.nodestore.db");
+        let mut bytes = vec![0; 9 * 1_000_000];
+        bytes[9 * 70_000] = 1;
+        std::fs::write(&path, &bytes).unwrap();
+        assert_eq!(sealed(&dir, StoreFile::Node, format).0.len(), 9 * 70_001 + 16);
+        unseal(dir.path(), StoreFile::Node, format).unwrap();
+        let mut touched = Touched::default();
+        touched.high_id = 80_000;
+        assert_eq!(
+            seal(dir.path(), StoreFile::Node, format, &mut touched).unwrap(),
+            9 * 80_000 + 16
+        );
+    }
+
+    #[test]
+    fn unsealing_takes_back_sealing_and_cuts_partial_records() {
+        let format = StoreFormat::Current;
+        let dir = empty_store(format);
+        let path = dir.path().join("neostore.nodestore.db");
+        std::fs::write(&path, [1; 18]).unwrap();
+        sealed(&dir, StoreFile::Node, format);
+        unseal(dir.path(), StoreFile::Node, format).unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), [1; 18]);
+        std::fs::write(&path, [1; 21]).unwrap();
+        unseal(dir.path(), StoreFile::Node, format).unwrap();
+        assert_eq!(std::fs::read(&path).unwrap().len(), 18);
+        std::fs::write(&path, []).unwrap();
+        unseal(dir.path(), StoreFile::Node, format).unwrap();
+    }
+}
