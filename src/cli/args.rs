@@ -86,7 +86,7 @@ pub(super) struct Args {
           value_parser = clap::value_parser!(OsString))]
     pub(super) to: Option<OsString>,
 
-    /// Check the finished backup: true (the default), false, or full for every rule over the whole store
+    /// Check the finished backup; only false, the default, can be had so far
     #[arg(long, value_name = "WHAT", hide_env = true, env = "NEO4J_BACKUP_VERIFY",
           num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub(super) verify: Option<String>,

@@ -9,7 +9,7 @@ use super::{
     output,
     quantity::Keep,
     report::{self, Report},
-    request::{BackupRequest, Existing, Fallback, History, Mode, Output},
+    request::{BackupRequest, Existing, Fallback, History, Mode, Output, Verify},
     signals,
     terminal::{Loudness, Terminal},
 };
@@ -67,6 +67,11 @@ fn within_runtime(request: &BackupRequest, progress: &dyn Progress) -> Result<Ba
 /// Finds the member and lets it be backed up. Runs inside the runtime's context, on a thread that may block.
 fn perform(request: &BackupRequest, progress: &dyn Progress, cancel: &Cancel) -> Result<BackupOutcome, Error> {
     cancel.check()?;
+    if request.verify != Verify::Off {
+        return Err(
+            Error::new(ErrorKind::Usage, "the consistency check is not there yet").with_hint("give -verify=false")
+        );
+    }
     progress.phase(crate::progress::Phase::Connecting);
     match &request.source {
         Source::Ha { .. } => Err(Error::new(ErrorKind::NoMember, "ha:// sources are not supported yet")

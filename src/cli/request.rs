@@ -248,7 +248,7 @@ fn mode(modes: ModeSwitches) -> Option<Mode> {
 
 fn verify(text: Option<&str>) -> Result<Verify, RequestError> {
     let Some(text) = given(text) else {
-        return Ok(Verify::On);
+        return Ok(Verify::Off);
     };
     match text.to_ascii_lowercase().as_str() {
         "true" => Ok(Verify::On),
@@ -329,7 +329,7 @@ mod tests {
                 },
                 from: "single://192.168.1.34".into(),
                 target: "/mnt/b".into(),
-                verify: Verify::On,
+                verify: Verify::Off,
                 existing: Existing::Refuse,
                 fallback: Fallback::Stop,
                 history: History::Reported,
@@ -373,7 +373,7 @@ mod tests {
         let request = request(&["--full", "--from=h", "--to=d", "--verify=", "--timeout=", "--max-rate="]).unwrap();
         assert_eq!(
             (request.verify, request.timeout, request.max_rate),
-            (Verify::On, None, None)
+            (Verify::Off, None, None)
         );
     }
 
