@@ -8,7 +8,7 @@
 //! | 1 receive into names that Neo4j does not know | removed |
 //! | 2 manifest says `updating`; marker `C` away; the graph's log → slot 1 | slot 1 is replayed as in 3 – 5 |
 //! | 3 trailers and id files of the stores it touches away; replay; seal | the same |
-//! | 4 slot 1 → temporary name, log version + 1 | removed: everything in it was applied; its archive is lost |
+//! | 4 slot 1 → temporary name, log version + 1 | 5, since everything in it was applied |
 //! | 5 temporary name → archived log | nothing |
 //! | 6 index transactions into the pending log | what it lacks is asked for |
 //! | 7 checksums, manifest | the next run makes them anew |
@@ -151,9 +151,10 @@ struct Job<'a> {
 
 impl Job<'_> {
     fn run(&self, before: Option<&Manifest>) -> Result<BackupOutcome, Error> {
-        for name in [RECEIVED_GRAPH_LOG, RECEIVED_INDEX_LOG, NEW_MANIFEST] {
+        for name in [RECEIVED_INDEX_LOG, NEW_MANIFEST] {
             remove(&self.dir.join(name))?;
         }
+        self.finish_archiving()?;
         let mut touched = BTreeMap::new();
         let recovered = self.finish_interrupted(&mut touched)?;
         let had = self.had()?;
@@ -379,6 +380,32 @@ impl Job<'_> {
         self.replay_slot(&slot, received.last, version, touched)
     }
 
+    /// A received log whose transactions were all applied only lacks its name; any other one will be asked for anew.
+    fn finish_archiving(&self) -> Result<(), Error> {
+        let path = self.dir.join(RECEIVED_GRAPH_LOG);
+        let Ok(file) = File::open(&path) else { return Ok(()) };
+        let layout = Layout {
+            format: self.log_format,
+            source: DataSource::Graph,
+        };
+        let mut buffer = Buffer::new();
+        let header = Header::open(&self.dir)?;
+        if let Ok(mut slot) = SlotReader::open(&file, layout, &mut buffer) {
+            let version = slot.header().version;
+            let mut last = None;
+            while let Ok(Some(committed)) = slot.next() {
+                last = Some(committed.tx);
+            }
+            let archived = self.dir.join(log::files::archived(DataSource::Graph, version));
+            if last == Some(header.last_transaction()?) && !archived.exists() {
+                header.set_log_version(header.log_version()?.max(version.next()))?;
+                header.sync()?;
+                return Ok(rename(&path, &archived)?);
+            }
+        }
+        Ok(remove(&path)?)
+    }
+
     /// What an interrupted run, or a Neo4j that was killed, left in the graph's active log is replayed first.
     fn finish_interrupted(&self, touched: &mut BTreeMap<StoreFile, Touched>) -> Result<bool, Error> {
         let marker = self.dir.join(log::files::marker(DataSource::Graph));
@@ -411,6 +438,19 @@ impl Job<'_> {
         let mut last = Header::open(&self.dir)?.last_transaction()?;
         while let Some(committed) = slot.next().map_err(|e| e.in_file(&path))? {
             last = last.max(committed.tx);
+        }
+        let end = slot.finish().map_err(|e| e.in_file(&path))?;
+        if end
+            .unfinished
+            .iter()
+            .any(|left| left.progress == log::slot::Progress::Prepared)
+        {
+            let text = format!(
+                "{}: holds a transaction that is prepared and not committed",
+                path.display()
+            );
+            return Err(Error::new(ErrorKind::FullNeeded, text)
+                .with_hint("start and stop Neo4j on it once, or take a full backup"));
         }
         self.replay_slot(&path, last, version, touched)?;
         remove(&marker)?;
