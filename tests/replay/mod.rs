@@ -70,7 +70,7 @@ pub enum Transactions {
 pub struct Server {
     port: u16,
     state: Arc<Mutex<(Answer, Transactions)>>,
-    sent: Receiver<()>,
+    sent: Mutex<Receiver<()>>,
 }
 
 impl Server {
@@ -104,6 +104,7 @@ impl Server {
                 });
             }
         });
+        let sent = Mutex::new(sent);
         Server { port, state, sent }
     }
 
@@ -123,7 +124,7 @@ impl Server {
 
     /// Waits until a stalled answer was sent as far as it goes.
     pub fn wait_until_stalled(&self) {
-        self.sent.recv().unwrap();
+        self.sent.lock().unwrap().recv().unwrap();
     }
 }
 
