@@ -25,7 +25,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     DiskError,
-    manifest::{Manifest, State},
+    manifest::{MANIFEST, Manifest, State},
 };
 use crate::{Error, ErrorKind};
 
@@ -158,7 +158,25 @@ impl Target {
     pub fn lock(dir: &Path, run_id: &str, now: u64) -> Result<Target, Error> {
         let dir = resolve(dir)?;
         let path = sibling(&dir, "lock");
-        let (mut lock, stale_run) = take_lock(&path)?;
+        let (lock, stale_run) = take_lock(&path)?;
+        let mut target = Target {
+            dir,
+            lock,
+            left_over: LeftOver::None,
+        };
+        match target.begin(&path, stale_run.as_deref(), run_id, now) {
+            Ok(left_over) => {
+                target.left_over = left_over;
+                Ok(target)
+            }
+            Err(error) => {
+                target.release();
+                Err(error)
+            }
+        }
+    }
+
+    fn begin(&mut self, path: &Path, stale_run: Option<&str>, run_id: &str, now: u64) -> Result<LeftOver, Error> {
         let host = fs::read_to_string("/proc/sys/kernel/hostname")
             .unwrap_or_default()
             .trim()
@@ -175,14 +193,8 @@ impl Target {
             lock.rewind()?;
             lock.write_all(&text)
         };
-        write(&mut lock).map_err(DiskError::at(&path))?;
-        let mut target = Target {
-            dir,
-            lock,
-            left_over: LeftOver::None,
-        };
-        target.left_over = target.clear(stale_run.as_deref())?;
-        Ok(target)
+        write(&mut self.lock).map_err(DiskError::at(path))?;
+        self.clear(stale_run)
     }
 
     /// The target itself, links in its name resolved.
@@ -272,7 +284,7 @@ impl Target {
         }
         self.sync_parent()?;
         if ready.exists() {
-            fs::remove_dir_all(&ready).map_err(DiskError::at(&ready))?;
+            remove_manifest_last(&ready)?;
             self.sync_parent()?;
         }
         Ok(())
@@ -416,7 +428,8 @@ fn occupant(dir: &Path) -> Result<Occupant, DiskError> {
     }
 }
 
-/// Removes a directory that only this tool can have made: an empty one, or one with a manifest.
+/// Removes a directory that only this tool can have made: an empty one, or one with a manifest, which may be cut short
+/// where a run ended while it wrote it.
 fn remove_ours(dir: &Path) -> Result<(), Error> {
     match fs::symlink_metadata(dir) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -424,14 +437,19 @@ fn remove_ours(dir: &Path) -> Result<(), Error> {
         Ok(found) if !found.is_dir() => return Err(TargetError::Foreign { path: dir.to_owned() }.into()),
         Ok(_) => {}
     }
-    if occupant(dir)? != Occupant::Empty && Manifest::read(dir).ok().flatten().is_none() {
+    let has_manifest = fs::symlink_metadata(dir.join(MANIFEST)).is_ok_and(|found| found.is_file());
+    if occupant(dir)? != Occupant::Empty && !has_manifest {
         return Err(TargetError::Foreign { path: dir.to_owned() }.into());
     }
-    // the manifest goes last, so that what is left by a kill is still known as ours
+    Ok(remove_manifest_last(dir)?)
+}
+
+/// Removes a directory so that what is left of it by a kill is still known as ours.
+fn remove_manifest_last(dir: &Path) -> Result<(), DiskError> {
     for entry in fs::read_dir(dir).map_err(DiskError::at(dir))? {
         let entry = entry.map_err(DiskError::at(dir))?;
         let kind = entry.file_type().map_err(DiskError::at(entry.path()))?;
-        if entry.file_name() != super::manifest::MANIFEST {
+        if entry.file_name() != MANIFEST {
             let removed = if kind.is_dir() {
                 fs::remove_dir_all(entry.path())
             } else {
@@ -440,7 +458,7 @@ fn remove_ours(dir: &Path) -> Result<(), Error> {
             removed.map_err(DiskError::at(entry.path()))?;
         }
     }
-    Ok(fs::remove_dir_all(dir).map_err(DiskError::at(dir))?)
+    fs::remove_dir_all(dir).map_err(DiskError::at(dir))
 }
 
 fn rename(from: &Path, to: &Path, flags: RenameFlags) -> Result<(), DiskError> {
