@@ -12,7 +12,7 @@
 //! | relationship remove, for 1.3 | an add of the same value before it, so that there is a document to remove it from |
 //! | transaction that the log has already | dropped |
 //!
-//! [`prepare`] does all the work without changing what a reader of the directory sees; [`Update`] then makes it visible
+//! [`prepare()`] does all the work without changing what a reader of the directory sees; [`Update`] then makes it visible
 //! in steps, between any two of which the directory is one that Neo4j starts from:
 //!
 //! | found at start | new transactions | steps |
