@@ -140,6 +140,10 @@ fn points(server: &Server, before: Before) -> BTreeSet<Point> {
             .next()
             .unwrap_or_default()
             .trim_start_matches('/');
+        // a report that names the target
+        if path.contains('\\') {
+            continue;
+        }
         let number = numbers
             .entry((thread.to_owned(), call.to_owned(), path.to_owned()))
             .or_insert(0);
