@@ -102,46 +102,87 @@ impl Scene<'_> {
 
     fn traced(&self, options: &[&str]) -> Output {
         let mut strace = Command::new("strace");
-        strace.args(["-f", "--seccomp-bpf", "-qq"]).args(options).arg(PROGRAM);
+        strace.args(["-f", "-qq"]).args(options).arg(PROGRAM);
         self.finish(strace)
     }
 }
 
-/// Every call in the folder of the target: its name and which one of its thread it is, from 1.
-fn points(server: &Server, before: Before) -> BTreeSet<(String, usize)> {
+/// A call that changes something.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Point {
+    call: String,
+    /// The first path it names, below the folder of the target.
+    path: PathBuf,
+    /// Which of its thread's calls with this path it is, from 1.
+    number: usize,
+}
+
+/// Every such call in the folder of the target. Sockets, pipes and event counters are no disk and do not count.
+fn points(server: &Server, before: Before) -> BTreeSet<Point> {
     let scene = Scene::new(server, before);
     let log = scene.folder.path().join("calls");
     let trace = format!("trace={CALLS}");
     let traced = scene.traced(&["-y", "-s", "4096", "-e", &trace, "-o", log.to_str().unwrap()]);
     assert!(traced.status.success(), "{}", String::from_utf8_lossy(&traced.stderr));
-    let target = scene.target().display().to_string();
-    let parent = format!("<{}>", scene.folder.path().display());
+    let folder = scene.folder.path().display().to_string();
     let (mut numbers, mut found) = (BTreeMap::new(), BTreeSet::new());
     for line in fs::read_to_string(&log).unwrap().lines() {
         let mut words = line.split_whitespace();
-        let (Some(thread), Some(call)) = (words.next(), words.next().and_then(|word| word.split_once('('))) else {
+        let (Some(thread), Some((call, _)), Some((_, path))) = (
+            words.next(),
+            words.next().and_then(|word| word.split_once('(')),
+            line.split_once(&folder),
+        ) else {
             continue;
         };
-        let name = call.0.to_owned();
-        let number = numbers.entry((thread.to_owned(), name.clone())).or_insert(0);
+        let path = path
+            .split(['"', '>'])
+            .next()
+            .unwrap_or_default()
+            .trim_start_matches('/');
+        // a report that names the target
+        if path.contains('\\') {
+            continue;
+        }
+        let number = numbers
+            .entry((thread.to_owned(), call.to_owned(), path.to_owned()))
+            .or_insert(0);
         *number += 1;
-        let ours = line.contains(&target) || line.contains(&parent);
-        if ours && (name != "openat" || line.contains("O_CREAT")) {
-            found.insert((name, *number));
+        if call != "openat" || line.contains("O_CREAT") {
+            found.insert(Point {
+                call: call.to_owned(),
+                path: PathBuf::from(path),
+                number: *number,
+            });
         }
     }
     found
 }
 
 /// What is wrong after a fault at a call, and after the run that follows.
-fn try_point(server: &Server, before: Before, fault: Fault, call: &str, number: usize) -> Result<(), String> {
+fn try_point(server: &Server, before: Before, fault: Fault, point: &Point) -> Result<(), String> {
+    let Point { call, path, number } = point;
     let scene = Scene::new(server, before);
     let target = scene.target();
     let (trace, inject) = (
         format!("trace={call}"),
         format!("inject={call}:{}:when={number}", fault.inject()),
     );
-    let hit = scene.traced(&["-e", &trace, "-e", &inject, "-o", "/dev/null"]);
+    // without a slash at the end, which the folder itself would get
+    let path: PathBuf = scene.folder.path().components().chain(path.components()).collect();
+    let hit = scene.traced(&[
+        "-P",
+        path.to_str().unwrap(),
+        "-e",
+        &trace,
+        "-e",
+        &inject,
+        "-o",
+        "/dev/null",
+    ]);
+    if matches!(fault, Fault::Killed) && hit.status.signal().is_none() {
+        return Err(format!("was not hit: {}", hit.status));
+    }
     if matches!(fault, Fault::Fails(_)) && !matches!(hit.status.code(), Some(0 | 18 | 19)) {
         return Err(format!("{}: {}", hit.status, String::from_utf8_lossy(&hit.stderr)));
     }
@@ -199,17 +240,17 @@ fn every_point_is_survived(before: Before) {
     };
     let mut cases = Vec::new();
     for fault in [Fault::Killed, Fault::Fails("EIO"), Fault::Fails("ENOSPC")] {
-        let hit = points.iter().filter(|(call, _)| fault.can_hit(call));
-        cases.extend(hit.step_by(step).map(|(call, number)| (fault, call.as_str(), *number)));
+        let hit = points.iter().filter(|point| fault.can_hit(&point.call));
+        cases.extend(hit.step_by(step).map(|point| (fault, point)));
     }
     let wrong: Vec<String> = thread::scope(|scope| {
         let halves = cases.chunks(cases.len().div_ceil(2)).map(|cases| {
             let server = &server;
             scope.spawn(move || {
-                let attempt = |(fault, call, number): &(Fault, &str, usize)| {
-                    try_point(server, before, *fault, call, *number)
+                let attempt = |(fault, point): &(Fault, &Point)| {
+                    try_point(server, before, *fault, point)
                         .err()
-                        .map(|error| format!("{fault:?} at {call} {number}: {error}"))
+                        .map(|error| format!("{fault:?} at {point:?}: {error}"))
                 };
                 cases.iter().filter_map(attempt).collect::<Vec<_>>()
             })

@@ -13,6 +13,7 @@
 //! so the next full backup may replace it without being told to.
 
 use std::{
+    cell::Cell,
     ffi::OsString,
     fs::{self, File, TryLockError},
     io::{self, Read, Seek, Write},
@@ -140,6 +141,8 @@ pub struct Target {
     dir: PathBuf,
     lock: File,
     left_over: LeftOver,
+    /// A backup was put in place, but not all that belongs to it succeeded, so its run will end with an error.
+    half_published: Cell<bool>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -163,6 +166,7 @@ impl Target {
             dir,
             lock,
             left_over: LeftOver::None,
+            half_published: Cell::new(false),
         };
         match target.begin(&path, stale_run.as_deref(), run_id, now) {
             Ok(left_over) => {
@@ -282,17 +286,22 @@ impl Target {
                 result => result.map_err(|e| DiskError::new(&self.dir, e.into()))?,
             },
         }
+        self.half_published.set(true);
         self.sync_parent()?;
         if ready.exists() {
             remove_manifest_last(&ready)?;
             self.sync_parent()?;
         }
+        self.half_published.set(false);
         Ok(())
     }
 
-    /// Ends the run: the lock file goes away.
+    /// Ends the run: the lock file goes away, unless the next run has to learn from it that the backup in place is one
+    /// whose run failed.
     pub fn release(self) {
-        let _ = fs::remove_file(sibling(&self.dir, "lock"));
+        if !self.half_published.get() {
+            let _ = fs::remove_file(sibling(&self.dir, "lock"));
+        }
         drop(self.lock);
     }
 
