@@ -92,10 +92,12 @@ impl Terminal {
     /// Takes the bar away and returns what was recorded.
     pub(super) fn finish(self) -> Record {
         self.bar.finish_and_clear();
-        let total = self.started.elapsed();
         let mut state = self.state.into_inner().unwrap_or_else(PoisonError::into_inner);
         state.end_phase();
-        Record { total, ..state.record }
+        Record {
+            total: self.started.elapsed(),
+            ..state.record
+        }
     }
 
     /// A thread that panicked while it reported leaves numbers behind that are good enough to show.
