@@ -3,7 +3,7 @@
 //!
 //! Runs at some of the calls; `CRASH_POINTS=all` takes every one. Needs `strace` and a real Neo4j 1.8.
 
-#![expect(clippy::unwrap_used, clippy::print_stderr, reason = "panicking is how tests report")]
+#![expect(clippy::unwrap_used, reason = "panicking is how tests report")]
 
 mod support;
 
