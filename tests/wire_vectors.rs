@@ -283,3 +283,19 @@ fn the_documented_incremental_response_is_read() {
     let told = decode(Decoder::incremental(Dialect::D18), &hex(&text), 11).unwrap();
     assert_eq!(told[1..], [Told::Transaction("nioneodb".into(), TxId(5), hex(body))]);
 }
+
+#[test]
+fn a_flipped_bit_changes_a_value_or_is_an_error_but_never_drops_anything() {
+    for (dialect, bytes) in INCREMENTALS {
+        let whole = decode(Decoder::incremental(dialect), bytes, 4096).unwrap();
+        for at in 0..bytes.len() {
+            for bit in 0..8 {
+                let mut flipped = bytes.to_vec();
+                flipped[at] ^= 1 << bit;
+                if let Ok(told) = decode(Decoder::incremental(dialect), &flipped, 4096) {
+                    assert_eq!(told.len(), whole.len(), "{dialect}: byte {at}, bit {bit}");
+                }
+            }
+        }
+    }
+}

@@ -20,7 +20,7 @@ pub enum WireError {
     /// The message ended inside something.
     #[error("the response ends in {0}")]
     Short(Place),
-    /// More chunks after the end of the transactions.
+    /// Bytes behind the end of the transactions.
     #[error("the response goes on behind its end")]
     Trailing,
     /// Two files of one name.

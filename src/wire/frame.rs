@@ -95,11 +95,6 @@ impl Frames {
         }
     }
 
-    /// Whether the chunk that was begun last is the last one of the message.
-    pub fn in_last_chunk(&self) -> bool {
-        !self.more
-    }
-
     /// Takes the next piece, of at most `most` bytes, off `input`.
     ///
     /// # Errors

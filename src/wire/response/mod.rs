@@ -210,8 +210,7 @@ impl Decoder {
                     };
                     return Ok(Some(Event::Data(piece)));
                 }
-                // what is left in the last chunk is to be ignored (§5)
-                State::Tail if self.frames.in_last_chunk() => self.state = State::End,
+                // no server sends any: a damaged count or tag has ended the response too early (§5)
                 State::Tail => return Err(WireError::Trailing),
                 _ => {
                     if let Some(event) = self.field_piece(piece)? {

@@ -180,11 +180,12 @@ proptest::proptest! {
 }
 
 #[test]
-fn what_is_left_in_the_last_chunk_is_ignored_and_more_chunks_are_an_error() {
+fn bytes_behind_the_end_are_an_error_and_an_empty_last_chunk_is_none() {
     let payload = sample();
     let run = |bytes: &[u8]| decode(Decoder::full(Dialect::D18), bytes, 50);
     let events = run(&framed([8, 1], &payload)).unwrap();
-    assert_eq!(run(&framed([8, 1], &[&payload[..], b"rest"].concat())).unwrap(), events);
+    let rest = framed([8, 1], &[&payload[..], b"rest"].concat());
+    assert_eq!(run(&rest), Err(WireError::Trailing));
     assert_eq!(
         run(&[framed([9, 1], &payload), framed([8, 1], &[])].concat()).unwrap(),
         events
