@@ -35,6 +35,9 @@ use crate::{
 /// Name of the received Lucene log before it becomes part of the pending one.
 pub(super) const RECEIVED_INDEX_LOG: &str = "index/neo4j-backup.received";
 
+/// How often a full backup is begun where the server fails; a race with an index is not lost many times in a row.
+const ATTEMPTS: u32 = 5;
+
 /// Whether an older backup of the same database may be replaced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Replace {
@@ -80,15 +83,25 @@ fn staged(
     cancel: &Cancel,
 ) -> Result<BackupOutcome, Error> {
     let replaces = judge(request, target, progress)?;
-    let partial = target.create_partial()?;
-    let mut job = Job {
-        request,
-        dir: partial,
-        progress,
-        cancel,
-        run: run(request),
+    let mut attempt = 1;
+    let (job, manifest, outcome) = loop {
+        let mut job = Job {
+            request,
+            dir: target.create_partial()?,
+            progress,
+            cancel,
+            run: run(request),
+        };
+        match job.fill(target, replaces.clone()) {
+            Ok((manifest, outcome)) => break (job, manifest, outcome),
+            Err(error) if attempt < ATTEMPTS && lost_a_race(&error, request.member.dialect()) => {
+                cancel.check()?;
+                progress.warning(&format!("{error}; starting again from the beginning"));
+                attempt += 1;
+            }
+            Err(error) => return Err(error),
+        }
     };
-    let (manifest, outcome) = job.fill(target, replaces)?;
     progress.phase(Phase::Syncing);
     job.make_durable(target, &manifest)?;
     cancel.check()?;
@@ -96,6 +109,16 @@ fn staged(
     target.make_ready()?;
     target.publish()?;
     Ok(outcome)
+}
+
+/// Whether the server may have stumbled over an index that was created or deleted while it listed its files: every
+/// release fails the whole backup then, and the one-byte dialects say so by closing the connection.
+fn lost_a_race(error: &Error, dialect: Dialect) -> bool {
+    match error.kind() {
+        ErrorKind::Server => true,
+        ErrorKind::Unreachable => matches!(dialect, Dialect::D13 | Dialect::D14),
+        _ => false,
+    }
 }
 
 /// Decides whether the target may be filled or replaced; returns the run id of what would be replaced.
