@@ -8,7 +8,8 @@ import org.neo4j.graphdb.index.*;
 /** All that a reader of the database can see, one thing a line, in an order that does not depend on chains. */
 class Dump {
     static final String[] INDEX_KEYS = {"name", "w"};
-    static final String[] INDEX_QUERIES = {"*", "a*", "b*", "c*", "d*", "e*", "f*"};
+    static final List<String> INDEX_QUERIES = indexQueries();
+    static final int NUMBERS = 1000, NUMBERS_PER_QUERY = 125;
 
     final GraphDatabaseService db;
     PrintWriter out;
@@ -51,11 +52,26 @@ class Dump {
     /** Says nothing for an index without entries: Neo4j creates indexes outside the transaction that asks for them. */
     <T extends PropertyContainer> void index(String label, Index<T> index) {
         for (String key : INDEX_KEYS)
-            for (String query : INDEX_QUERIES) hits(label + " " + key + ":" + query, index.query(key, query));
-        hits(label + " num:int", index.query(NumericRangeQuery.newIntRange("num", 0, 1000, true, true)));
-        hits(label + " num:long", index.query(NumericRangeQuery.newLongRange("num", 0L, 1000L, true, true)));
-        hits(label + " num:float", index.query(NumericRangeQuery.newFloatRange("num", 0f, 1000f, true, true)));
-        hits(label + " num:double", index.query(NumericRangeQuery.newDoubleRange("num", 0d, 1000d, true, true)));
+            for (String query : INDEX_QUERIES) hits(label + " " + key + ":" + ascii(query), index.query(key, query));
+        for (int from = 0; from < NUMBERS; from += NUMBERS_PER_QUERY) numbers(label, index, from, from + NUMBERS_PER_QUERY);
+    }
+
+    <T extends PropertyContainer> void numbers(String label, Index<T> index, int from, int to) {
+        hits(label + " num:int" + from, index.query(NumericRangeQuery.newIntRange("num", from, to, true, false)));
+        hits(label + " num:long" + from, index.query(NumericRangeQuery.newLongRange("num", (long) from, (long) to, true, false)));
+        hits(label + " num:float" + from, index.query(NumericRangeQuery.newFloatRange("num", (float) from, (float) to, true, false)));
+        hits(label + " num:double" + from, index.query(NumericRangeQuery.newDoubleRange("num", (double) from, (double) to, true, false)));
+    }
+
+    /** All entries, those of each word that the load draws and those of each first digit that "gen" writes. */
+    static List<String> indexQueries() {
+        List<String> queries = new ArrayList<String>();
+        queries.add("*");
+        for (char first = 'a'; first <= 'f'; first++)
+            for (char second = 'a'; second <= 'd'; second++) queries.add("" + first + second + "*");
+        for (char script = 0x430; script < 0x436; script++) queries.add(script + "*");
+        for (char digit = '0'; digit <= '9'; digit++) queries.add("n" + digit + "*");
+        return queries;
     }
 
     <T extends PropertyContainer> void hits(String label, IndexHits<T> hits) {
