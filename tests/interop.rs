@@ -23,6 +23,8 @@ use tempfile::TempDir;
 const DEFAULT_SEED: u64 = 7;
 /// Transactions before the first backup.
 const BEFORE: u32 = 250;
+/// Transactions on a restored copy.
+const AFTER: u32 = 100;
 /// Transactions a second during a backup under load.
 const RATE: u32 = 300;
 
@@ -85,36 +87,31 @@ fn backups_equal_their_source(release: Release) {
 
     // Idle.
     backup(Tool::under_test(), Mode::Full, &source, &dir("idle"));
-    copy_dir(&dir("idle"), &dir("continued-by-original"));
     assert_boots_as(&source.contents(), release, &dir("idle"), &dir("idle-booted"));
 
     // Under load.
     source.start_load(seed(), RATE);
-    backup(Tool::under_test(), Mode::Full, &source, &dir("loaded"));
+    let finished = backup(Tool::under_test(), Mode::Full, &source, &dir("loaded"));
     source.stop_load();
+    assert_was_under_load(&finished);
     assert_boots_to_one_moment(release, &dir("loaded"), &dir("loaded-booted"), &dir("replayed"));
+    assert_serves_again(release, &dir("loaded"), work.path());
 
     // What came meanwhile, on top.
     let now = source.contents();
-    backup(
-        Tool::Original,
-        Mode::Incremental,
-        &source,
-        &dir("continued-by-original"),
-    );
-    assert_original_continued(
-        &now,
-        release,
-        &dir("continued-by-original"),
-        &dir("continued-by-original-booted"),
-    );
+    for base in ["idle", "loaded"] {
+        let continued = dir(&format!("{base}-continued-by-original"));
+        copy_dir(&dir(base), &continued);
+        backup(Tool::Original, Mode::Incremental, &source, &continued);
+        assert_original_continued(&now, release, &continued, &continued.with_extension("booted"));
+    }
     for base in ["idle", "loaded"] {
         backup(Tool::under_test(), Mode::Incremental, &source, &dir(base));
         assert_boots_as(&now, release, &dir(base), &dir(&format!("{base}-continued-booted")));
     }
 }
 
-fn backup(tool: Tool, mode: Mode, source: &Peer, to: &Path) {
+fn backup(tool: Tool, mode: Mode, source: &Peer, to: &Path) -> Finished {
     let mode = match mode {
         Mode::Full => "-full",
         Mode::Incremental => "-incremental",
@@ -122,7 +119,7 @@ fn backup(tool: Tool, mode: Mode, source: &Peer, to: &Path) {
     let (from, to) = (source.uri(), to.to_str().unwrap());
     let args = [mode, "-from", &from, "-to", to];
     let finished: Finished = match tool {
-        Tool::Ours => our_tool(&[&args[..], &["-verify=false"]].concat()),
+        Tool::Ours => our_tool(&[&args[..], &["-verify=false", "-output=json"]].concat()),
         Tool::Original => original_tool(source.release(), &args),
     };
     assert!(
@@ -130,6 +127,30 @@ fn backup(tool: Tool, mode: Mode, source: &Peer, to: &Path) {
         "{tool:?} {mode} of {}: {finished:#?}",
         source.release().name()
     );
+    finished
+}
+
+/// A copy that nothing was committed during says nothing about replay. The original reports no transactions.
+fn assert_was_under_load(finished: &Finished) {
+    if let Tool::Ours = Tool::under_test() {
+        let report: serde_json::Value = serde_json::from_str(&finished.stdout).unwrap();
+        let transactions = report["result"]["transactions"].as_u64();
+        assert!(
+            transactions > Some(0),
+            "no transaction came after the files: {}",
+            finished.stdout
+        );
+    }
+}
+
+/// The copy in the place of its source: a server runs on it, takes transactions and is backed up itself.
+fn assert_serves_again(release: Release, copy: &Path, work: &Path) {
+    let (restored, second) = (work.join("restored"), work.join("second"));
+    copy_dir(copy, &restored);
+    let mut server = Peer::start(release, &restored, &Options::source(release));
+    server.load(seed(), AFTER);
+    backup(Tool::under_test(), Mode::Full, &server, &second);
+    assert_boots_as(&server.contents(), release, &second, &work.join("second-booted"));
 }
 
 /// The original of 1.8 leaves the old entries of an index that was deleted since the last backup in its copy.
@@ -202,7 +223,39 @@ fn boot(release: Release, copy: &Path, booted: &Path) -> Contents {
     let contents = peer.contents();
     peer.quit();
     assert_no_recovery(&booted.join("messages.log"));
+    assert_sealed(copy, booted);
     contents
+}
+
+/// 1.9.9 rebuilds an unclean store without a word, so the files are looked at too: each ends as the one that Neo4j closed
+/// (`docs/formats/store-format.md` §3.1), and no `.id` file says "in use" (§6).
+fn assert_sealed(copy: &Path, closed: &Path) {
+    const VERSION: usize = " v0.A.0".len();
+    let mut stores = 0;
+    for entry in fs::read_dir(copy).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        if !name.starts_with("neostore") {
+            continue;
+        }
+        let bytes = fs::read(copy.join(&name)).unwrap();
+        if Path::new(&name).extension().is_some_and(|extension| extension == "id") {
+            assert_eq!(bytes.first(), Some(&0), "{name} of the copy is in use");
+            continue;
+        }
+        let closed = fs::read(closed.join(&name)).unwrap();
+        let end = &closed[closed.len() - VERSION..];
+        assert!(
+            bytes.ends_with(end),
+            "{name} of the copy does not end with {:?}",
+            String::from_utf8_lossy(end)
+        );
+        assert!(
+            copy.join(format!("{name}.id")).exists(),
+            "{name} of the copy has no .id file"
+        );
+        stores += 1;
+    }
+    assert!(stores >= 10, "the copy has {stores} stores");
 }
 
 /// A pending Lucene log is replayed by the first start; nothing else may look like a crash.
