@@ -1,6 +1,9 @@
 //! One cancellation for a whole run: a signal or the total time limit sets it, sockets and disk work look at it.
 
-use std::sync::{Arc, OnceLock};
+use std::{
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
 
 use tokio_util::sync::CancellationToken;
 
@@ -10,13 +13,21 @@ use crate::{Error, ErrorKind};
 #[derive(Debug, Clone, Default)]
 pub struct Cancel {
     token: CancellationToken,
-    reason: Arc<OnceLock<ErrorKind>>,
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    reason: Mutex<Option<ErrorKind>>,
+    /// Notified when there is a reason, for threads that wait outside the runtime.
+    given: Condvar,
 }
 
 impl Cancel {
     /// Ends the run with `reason`; only the first call counts.
     pub fn cancel(&self, reason: ErrorKind) {
-        let _ = self.reason.set(reason);
+        self.reason().get_or_insert(reason);
+        self.shared.given.notify_all();
         self.token.cancel();
     }
 
@@ -38,13 +49,53 @@ impl Cancel {
         self.error()
     }
 
+    /// Lets the thread wait, no longer than to the end of the run.
+    ///
+    /// # Errors
+    /// The reason given to [`Cancel::cancel`].
+    pub fn wait(&self, time: Duration) -> Result<(), Error> {
+        let until = Instant::now() + time;
+        let mut reason = self.reason();
+        while reason.is_none() {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(());
+            }
+            let woken = self.shared.given.wait_timeout(reason, left);
+            reason = woken.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        drop(reason);
+        Err(self.error())
+    }
+
+    /// A thread that panicked with the lock leaves a whole value behind.
+    fn reason(&self) -> MutexGuard<'_, Option<ErrorKind>> {
+        self.shared.reason.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn error(&self) -> Error {
-        let kind = self.reason.get().copied().unwrap_or(ErrorKind::Interrupted);
+        let kind = self.reason().unwrap_or(ErrorKind::Interrupted);
         let what = match kind {
             ErrorKind::TimeLimit => "the time limit of the whole run (-timeout) has passed",
             ErrorKind::Terminated => "terminated by a signal",
             _ => "interrupted",
         };
         Error::new(kind, what)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wait_ends_with_its_time_or_with_the_run() {
+        let cancel = Cancel::default();
+        cancel.wait(Duration::from_millis(1)).unwrap();
+        let other = cancel.clone();
+        let waiting = std::thread::spawn(move || other.wait(Duration::from_hours(1)));
+        cancel.cancel(ErrorKind::Terminated);
+        cancel.cancel(ErrorKind::Interrupted);
+        assert_eq!(waiting.join().unwrap().unwrap_err().kind(), ErrorKind::Terminated);
     }
 }

@@ -103,6 +103,8 @@ pub struct Error {
     kind: ErrorKind,
     cause: Box<dyn error::Error + Send + Sync>,
     hint: Option<String>,
+    /// What earlier tries of the same ended with.
+    earlier: Vec<String>,
 }
 
 impl Error {
@@ -112,6 +114,7 @@ impl Error {
             kind,
             cause: cause.into(),
             hint: None,
+            earlier: Vec::new(),
         }
     }
 
@@ -122,9 +125,21 @@ impl Error {
         self
     }
 
+    /// The same error as the last one of several tries; the others ended with these.
+    #[must_use]
+    pub fn after(mut self, earlier: Vec<String>) -> Error {
+        self.earlier = earlier;
+        self
+    }
+
     /// What kind of error it is.
     pub fn kind(&self) -> ErrorKind {
         self.kind
+    }
+
+    /// What happened, where it is told as a `T`: the error of the module that found it.
+    pub fn cause<T: error::Error + 'static>(&self) -> Option<&T> {
+        self.cause.downcast_ref()
     }
 
     /// What to do next, where there is something to do.
@@ -135,7 +150,12 @@ impl Error {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.cause.fmt(f)
+        self.cause.fmt(f)?;
+        if self.earlier.is_empty() {
+            return Ok(());
+        }
+        let (times, earlier) = (self.earlier.len().saturating_add(1), self.earlier.join("; "));
+        write!(f, " (tried {times} times, before: {earlier})")
     }
 }
 

@@ -12,6 +12,7 @@ pub mod error;
 pub mod ids;
 pub mod log;
 pub mod progress;
+pub mod retry;
 pub mod store;
 pub mod transfer;
 pub mod uri;

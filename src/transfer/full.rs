@@ -5,7 +5,7 @@ use std::{
     fs::{self, File},
     io,
     path::{Path, PathBuf},
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use super::{
@@ -21,10 +21,11 @@ use super::{
 use crate::{
     Error, ErrorKind,
     cancel::Cancel,
-    client::Member,
+    client::{ClientError, Member},
     ids::{DataSource, LogVersion, StoreId, TxId},
     log::{self, Layout, LogFormat},
     progress::{Phase, Progress},
+    retry::{self, Policy, Retry},
     store::{
         Header, StoreFile, StoreFormat,
         lucene_store::{self, LuceneStore},
@@ -35,8 +36,13 @@ use crate::{
 /// Name of the received Lucene log before it becomes part of the pending one.
 pub(super) const RECEIVED_INDEX_LOG: &str = "index/neo4j-backup.received";
 
-/// How often a full backup is begun where the server fails; a race with an index is not lost many times in a row.
-const ATTEMPTS: u32 = 5;
+/// How a full backup is begun anew where the server fails; a race with an index is not lost many times in a row.
+const RACES: Policy = Policy {
+    first: Duration::from_millis(100),
+    longest: Duration::from_secs(1),
+    total: Duration::from_secs(10),
+    tries: 5,
+};
 
 /// Whether an older backup of the same database may be replaced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,8 +89,7 @@ fn staged(
     cancel: &Cancel,
 ) -> Result<BackupOutcome, Error> {
     let replaces = judge(request, target, progress)?;
-    let mut attempt = 1;
-    let (job, manifest, outcome) = loop {
+    let fill = || {
         let mut job = Job {
             request,
             dir: target.create_partial()?,
@@ -92,16 +97,14 @@ fn staged(
             cancel,
             run: run(request),
         };
-        match job.fill(target, replaces.clone()) {
-            Ok((manifest, outcome)) => break (job, manifest, outcome),
-            Err(error) if attempt < ATTEMPTS && lost_a_race(&error, request.member.dialect()) => {
-                cancel.check()?;
-                progress.warning(&format!("{error}; starting again from the beginning"));
-                attempt += 1;
-            }
-            Err(error) => return Err(error),
-        }
+        let (manifest, outcome) = job.fill(target, replaces.clone())?;
+        Ok((job, manifest, outcome))
     };
+    let (job, manifest, outcome) = Retry::new(RACES, retry::seed(request.run_id), cancel).run(
+        fill,
+        |error| lost_a_race(error, request.member.dialect()),
+        |error| progress.warning(&format!("{error}; starting again from the beginning")),
+    )?;
     progress.phase(Phase::Syncing);
     job.make_durable(target, &manifest)?;
     cancel.check()?;
@@ -116,7 +119,10 @@ fn staged(
 fn lost_a_race(error: &Error, dialect: Dialect) -> bool {
     match error.kind() {
         ErrorKind::Server => true,
-        ErrorKind::Unreachable => matches!(dialect, Dialect::D13 | Dialect::D14),
+        ErrorKind::Unreachable => {
+            let closed = matches!(error.cause(), Some(ClientError::Closed(_)));
+            closed && matches!(dialect, Dialect::D13 | Dialect::D14)
+        }
         _ => false,
     }
 }
