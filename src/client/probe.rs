@@ -119,17 +119,23 @@ impl Exchange {
                 }
             }
         }
-        tracing::debug!(answer = %self.answer.escape_ascii(), "the probe's answer");
+        tracing::debug!(bytes = self.answer.len(), begins = %shown(&self.answer).escape_ascii(), "the probe's answer");
         !self.answer.is_empty()
     }
 }
 
+/// Whether it is a whole frame, or as much as is read of one, or the beginning of none.
 fn is_enough(answer: &[u8]) -> bool {
-    let length = answer.first_chunk().map(|bytes| u32::from_be_bytes(*bytes));
-    let frame = length
-        .and_then(|length| usize::try_from(length).ok())
-        .map(|length| length.saturating_add(4));
-    answer.len() >= frame.unwrap_or(usize::MAX).min(limits::PROBE_ANSWER)
+    let Some(length) = answer.first_chunk().map(|bytes| u32::from_be_bytes(*bytes)) else {
+        return false;
+    };
+    let frame = usize::try_from(length).unwrap_or(usize::MAX).saturating_add(4);
+    length > limits::FRAME_ONE_BYTE || answer.len() >= frame.min(limits::PROBE_ANSWER)
+}
+
+/// As much of an answer as a message has room for.
+fn shown(answer: &[u8]) -> &[u8] {
+    answer.get(..limits::PROBE_SHOWN).unwrap_or(answer)
 }
 
 /// What the answer to an empty request of `asked` says of the server.
@@ -160,7 +166,7 @@ fn judge(host: &str, port: u16, asked: Dialect, answer: &[u8]) -> Result<Found, 
     }
     Err(ClientError::NotNeo4j {
         address,
-        first: answer.to_vec(),
+        first: shown(answer).to_vec(),
     })
 }
 
@@ -176,6 +182,15 @@ fn store_id(dialect: Dialect, answer: &[u8]) -> Option<StoreId> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_whole_frame_is_read_and_no_more_than_the_limit() {
+        let answer = |length: u32, there: usize| [&length.to_be_bytes()[..], &vec![0; there]].concat();
+        assert!(!is_enough(&[0, 0, 0]));
+        assert!(!is_enough(&answer(2580, 2579)) && is_enough(&answer(2580, 2580)));
+        assert!(!is_enough(&answer(10_000, 4000)) && is_enough(&answer(10_000, 4092)));
+        assert!(is_enough(b"HTTP/1.1 400 Bad Request"));
+    }
 
     #[test]
     fn answers_tell_the_dialect() {

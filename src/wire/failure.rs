@@ -3,7 +3,7 @@
 
 use std::{fmt, rc::Rc};
 
-use super::limits;
+use super::{limits, modified_utf8};
 
 /// An exception of the server.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -208,8 +208,7 @@ impl Walk<'_> {
     }
 
     fn text(&mut self, length: usize) -> Option<Value> {
-        // modified UTF-8 differs from UTF-8 only in NUL and in what lies beyond the first plane
-        let text: Rc<str> = String::from_utf8_lossy(self.take(length)?).into();
+        let text: Rc<str> = modified_utf8::decode(self.take(length)?).into();
         self.handles.push(Handle::Text(Rc::clone(&text)));
         Some(Value::Text(text))
     }
@@ -366,8 +365,7 @@ impl Walk<'_> {
 
     fn utf(&mut self) -> Option<String> {
         let length = usize::from(self.u16()?);
-        self.take(length)
-            .map(|bytes| String::from_utf8_lossy(bytes).into_owned())
+        self.take(length).map(modified_utf8::decode)
     }
 }
 
@@ -416,6 +414,15 @@ pub(crate) mod tests {
             failure.to_string(),
             "the server reports java.lang.RuntimeException: bad [31m thing"
         );
+    }
+
+    #[test]
+    fn the_message_is_text_as_java_serializes_it() {
+        let mut object = sample("index ?????? gone");
+        let at = object.windows(6).position(|bytes| bytes == b"??????").unwrap();
+        // U+1F600 as its two surrogates
+        object[at..at + 6].copy_from_slice(&[0xed, 0xa0, 0xbd, 0xed, 0xb8, 0x80]);
+        assert_eq!(read(&object).exceptions[0].1.as_deref(), Some("index \u{1f600} gone"));
     }
 
     #[test]

@@ -33,8 +33,12 @@ pub const FILE_OVERHEAD: usize = 64;
 /// Causes of a failure that are shown; real ones have fewer than ten.
 pub const FAILURE_CAUSES: usize = 16;
 
-/// Bytes of the probe's answer that are looked at; the longest that matters has 22.
-pub const PROBE_ANSWER: usize = 64;
+/// Bytes of the probe's answer that are read. The first eight tell all that matters, but a server whose answer, of at
+/// most 2 600 bytes in the releases, is not read to its end logs a reset connection.
+pub const PROBE_ANSWER: usize = 4096;
+
+/// Bytes of an answer that are shown where it is none of Neo4j's.
+pub const PROBE_SHOWN: usize = 64;
 
 /// Nesting of a serialized exception that is followed; real ones stay below 20.
 pub const FAILURE_DEPTH: usize = 64;

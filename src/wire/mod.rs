@@ -11,6 +11,7 @@ pub mod error;
 pub mod failure;
 pub mod frame;
 pub mod limits;
+pub mod modified_utf8;
 pub mod path;
 pub mod request;
 pub mod response;
