@@ -9,6 +9,8 @@ pub mod cancel;
 pub mod cli;
 pub mod client;
 pub mod error;
+#[cfg(test)]
+mod hex;
 pub mod ids;
 pub mod log;
 pub mod progress;

@@ -13,9 +13,9 @@ use std::{
 use neo4j_backup::{
     Error, ErrorKind,
     cancel::Cancel,
-    client::{Incoming, Member, Received, Settings},
+    client::{Incoming, Member, Settings},
     ids::{DataSource, TxId},
-    wire::Dialect,
+    wire::{Dialect, Event},
 };
 use tokio::runtime::Runtime;
 
@@ -128,9 +128,9 @@ fn drain(mut incoming: Incoming) -> Result<(u64, u64), Error> {
     let (mut bytes, mut transactions) = (0, 0);
     loop {
         match incoming.next()? {
-            Received::Data(data) => bytes += u64::try_from(data.len()).unwrap(),
-            Received::TransactionEnd => transactions += 1,
-            Received::End => return Ok((bytes, transactions)),
+            Event::Data(data) => bytes += u64::try_from(data.len()).unwrap(),
+            Event::TransactionEnd => transactions += 1,
+            Event::End => return Ok((bytes, transactions)),
             _ => {}
         }
     }
@@ -238,10 +238,10 @@ fn an_incremental_comes_through_event_by_event() {
     let runtime = runtime();
     let port = serve_18(Act::Say(INCREMENTAL_18.to_vec()));
     let mut incoming = found(&runtime, port).incremental(&ASKED);
-    assert!(matches!(incoming.next().unwrap(), Received::StoreId(id) if id.store_version.is_some()));
-    assert!(matches!(incoming.next().unwrap(), Received::Transaction(source, TxId(2)) if &*source == "nioneodb"));
-    assert!(matches!(incoming.next().unwrap(), Received::Data(_)));
-    assert!(matches!(incoming.next().unwrap(), Received::TransactionEnd));
+    assert!(matches!(incoming.next().unwrap(), Event::StoreId(id) if id.store_version.is_some()));
+    assert!(matches!(incoming.next().unwrap(), Event::Transaction(source, TxId(2)) if &*source == "nioneodb"));
+    assert!(matches!(incoming.next().unwrap(), Event::Data(_)));
+    assert!(matches!(incoming.next().unwrap(), Event::TransactionEnd));
     assert!(drain(incoming).unwrap().1 > 2);
 }
 
@@ -288,12 +288,12 @@ fn a_large_file_arrives_whole_in_large_pieces() {
     let (mut arrived, mut pieces) = (Vec::new(), 0);
     loop {
         match incoming.next().unwrap() {
-            Received::File(path) => assert_eq!(path.as_str(), "neostore"),
-            Received::Data(piece) => {
+            Event::File(path) => assert_eq!(path.as_str(), "neostore"),
+            Event::Data(piece) => {
                 pieces += 1;
                 arrived.extend_from_slice(piece);
             }
-            Received::End => break,
+            Event::End => break,
             _ => {}
         }
     }
@@ -354,8 +354,8 @@ fn what_has_arrived_is_handed_on_though_the_server_pauses() {
     };
     let port = serve_18(Act::Say(file_begins()));
     let mut incoming = find(&runtime, port, settings, &Cancel::default()).unwrap().full();
-    assert!(matches!(incoming.next().unwrap(), Received::File(_)));
-    assert!(matches!(incoming.next().unwrap(), Received::Data(data) if data.len() == 255));
+    assert!(matches!(incoming.next().unwrap(), Event::File(_)));
+    assert!(matches!(incoming.next().unwrap(), Event::Data(data) if data.len() == 255));
 }
 
 #[test]
@@ -433,7 +433,7 @@ fn a_cancelled_run_ends_though_a_server_never_stops_sending() {
     let mut pulled = 0;
     let error = loop {
         match incoming.next() {
-            Ok(Received::Data(data)) => pulled += data.len(),
+            Ok(Event::Data(data)) => pulled += data.len(),
             Ok(_) => {}
             Err(error) => break error,
         }

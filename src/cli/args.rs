@@ -121,6 +121,11 @@ pub(super) struct Args {
     #[arg(long, value_name = "RATE", hide_env = true, env = "NEO4J_BACKUP_MAX_RATE")]
     pub(super) max_rate: Option<String>,
 
+    /// Let transactions make a store file grow by this many bytes: 512m, 8g (powers of 1024); 1g, or four times its
+    /// length, unless given
+    #[arg(long, value_name = "SIZE", hide_env = true, env = "NEO4J_BACKUP_MAX_GROWTH")]
+    pub(super) max_growth: Option<String>,
+
     /// The result on standard output: text (the default), or json: one object, on failure too
     #[arg(long, value_name = "FORMAT", hide_env = true, env = OUTPUT_VARIABLE)]
     pub(super) output: Option<String>,

@@ -19,7 +19,7 @@ use crate::{
     client::{Member, Settings},
     progress::Progress,
     store::StoreFile,
-    transfer::{self, BackupOutcome, Full, Incremental, KeepLogs, Replace, Unproven},
+    transfer::{self, BackupOutcome, Full, Growth, Incremental, KeepLogs, Order, Replace, Unproven},
     uri::Source,
 };
 
@@ -97,22 +97,25 @@ fn single(
 ) -> Result<BackupOutcome, Error> {
     let run_id = blake3::hash(format!("{:?} {}", SystemTime::now(), std::process::id()).as_bytes()).to_hex();
     let run_id = run_id.get(..32).unwrap_or(&run_id);
-    let (source, target) = (request.from.as_str(), request.target.as_path());
+    let order = Order {
+        member,
+        source: &request.from,
+        target: &request.target,
+        growth: match request.max_growth {
+            None => Growth::Usual,
+            Some(bytes) => Growth::Bytes(bytes.get()),
+        },
+        run_id,
+    };
     let full = |replace| {
-        let full = Full {
-            member,
-            source,
-            target,
-            replace,
-            run_id,
-        };
+        let full = Full { order, replace };
         transfer::full(&full, progress, cancel)
     };
     let replace = match request.existing {
         Existing::Refuse => Replace::Never,
         Existing::Replace => Replace::SameDatabase,
     };
-    let has_database = target.join(StoreFile::Neostore.name()).exists();
+    let has_database = request.target.join(StoreFile::Neostore.name()).exists();
     if request.mode == Mode::Full || (request.mode == Mode::Auto && !has_database) {
         return full(replace);
     }
@@ -121,16 +124,13 @@ fn single(
         History::Required => Unproven::Refused,
     };
     let incremental = Incremental {
-        member,
-        source,
-        target,
+        order,
         unproven,
         keep: match request.keep {
             None => KeepLogs::All,
             Some(Keep::Time(limit)) => KeepLogs::Time(limit),
             Some(Keep::Bytes(limit)) => KeepLogs::Bytes(limit.get()),
         },
-        run_id,
     };
     match transfer::incremental(&incremental, progress, cancel) {
         Err(error) if request.fallback == Fallback::Full && calls_for_full(&error) => {

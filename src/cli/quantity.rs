@@ -14,6 +14,9 @@ pub(super) enum QuantityError {
     /// Not a whole number with a unit that is known.
     #[error("a rate is a whole number of bytes a second, or one with k, m or g behind it: 500k, 20m, 1g")]
     NotARate,
+    /// Not a whole number with a unit that is known.
+    #[error("a size is a whole number of bytes, or one with k, m or g behind it: 512m, 8g")]
+    NotASize,
     /// Neither a time nor a size.
     #[error("a time such as 7d or 12h, or a size such as 512mb or 2gb, is expected")]
     NotAKeep,
@@ -52,8 +55,17 @@ pub(super) fn time(text: &str) -> Result<Duration, QuantityError> {
 
 /// Bytes a second: `k`, `m` and `g` are powers of 1024.
 pub(super) fn rate(text: &str) -> Result<NonZeroU64, QuantityError> {
-    let (number, unit) = split(text).ok_or(QuantityError::NotARate)?;
-    let factor = binary_factor(unit.trim_end_matches('b')).ok_or(QuantityError::NotARate)?;
+    bytes(text, QuantityError::NotARate)
+}
+
+/// Bytes, counted as in [`rate`].
+pub(super) fn size(text: &str) -> Result<NonZeroU64, QuantityError> {
+    bytes(text, QuantityError::NotASize)
+}
+
+fn bytes(text: &str, otherwise: QuantityError) -> Result<NonZeroU64, QuantityError> {
+    let (number, unit) = split(text).ok_or(otherwise)?;
+    let factor = binary_factor(unit.trim_end_matches('b')).ok_or(otherwise)?;
     positive(number, factor)
 }
 
@@ -100,8 +112,8 @@ fn positive(digits: &str, factor: u64) -> Result<NonZeroU64, QuantityError> {
 mod tests {
     use super::*;
 
-    fn bytes(count: u64) -> NonZeroU64 {
-        NonZeroU64::new(count).unwrap()
+    fn nonzero(bytes: u64) -> NonZeroU64 {
+        NonZeroU64::new(bytes).unwrap()
     }
 
     #[test]
@@ -142,7 +154,8 @@ mod tests {
             ("1gb", 1 << 30),
             ("7b", 7),
         ] {
-            assert_eq!(rate(text), Ok(bytes(expected)), "{text}");
+            assert_eq!(rate(text), Ok(nonzero(expected)), "{text}");
+            assert_eq!(size(text), rate(text), "{text}");
         }
         for (text, error) in [
             ("0k", QuantityError::Zero),
@@ -156,11 +169,16 @@ mod tests {
     }
 
     #[test]
+    fn a_size_that_is_none_is_called_a_size() {
+        assert_eq!(size("big"), Err(QuantityError::NotASize));
+    }
+
+    #[test]
     fn minutes_and_megabytes_of_history_cannot_be_confused() {
         assert_eq!(keep("10m"), Ok(Keep::Time(Duration::from_mins(10))));
-        assert_eq!(keep("10mb"), Ok(Keep::Bytes(bytes(10 << 20))));
+        assert_eq!(keep("10mb"), Ok(Keep::Bytes(nonzero(10 << 20))));
         assert_eq!(keep("7d"), Ok(Keep::Time(Duration::from_hours(7 * 24))));
-        assert_eq!(keep("2GB"), Ok(Keep::Bytes(bytes(2 << 30))));
+        assert_eq!(keep("2GB"), Ok(Keep::Bytes(nonzero(2 << 30))));
         for text in ["10", "10g", "", "all", "10tb"] {
             assert_eq!(keep(text), Err(QuantityError::NotAKeep), "{text}");
         }

@@ -296,6 +296,7 @@ mod tests {
             timeout: None,
             silence_timeout: None,
             max_rate: NonZeroU64::new(1),
+            max_growth: None,
         }
     }
 

@@ -107,6 +107,8 @@ pub(super) struct BackupRequest {
     pub(super) silence_timeout: Option<Duration>,
     /// Bytes received a second at most.
     pub(super) max_rate: Option<NonZeroU64>,
+    /// Bytes by which transactions may make a store file grow; `None` leaves it to the file's length.
+    pub(super) max_growth: Option<NonZeroU64>,
 }
 
 /// Why the arguments make no request.
@@ -199,6 +201,7 @@ impl BackupRequest {
             timeout: quantity("timeout", args.timeout.as_deref(), quantity::time)?,
             silence_timeout: quantity("silence-timeout", args.silence_timeout.as_deref(), quantity::time)?,
             max_rate: quantity("max-rate", args.max_rate.as_deref(), quantity::rate)?,
+            max_growth: quantity("max-growth", args.max_growth.as_deref(), quantity::size)?,
         })
     }
 }
@@ -337,6 +340,7 @@ mod tests {
                 timeout: None,
                 silence_timeout: None,
                 max_rate: None,
+                max_growth: None,
             }
         );
     }
@@ -355,6 +359,7 @@ mod tests {
             "--timeout=2h",
             "--silence-timeout=5",
             "--max-rate=1k",
+            "--max-growth=8g",
         ])
         .unwrap();
         assert_eq!(request.mode, Mode::Auto);
@@ -366,6 +371,7 @@ mod tests {
         assert_eq!(request.timeout, Some(Duration::from_hours(2)));
         assert_eq!(request.silence_timeout, Some(Duration::from_secs(5)));
         assert_eq!(request.max_rate, NonZeroU64::new(1024));
+        assert_eq!(request.max_growth, NonZeroU64::new(8 << 30));
     }
 
     #[test]

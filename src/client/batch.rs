@@ -1,12 +1,9 @@
 //! Events in batches: what crosses from the socket's task to the disk's thread is few large messages, not millions of
 //! small ones.
 
-use std::{ops::Range, sync::Arc};
+use std::ops::Range;
 
-use crate::{
-    ids::{StoreId, TxId},
-    wire::{Decoder, Event, PeerPath, WireError},
-};
+use crate::wire::{Decoder, Event, WireError};
 
 /// Bytes of data in a full batch; large writes are what disks like.
 const BATCH_BYTES: usize = 256 * 1024;
@@ -17,23 +14,11 @@ const BLOCK: usize = 255;
 /// Events in a full batch, which bounds batches of very small transactions.
 const BATCH_ITEMS: usize = 4096;
 
-/// An event, its bytes in the batch.
-#[derive(Debug)]
-pub(super) enum Item {
-    File(PeerPath),
-    Data(Range<usize>),
-    FileEnd,
-    StoreId(StoreId),
-    Transaction(Arc<str>, TxId),
-    TransactionEnd,
-    End,
-}
-
 /// Events with the bytes they carry.
 #[derive(Debug)]
 pub(super) struct Batch {
     data: Vec<u8>,
-    items: Vec<Item>,
+    items: Vec<Event<Range<usize>>>,
 }
 
 impl Default for Batch {
@@ -64,7 +49,7 @@ impl Batch {
 
     /// Whether it ends the response.
     pub(super) fn is_last(&self) -> bool {
-        matches!(self.items.last(), Some(Item::End))
+        matches!(self.items.last(), Some(Event::End))
     }
 
     /// Whether its memory is worth using again.
@@ -77,42 +62,30 @@ impl Batch {
         self.items.clear();
     }
 
-    pub(super) fn item(&self, index: usize) -> Option<&Item> {
-        self.items.get(index)
+    /// The event at this place, if there are so many.
+    pub(super) fn event(&self, index: usize) -> Option<Event<&[u8]>> {
+        let event = self.items.get(index)?.clone();
+        Some(event.map(|range| self.data.get(range).unwrap_or_default()))
     }
 
-    pub(super) fn bytes(&self, range: Range<usize>) -> &[u8] {
-        self.data.get(range).unwrap_or_default()
+    pub(super) fn len(&self) -> usize {
+        self.items.len()
     }
 
     /// Decodes `input` into the batch until the batch is full, the response ends or the input is used up.
     pub(super) fn fill(&mut self, decoder: &mut Decoder, input: &mut &[u8]) -> Result<(), WireError> {
         while !self.is_full() && !self.is_last() {
-            let item = match decoder.next(input)? {
-                None => break,
-                Some(Event::Data(piece)) => {
-                    self.append(piece);
-                    continue;
-                }
-                Some(Event::File(path)) => Item::File(path),
-                Some(Event::FileEnd) => Item::FileEnd,
-                Some(Event::StoreId(id)) => Item::StoreId(id),
-                Some(Event::Transaction(source, id)) => Item::Transaction(source, id),
-                Some(Event::TransactionEnd) => Item::TransactionEnd,
-                Some(Event::End) => Item::End,
-            };
-            self.items.push(item);
+            let Some(event) = decoder.next(input)? else { break };
+            let event = event.map(|piece| {
+                let start = self.data.len();
+                self.data.extend_from_slice(piece);
+                start..self.data.len()
+            });
+            match (self.items.last_mut(), event) {
+                (Some(Event::Data(before)), Event::Data(piece)) => before.end = piece.end,
+                (_, event) => self.items.push(event),
+            }
         }
         Ok(())
-    }
-
-    fn append(&mut self, piece: &[u8]) {
-        let start = self.data.len();
-        self.data.extend_from_slice(piece);
-        let end = self.data.len();
-        match self.items.last_mut() {
-            Some(Item::Data(range)) => range.end = end,
-            _ => self.items.push(Item::Data(start..end)),
-        }
     }
 }

@@ -5,20 +5,15 @@
 //!             ◀── used batches ───────────
 //! ```
 
-use std::{io::Read, sync::Arc};
+use std::io::Read;
 
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
-use super::{
-    ClientError,
-    batch::{Batch, Item},
-    error::replayed,
-};
+use super::{ClientError, batch::Batch, error::replayed};
 use crate::{
     Error,
     cancel::Cancel,
-    ids::{StoreId, TxId},
-    wire::{Decoder, PeerPath, WireError},
+    wire::{Decoder, Event, WireError},
 };
 
 /// Batches under way between the two sides; with those being filled and pulled they take less than 4 MiB.
@@ -26,25 +21,6 @@ const QUEUE: usize = 6;
 
 /// Bytes asked of a socket or a recording at once.
 pub(super) const READ: usize = 256 * 1024;
-
-/// What comes next in a response.
-#[derive(Debug)]
-pub enum Received<'a> {
-    /// A file begins.
-    File(PeerPath),
-    /// The next bytes of the file or transaction.
-    Data(&'a [u8]),
-    /// The file has ended.
-    FileEnd,
-    /// The store id; in a full backup all files have been sent.
-    StoreId(StoreId),
-    /// A transaction of this data source begins.
-    Transaction(Arc<str>, TxId),
-    /// The transaction has ended.
-    TransactionEnd,
-    /// The response is complete.
-    End,
-}
 
 /// A response that is arriving. Dropping it ends the connection.
 #[derive(Debug)]
@@ -63,21 +39,12 @@ impl Incoming {
     /// # Errors
     /// [`ClientError`]; a cancelled run. The response cannot be read on.
     #[expect(clippy::should_implement_trait, reason = "what is pulled borrows from the stream")]
-    pub fn next(&mut self) -> Result<Received<'_>, Error> {
-        while self.current.item(self.next).is_none() {
+    pub fn next(&mut self) -> Result<Event<&[u8]>, Error> {
+        while self.next >= self.current.len() {
             self.next_batch()?;
         }
-        let item = self.current.item(self.next).unwrap_or(&Item::End);
         self.next += 1;
-        Ok(match item {
-            Item::File(path) => Received::File(path.clone()),
-            Item::Data(range) => Received::Data(self.current.bytes(range.clone())),
-            Item::FileEnd => Received::FileEnd,
-            Item::StoreId(id) => Received::StoreId(*id),
-            Item::Transaction(source, id) => Received::Transaction(Arc::clone(source), *id),
-            Item::TransactionEnd => Received::TransactionEnd,
-            Item::End => Received::End,
-        })
+        Ok(self.current.event(self.next - 1).unwrap_or(Event::End))
     }
 
     fn next_batch(&mut self) -> Result<(), Error> {

@@ -16,7 +16,7 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 
 pub use error::{ClientError, Place, Pulse};
-pub use incoming::{Incoming, Received};
+pub use incoming::Incoming;
 
 use self::reader::Asked;
 use crate::{

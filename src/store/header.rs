@@ -232,14 +232,7 @@ impl Header {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn hex(text: &str) -> Vec<u8> {
-        let digits: Vec<u8> = text.bytes().filter(u8::is_ascii_hexdigit).collect();
-        digits
-            .chunks(2)
-            .map(|two| u8::from_str_radix(std::str::from_utf8(two).unwrap(), 16).unwrap())
-            .collect()
-    }
+    use crate::hex::hex;
 
     const EMPTY_1_8: &str = "01 0000013A52453C00 01 0123456789ABCDEF 01 0000000000000001 01 0000000000000001
         01 00302E412E307606 01 FFFFFFFFFFFFFFFF 4E656F53746F72652076302E412E30";

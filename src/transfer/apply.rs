@@ -3,13 +3,11 @@
 
 use std::{
     collections::BTreeMap,
-    fs::File,
-    io,
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
 };
 
-use super::{DiskError, sums::CHUNK};
+use super::{DiskError, open_store::OpenStore, sums::CHUNK};
 use crate::{
     Error, ErrorKind,
     log::Change,
@@ -19,11 +17,26 @@ use crate::{
     },
 };
 
-/// Bytes by which a file may always grow; ids have gaps, of rolled-back transactions and of ranges handed out in HA.
-const GROWTH: u64 = 1 << 30;
+/// By how much the transactions of one run may make a store file grow. Ids have gaps, of rolled-back transactions and of
+/// ranges handed out in HA, and what lies in them costs no space; a damaged id could ask for terabytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Growth {
+    /// 1 GiB, or four times the length of the file where that is more.
+    Usual,
+    /// That many bytes.
+    Bytes(u64),
+}
 
-/// How many times its present length a file may grow to beyond that.
-const GROWTH_FACTOR: u64 = 4;
+impl Growth {
+    /// The last place at which a record of a file of this length may begin.
+    fn end(self, length: u64) -> u64 {
+        let growth = match self {
+            Growth::Usual => length.saturating_mul(4).max(1 << 30),
+            Growth::Bytes(bytes) => bytes,
+        };
+        length.saturating_add(growth)
+    }
+}
 
 /// Why a change was not applied.
 #[derive(Debug, thiserror::Error)]
@@ -88,6 +101,10 @@ impl From<ApplyError> for Error {
             ApplyError::BlockSize { .. } => {
                 Error::new(ErrorKind::FullNeeded, error).with_hint("take a full backup into another directory")
             }
+            ApplyError::TooFar { .. } => Error::new(ErrorKind::Protocol, error).with_hint(
+                "the transactions were damaged on the way, or by a defect of the server: run again; where the source's \
+                 own file is about as large, raise -max-growth",
+            ),
             error => Error::new(ErrorKind::Protocol, error)
                 .with_hint("the transactions were damaged on the way, or by a defect of the server: run again"),
         }
@@ -133,10 +150,10 @@ impl Touched {
     }
 }
 
+/// A store file to which changes are applied.
 #[derive(Debug)]
-struct OpenStore {
-    file: File,
-    path: PathBuf,
+struct Target {
+    store: OpenStore,
     /// Bytes of a record or block.
     size: u64,
     /// Bytes when the run began.
@@ -148,7 +165,8 @@ struct OpenStore {
 #[derive(Debug)]
 pub struct Applier {
     format: StoreFormat,
-    stores: BTreeMap<StoreFile, OpenStore>,
+    growth: Growth,
+    stores: BTreeMap<StoreFile, Target>,
     /// First property of the graph itself, as the newest transaction has it.
     graph_property: Option<Pointer>,
 }
@@ -158,30 +176,21 @@ impl Applier {
     ///
     /// # Errors
     /// [`ApplyError::Disk`], [`ApplyError::BlockSize`].
-    pub fn open(dir: &Path, format: StoreFormat) -> Result<Applier, ApplyError> {
+    pub fn open(dir: &Path, format: StoreFormat, growth: Growth) -> Result<Applier, ApplyError> {
         let mut stores = BTreeMap::new();
         for kind in StoreFile::ALL.into_iter().filter(|kind| *kind != StoreFile::Neostore) {
-            let path = dir.join(kind.name());
-            let file = File::options()
-                .read(true)
-                .write(true)
-                .open(&path)
-                .map_err(DiskError::at(&path))?;
-            let length = file.metadata().map_err(DiskError::at(&path))?.len();
-            let size = record_size(kind, format, &file, &path)?;
-            stores.insert(
-                kind,
-                OpenStore {
-                    file,
-                    path,
-                    size,
-                    length,
-                    touched: Touched::default(),
-                },
-            );
+            let store = OpenStore::open(dir, kind, format)?;
+            let target = Target {
+                size: store.record_size()?,
+                length: store.length()?,
+                store,
+                touched: Touched::default(),
+            };
+            stores.insert(kind, target);
         }
         Ok(Applier {
             format,
+            growth,
             stores,
             graph_property: None,
         })
@@ -290,56 +299,28 @@ impl Applier {
     }
 
     fn write(&mut self, kind: StoreFile, id: RecordId, within: u64, bytes: &[u8]) -> Result<(), ApplyError> {
-        let Some(store) = self.stores.get_mut(&kind) else {
+        let Some(target) = self.stores.get_mut(&kind) else {
             return Err(ApplyError::Format { id });
         };
-        let limit = GROWTH.max(store.length.saturating_mul(GROWTH_FACTOR));
-        let offset = id.0.saturating_mul(store.size).saturating_add(within);
-        if offset > limit.saturating_add(store.length) {
+        let offset = id.0.saturating_mul(target.size).saturating_add(within);
+        if offset > self.growth.end(target.length) {
             return Err(ApplyError::TooFar {
                 file: kind,
                 id,
                 offset,
-                length: store.length,
+                length: target.length,
             });
         }
-        store
-            .file
-            .write_all_at(bytes, offset)
-            .map_err(DiskError::at(&store.path))?;
-        store.touched.note(offset, bytes.len() as u64);
-        store.touched.high_id = store.touched.high_id.max(id.0 + 1);
+        let OpenStore { file, path, .. } = &target.store;
+        file.write_all_at(bytes, offset).map_err(DiskError::at(path))?;
+        target.touched.note(offset, bytes.len() as u64);
+        target.touched.high_id = target.touched.high_id.max(id.0 + 1);
         Ok(())
     }
 }
 
 fn wide(file: StoreFile, id: RecordId) -> impl FnOnce(TooWide) -> ApplyError {
     move |source| ApplyError::TooWide { file, id, source }
-}
-
-/// Bytes of a record; of a dynamic store as its first block says.
-///
-/// # Errors
-/// [`ApplyError::BlockSize`]; disk errors.
-pub fn record_size(kind: StoreFile, format: StoreFormat, file: &File, path: &Path) -> Result<u64, ApplyError> {
-    if let Some(size) = kind.record_size(format) {
-        return Ok(size);
-    }
-    let mut bytes = [0; 4];
-    match file.read_exact_at(&mut bytes, 0) {
-        Err(e) if e.kind() != io::ErrorKind::UnexpectedEof => return Err(DiskError::new(path, e).into()),
-        _ => {}
-    }
-    let size = u32::from_be_bytes(bytes);
-    let header = u32::try_from(format.dynamic_header()).unwrap_or(u32::MAX);
-    if size > header && size <= u32::from(u16::MAX) + header {
-        Ok(u64::from(size))
-    } else {
-        Err(ApplyError::BlockSize {
-            path: path.to_owned(),
-            size,
-        })
-    }
 }
 
 #[cfg(test)]
@@ -382,7 +363,7 @@ pub(super) mod tests {
     #[test]
     fn the_documented_operations_leave_the_documented_bytes() {
         let dir = empty_store(StoreFormat::Current);
-        let mut applier = Applier::open(dir.path(), StoreFormat::Current).unwrap();
+        let mut applier = Applier::open(dir.path(), StoreFormat::Current, Growth::Usual).unwrap();
         let node = Node {
             first_relationship: None,
             first_property: None,
@@ -424,7 +405,7 @@ pub(super) mod tests {
         let dir = empty_store(StoreFormat::Current);
         std::fs::write(dir.path().join(StoreFile::Node.name()), [0xff; 27]).unwrap();
         std::fs::write(dir.path().join(StoreFile::Property.name()), [0xff; 41]).unwrap();
-        let mut applier = Applier::open(dir.path(), StoreFormat::Current).unwrap();
+        let mut applier = Applier::open(dir.path(), StoreFormat::Current, Growth::Usual).unwrap();
         applier.apply(&Change::Node(RecordId(1), None)).unwrap();
         applier.apply(&Change::Property(RecordId(0), None)).unwrap();
         let mut node = [0xff; 27];
@@ -439,7 +420,7 @@ pub(super) mod tests {
     fn what_cannot_stand_in_a_store_is_refused_and_nothing_is_written() {
         let dir = empty_store(StoreFormat::Current);
         let before: Vec<_> = StoreFile::ALL.into_iter().map(|kind| read(&dir, kind)).collect();
-        let mut applier = Applier::open(dir.path(), StoreFormat::Current).unwrap();
+        let mut applier = Applier::open(dir.path(), StoreFormat::Current, Growth::Usual).unwrap();
         let far = Change::Node(RecordId(1 << 34), None);
         assert!(matches!(applier.apply(&far), Err(ApplyError::TooFar { .. })));
         let first = Change::Dynamic(StoreFile::String, RecordId(0), None);
@@ -459,10 +440,23 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn files_grow_as_far_as_is_allowed_and_no_further() {
+        let dir = empty_store(StoreFormat::Current);
+        let mut applier = Applier::open(dir.path(), StoreFormat::Current, Growth::Bytes(9000)).unwrap();
+        applier.apply(&Change::Node(RecordId(1000), None)).unwrap();
+        assert_eq!(read(&dir, StoreFile::Node).len(), 9001);
+        let beyond = applier.apply(&Change::Node(RecordId(1001), None)).unwrap_err();
+        let error = Error::from(beyond);
+        assert!(error.hint().is_some_and(|hint| hint.contains("-max-growth")), "{error}");
+        assert_eq!(Growth::Usual.end(1 << 20), (1 << 30) + (1 << 20));
+        assert_eq!(Growth::Usual.end(1 << 30), 5 << 30);
+    }
+
+    #[test]
     fn a_dynamic_store_without_block_size_is_refused() {
         let dir = empty_store(StoreFormat::Legacy);
         std::fs::write(dir.path().join(StoreFile::Array.name()), [0, 0, 0, 5]).unwrap();
-        let opened = Applier::open(dir.path(), StoreFormat::Legacy);
+        let opened = Applier::open(dir.path(), StoreFormat::Legacy, Growth::Usual);
         assert!(matches!(opened, Err(ApplyError::BlockSize { size: 5, .. })));
     }
 

@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::{
-    BackupOutcome, DiskError, HistoryProof, TakenMode, Verdict,
+    BackupOutcome, DiskError, HistoryProof, Order, TakenMode, Verdict,
     apply::{Applier, Touched},
     checksums::{self, Known},
     manifest::{MANIFEST, Manifest, Mode, Run, State},
@@ -56,16 +56,10 @@ pub enum Replace {
 /// What a full backup is to do.
 #[derive(Debug)]
 pub struct Full<'a> {
-    /// Who is backed up.
-    pub member: &'a Member,
-    /// The source as it was asked for, for the manifest.
-    pub source: &'a str,
-    /// Where to.
-    pub target: &'a Path,
+    /// Who is backed up, and where to.
+    pub order: Order<'a>,
     /// Whether an older backup may be replaced.
     pub replace: Replace,
-    /// A random id of this run.
-    pub run_id: &'a str,
 }
 
 /// Takes a full backup; when it returns, the backup is in place and durable.
@@ -73,12 +67,12 @@ pub struct Full<'a> {
 /// # Errors
 /// Of the target, the member and the disk. The target is then what it was before, and the next run needs no clean-up.
 pub fn full(request: &Full<'_>, progress: &dyn Progress, cancel: &Cancel) -> Result<BackupOutcome, Error> {
-    let target = Target::lock(request.target, request.run_id, now())?;
+    let target = Target::lock(request.order.target, request.order.run_id, now())?;
     let result = staged(request, &target, progress, cancel);
-    if result.is_err() && *target.left_over() == LeftOver::None {
+    if result.is_err() {
         target.discard_partial();
     }
-    target.release();
+    target.release(&result);
     result
 }
 
@@ -95,14 +89,14 @@ fn staged(
             dir: target.create_partial()?,
             progress,
             cancel,
-            run: run(request),
+            run: request.order.run(Mode::Full, now()),
         };
         let (manifest, outcome) = job.fill(target, replaces.clone())?;
         Ok((job, manifest, outcome))
     };
-    let (job, manifest, outcome) = Retry::new(RACES, retry::seed(request.run_id), cancel).run(
+    let (job, manifest, outcome) = Retry::new(RACES, retry::seed(request.order.run_id), cancel).run(
         fill,
-        |error| lost_a_race(error, request.member.dialect()),
+        |error| lost_a_race(error, request.order.member.dialect()),
         |error| progress.warning(&format!("{error}; starting again from the beginning")),
     )?;
     progress.phase(Phase::Syncing);
@@ -150,9 +144,10 @@ fn judge(request: &Full<'_>, target: &Target, progress: &dyn Progress) -> Result
         }
         .into()),
         Occupant::Database => {
-            let theirs = ask_store_id(request.member)?;
+            let theirs = ask_store_id(request.order.member)?;
             let ours = Header::open(target.dir())?.store_id()?;
             same_database(ours, theirs, target.dir())?;
+            target.has_room()?;
             Ok(Manifest::read(target.dir())?.and_then(|manifest| manifest.run_id().map(str::to_owned)))
         }
     }
@@ -178,19 +173,6 @@ fn ask_store_id(member: &Member) -> Result<StoreId, Error> {
     found.ok_or_else(|| Error::new(ErrorKind::Protocol, "the server did not tell its store id"))
 }
 
-fn run(request: &Full<'_>) -> Run {
-    Run {
-        run_id: request.run_id.to_owned(),
-        mode: Mode::Full,
-        started: now(),
-        source: request.source.to_owned(),
-        member: request.member.address().to_owned(),
-        dialect: request.member.dialect().name().to_owned(),
-        bytes: 0,
-        transactions: 0,
-    }
-}
-
 /// Milliseconds since 1970.
 pub(super) fn now() -> u64 {
     SystemTime::now()
@@ -209,9 +191,9 @@ struct Job<'a> {
 impl Job<'_> {
     fn fill(&mut self, target: &Target, replaces: Option<String>) -> Result<(Manifest, BackupOutcome), Error> {
         let mut manifest = Manifest::receiving(self.run.clone(), replaces);
-        self.write(MANIFEST, &manifest.to_bytes())?;
+        manifest.write(&self.dir.join(MANIFEST))?;
         self.progress.phase(Phase::Receiving);
-        let mut incoming = self.request.member.full();
+        let mut incoming = self.request.order.member.full();
         let received = receive::files(&mut incoming, &self.dir, self.progress)?;
         let (format, version) = self.judge_files(&received)?;
         let log_format = LogFormat::from(format);
@@ -228,7 +210,14 @@ impl Job<'_> {
         logs.receive(&mut incoming, Overlap::Refused, self.progress)?;
         drop(incoming);
         let base = self.base()?;
-        self.settle(&mut logs, &base)?;
+        // a source that sent none is asked for its last transaction, which proves to a later run that it continues this
+        // history
+        let member = self.request.order.member;
+        let (_, answered) = logs.catch_up(member, &base, Overlap::Refused, self.progress)?;
+        if let Some(theirs) = answered {
+            same_database(received.store_id, theirs, &self.dir)?;
+        }
+        logs.level(member, &base, self.progress)?;
         logs.sync()?;
 
         self.progress.phase(Phase::Applying);
@@ -236,7 +225,7 @@ impl Job<'_> {
         self.progress.phase(Phase::Sealing);
         let pending = replay::leave_index_log(
             &self.dir,
-            self.request.member.dialect(),
+            self.request.order.member.dialect(),
             &logs,
             log_format,
             self.progress,
@@ -265,7 +254,7 @@ impl Job<'_> {
             mode: TakenMode::Full,
             member: self.run.member.clone(),
             dialect: self.run.dialect.clone(),
-            releases: self.request.member.dialect().releases().to_owned(),
+            releases: self.request.order.member.dialect().releases().to_owned(),
             target: target.dir().to_owned(),
             store_id: received.store_id,
             last_transactions: BTreeMap::from([(DataSource::Graph, last_graph), (DataSource::Lucene, pending.last_tx)]),
@@ -290,12 +279,12 @@ impl Job<'_> {
         }
         let header = Header::open(&self.dir)?;
         let format = header.format()?;
-        let legacy = matches!(self.request.member.dialect(), Dialect::D13 | Dialect::D14);
+        let legacy = matches!(self.request.order.member.dialect(), Dialect::D13 | Dialect::D14);
         if legacy != (format == StoreFormat::Legacy) {
             let text = format!(
                 "a store of format {} from {}",
                 format.version(),
-                self.request.member.dialect()
+                self.request.order.member.dialect()
             );
             return Err(Error::new(ErrorKind::Protocol, text));
         }
@@ -321,61 +310,13 @@ impl Job<'_> {
         Ok(base)
     }
 
-    /// Asks for what was committed since, graph first, so that both data sources stand at one moment; and for the last
-    /// transaction of a source that sent none, which a later run needs to prove that it continues this history.
-    fn settle(&self, logs: &mut ReceivedLogs, base: &BTreeMap<DataSource, TxId>) -> Result<(), Error> {
-        let ask = |logs: &ReceivedLogs, overlap: i64| -> Vec<(DataSource, TxId)> {
-            let known = |source: &DataSource, last: &TxId| match logs.log(*source) {
-                Some(log) => (*source, log.last),
-                None => (*source, TxId((last.0 - overlap).max(1))),
-            };
-            base.iter().map(|(source, last)| known(source, last)).collect()
-        };
-        // 1.3 looks for old transactions for minutes
-        let overlap = i64::from(self.request.member.dialect() != Dialect::D13);
-        let plain = ask(logs, 0);
-        let mut asked = ask(logs, overlap);
-        logs.mark();
-        match logs.receive(
-            &mut self.request.member.incremental(&asked),
-            Overlap::Refused,
-            self.progress,
-        ) {
-            Err(e) if e.kind() == ErrorKind::FullNeeded && asked != plain => {
-                asked = plain;
-                logs.receive(
-                    &mut self.request.member.incremental(&asked),
-                    Overlap::Refused,
-                    self.progress,
-                )?;
-            }
-            result => {
-                result?;
-            }
-        }
-        if !logs.is_level() {
-            logs.mark();
-            let graph: Vec<_> = ask(logs, 0)
-                .into_iter()
-                .filter(|(source, _)| *source == DataSource::Graph)
-                .collect();
-            logs.receive(
-                &mut self.request.member.incremental(&graph),
-                Overlap::Refused,
-                self.progress,
-            )?;
-            logs.level()?;
-        }
-        Ok(())
-    }
-
     fn replay(
         &self,
         logs: &ReceivedLogs,
         format: StoreFormat,
         base: &BTreeMap<DataSource, TxId>,
     ) -> Result<(BTreeMap<StoreFile, Touched>, TxId), Error> {
-        let mut applier = Applier::open(&self.dir, format)?;
+        let mut applier = Applier::open(&self.dir, format, self.request.order.growth)?;
         let mut last = base.get(&DataSource::Graph).copied().unwrap_or(TxId::BASE);
         if let Some(received) = logs.log(DataSource::Graph) {
             let file = File::open(&received.path).map_err(DiskError::at(&received.path))?;
@@ -416,7 +357,7 @@ impl Job<'_> {
     }
 
     fn make_durable(&self, target: &Target, manifest: &Manifest) -> Result<(), Error> {
-        self.write(MANIFEST, &manifest.to_bytes())?;
+        manifest.write(&self.dir.join(MANIFEST))?;
         target.adopt_owner()?;
         let mut dirs = vec![self.dir.clone()];
         for entry in &manifest.files {
@@ -435,14 +376,5 @@ impl Job<'_> {
             sync_dir(dir)?;
         }
         Ok(())
-    }
-
-    fn write(&self, name: &str, bytes: &[u8]) -> Result<(), Error> {
-        let path = self.dir.join(name);
-        let write = |path: &Path| {
-            fs::write(path, bytes)?;
-            File::open(path)?.sync_all()
-        };
-        Ok(write(&path).map_err(DiskError::at(&path))?)
     }
 }

@@ -22,7 +22,7 @@ use std::{
 };
 
 use super::{
-    BackupOutcome, DiskError, HistoryProof, TakenMode, Verdict,
+    BackupOutcome, DiskError, HistoryProof, Order, TakenMode, Verdict,
     apply::{Applier, Touched},
     checksums::{self, Known},
     full::{RECEIVED_INDEX_LOG, now, same_database},
@@ -31,12 +31,11 @@ use super::{
     pending_index::PendingIndex,
     replay, seal,
     staging::{Occupant, Target, sync_dir},
-    transactions::{Overlap, ReceivedLogs},
+    transactions::{Asked, Overlap, ReceivedLogs},
 };
 use crate::{
     Error, ErrorKind,
     cancel::Cancel,
-    client::Member,
     ids::{DataSource, LogVersion, TxId},
     log::{
         self, Buffer, Fingerprint, Layout, LogFormat, SlotReader,
@@ -44,7 +43,6 @@ use crate::{
     },
     progress::{Phase, Progress},
     store::{Header, StoreFile, StoreFormat, lucene_store},
-    wire::Dialect,
 };
 
 /// Name of the received graph log until the store may change.
@@ -65,18 +63,12 @@ pub enum Unproven {
 /// What an incremental backup is to do.
 #[derive(Debug)]
 pub struct Incremental<'a> {
-    /// Who is asked.
-    pub member: &'a Member,
-    /// The source as it was asked for, for the manifest.
-    pub source: &'a str,
-    /// The backup to bring up to date.
-    pub target: &'a Path,
+    /// Who is asked, and which backup is brought up to date.
+    pub order: Order<'a>,
     /// How much an unproven history matters.
     pub unproven: Unproven,
     /// How much of the history is kept.
     pub keep: KeepLogs,
-    /// A random id of this run.
-    pub run_id: &'a str,
 }
 
 /// Brings a backup up to date in place; when it returns, the result is durable.
@@ -89,9 +81,9 @@ pub fn incremental(
     progress: &dyn Progress,
     cancel: &Cancel,
 ) -> Result<BackupOutcome, Error> {
-    let target = Target::lock(request.target, request.run_id, now())?;
+    let target = Target::lock(request.order.target, request.order.run_id, now())?;
     let result = locked(request, &target, progress, cancel);
-    target.release();
+    target.release(&result);
     result
 }
 
@@ -180,7 +172,7 @@ impl Job<'_> {
             self.apply(&logs, version, &mut touched)?;
         }
         self.progress.phase(Phase::Sealing);
-        let dialect = self.request.member.dialect();
+        let dialect = self.request.order.member.dialect();
         fs::create_dir_all(self.dir.join("index")).map_err(DiskError::at(self.dir.join("index")))?;
         let pending = replay::leave_index_log(&self.dir, dialect, &logs, self.log_format, self.progress)?;
         let header = Header::open(&self.dir)?;
@@ -205,7 +197,7 @@ impl Job<'_> {
         self.publish_manifest(&manifest)?;
         Ok(BackupOutcome {
             mode: TakenMode::Incremental,
-            member: self.request.member.address().to_owned(),
+            member: self.request.order.member.address().to_owned(),
             dialect: dialect.name().to_owned(),
             releases: dialect.releases().to_owned(),
             target: self.dir.clone(),
@@ -223,14 +215,9 @@ impl Job<'_> {
 
     fn new_run(&self, started: u64, logs: &ReceivedLogs) -> Run {
         Run {
-            run_id: self.request.run_id.to_owned(),
-            mode: Mode::Incremental,
-            started,
-            source: self.request.source.to_owned(),
-            member: self.request.member.address().to_owned(),
-            dialect: self.request.member.dialect().name().to_owned(),
             bytes: logs.bytes(),
             transactions: logs.count(),
+            ..self.request.order.run(Mode::Incremental, started)
         }
     }
 
@@ -268,32 +255,14 @@ impl Job<'_> {
         had: &BTreeMap<DataSource, TxId>,
         before: Option<&Manifest>,
     ) -> Result<HistoryProof, Error> {
-        let member = self.request.member;
-        let plain: Vec<(DataSource, TxId)> = had.iter().map(|(source, last)| (*source, *last)).collect();
-        // 1.3 looks for old transactions for minutes
-        let overlapping: Vec<(DataSource, TxId)> = match member.dialect() {
-            Dialect::D13 => plain.clone(),
-            _ => plain
-                .iter()
-                .map(|(source, last)| (*source, TxId((last.0 - 1).max(1))))
-                .collect(),
-        };
-        let ours = Header::open(&self.dir)?.store_id()?;
-        let mut asked = &overlapping;
-        let answer = match logs.receive(&mut member.incremental(asked), Overlap::Compared, self.progress) {
-            Err(e) if e.kind() == ErrorKind::FullNeeded && *asked != plain && logs.count() == 0 => {
-                asked = &plain;
-                logs.receive(&mut member.incremental(asked), Overlap::Refused, self.progress)
-            }
-            answer => answer,
-        };
-        if let Some(theirs) = answer? {
-            same_database(ours, theirs, &self.dir)?;
+        let member = self.request.order.member;
+        let (asked, answered) = logs.catch_up(member, had, Overlap::Compared, self.progress)?;
+        if let Some(theirs) = answered {
+            same_database(Header::open(&self.dir)?.store_id()?, theirs, &self.dir)?;
         }
-        let proof = if *asked == plain {
-            HistoryProof::NotProven
-        } else {
-            self.prove(logs, had, before)?
+        let proof = match asked {
+            Asked::Plainly => HistoryProof::NotProven,
+            Asked::WithLast => self.prove(logs, had, before)?,
         };
         if proof == HistoryProof::NotProven && self.request.unproven == Unproven::Refused {
             let text =
@@ -302,16 +271,7 @@ impl Job<'_> {
                 Error::new(ErrorKind::NotOurs, text).with_hint("leave out -require-history, or take a full backup")
             );
         }
-        if !logs.is_level() {
-            logs.mark();
-            let last = logs
-                .log(DataSource::Graph)
-                .map(|log| log.last)
-                .or(had.get(&DataSource::Graph).copied());
-            let graph = [(DataSource::Graph, last.unwrap_or(TxId::BASE))];
-            logs.receive(&mut member.incremental(&graph), Overlap::Refused, self.progress)?;
-            logs.level()?;
-        }
+        logs.level(member, had, self.progress)?;
         Ok(proof)
     }
 
@@ -471,7 +431,7 @@ impl Job<'_> {
             remove(&self.dir.join(kind.id_name()))?;
         }
         sync_dir(&self.dir)?;
-        let mut applier = Applier::open(&self.dir, self.format)?;
+        let mut applier = Applier::open(&self.dir, self.format, self.request.order.growth)?;
         let file = File::open(slot).map_err(DiskError::at(slot))?;
         let layout = Layout {
             format: self.log_format,
@@ -531,11 +491,7 @@ impl Job<'_> {
 
     fn publish_manifest(&self, manifest: &Manifest) -> Result<(), Error> {
         let (new, path) = (self.dir.join(NEW_MANIFEST), self.dir.join(MANIFEST));
-        let write = || {
-            fs::write(&new, manifest.to_bytes())?;
-            File::open(&new)?.sync_all()
-        };
-        write().map_err(DiskError::at(&new))?;
+        manifest.write(&new)?;
         Ok(rename(&new, &path)?)
     }
 }

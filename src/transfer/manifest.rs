@@ -3,12 +3,14 @@
 //! Small and readable; Neo4j ignores it. The digests of the files' chunks are in [`super::sums`].
 
 use std::{
-    fs, io,
+    fs::{self, File},
+    io::{self, Write},
     path::{Path, PathBuf},
 };
 
 use serde::{Deserialize, Serialize};
 
+use super::DiskError;
 use crate::{
     Error, ErrorKind,
     ids::{DataSource, StoreId, TxId},
@@ -225,11 +227,19 @@ impl Manifest {
         }
     }
 
-    /// The bytes to write.
-    pub fn to_bytes(&self) -> Vec<u8> {
-        let mut text = serde_json::to_vec_pretty(self).unwrap_or_default();
-        text.push(b'\n');
-        text
+    /// Writes it to `path`, durably but for the name.
+    ///
+    /// # Errors
+    /// Of the disk.
+    pub fn write(&self, path: &Path) -> Result<(), DiskError> {
+        let write = || {
+            let mut text = serde_json::to_vec_pretty(self)?;
+            text.push(b'\n');
+            let mut file = File::create(path)?;
+            file.write_all(&text)?;
+            file.sync_all()
+        };
+        write().map_err(DiskError::at(path))
     }
 }
 
@@ -294,7 +304,7 @@ mod tests {
             }
             .into(),
         );
-        fs::write(dir.path().join(MANIFEST), manifest.to_bytes()).unwrap();
+        manifest.write(&dir.path().join(MANIFEST)).unwrap();
         assert_eq!(Manifest::read(dir.path()).unwrap(), Some(manifest));
     }
 
@@ -303,7 +313,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let mut manifest = Manifest::receiving(run("a"), None);
         manifest.schema_version = 9;
-        for bytes in [manifest.to_bytes(), b"{}".to_vec(), vec![0xff; 100]] {
+        for bytes in [serde_json::to_vec(&manifest).unwrap(), b"{}".to_vec(), vec![0xff; 100]] {
             fs::write(dir.path().join(MANIFEST), bytes).unwrap();
             assert!(matches!(
                 Manifest::read(dir.path()),

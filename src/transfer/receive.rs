@@ -13,10 +13,10 @@ use super::{
 };
 use crate::{
     Error, ErrorKind,
-    client::{Incoming, Received},
+    client::Incoming,
     ids::StoreId,
     progress::Progress,
-    wire::PeerPath,
+    wire::{Event, PeerPath},
 };
 
 /// The files of a backup, all of them written, and synced in the background.
@@ -45,21 +45,21 @@ pub(super) fn files(incoming: &mut Incoming, dir: &Path, progress: &dyn Progress
     let (mut files, mut bytes, mut open) = (Vec::new(), 0, None::<ReceivedFile>);
     let store_id = loop {
         match (incoming.next()?, &mut open) {
-            (Received::File(path), None) => {
+            (Event::File(path), None) => {
                 progress.file(path.as_str());
                 open = Some(create(dir, &path)?);
             }
-            (Received::Data(piece), Some(file)) => {
+            (Event::Data(piece), Some(file)) => {
                 file.write(piece, &mut sums, &mut syncer)?;
                 bytes += piece.len() as u64;
                 progress.bytes(piece.len() as u64);
             }
-            (Received::FileEnd, Some(_)) => {
+            (Event::FileEnd, Some(_)) => {
                 if let Some(file) = open.take() {
                     files.push(file.finish(&mut sums, &mut syncer)?);
                 }
             }
-            (Received::StoreId(id), None) => break id,
+            (Event::StoreId(id), None) => break id,
             (other, _) => {
                 return Err(Error::new(
                     ErrorKind::Protocol,

@@ -12,7 +12,8 @@ use std::{
 
 use super::{
     DiskError,
-    apply::{ApplyError, Touched, record_size},
+    apply::{ApplyError, Touched},
+    open_store::OpenStore,
 };
 use crate::store::{Header, StoreFile, StoreFormat};
 
@@ -24,27 +25,23 @@ const STEP: u64 = 256 * 1024;
 /// # Errors
 /// Disk errors; no block size.
 pub fn unseal(dir: &Path, kind: StoreFile, format: StoreFormat) -> Result<(), ApplyError> {
-    let path = dir.join(kind.name());
-    let file = File::options()
-        .read(true)
-        .write(true)
-        .open(&path)
-        .map_err(DiskError::at(&path))?;
-    let length = file.metadata().map_err(DiskError::at(&path))?.len();
+    let store = OpenStore::open(dir, kind, format)?;
+    let (file, path) = (&store.file, &store.path);
+    let length = store.length()?;
     let trailer = kind.trailer(format);
     let mut end = vec![0; trailer.len()];
     let mut cut = length;
     if let Some(at) = length.checked_sub(trailer.len() as u64) {
-        file.read_exact_at(&mut end, at).map_err(DiskError::at(&path))?;
+        file.read_exact_at(&mut end, at).map_err(DiskError::at(path))?;
         if end == trailer.as_bytes() {
             cut = at;
         }
     }
     if kind != StoreFile::Neostore && cut > 0 {
-        cut -= cut % record_size(kind, format, &file, &path)?;
+        cut -= cut % store.record_size()?;
     }
     if cut < length {
-        file.set_len(cut).map_err(DiskError::at(&path))?;
+        file.set_len(cut).map_err(DiskError::at(path))?;
     }
     Ok(())
 }
@@ -56,27 +53,22 @@ pub fn unseal(dir: &Path, kind: StoreFile, format: StoreFormat) -> Result<(), Ap
 /// # Errors
 /// Disk errors; no block size.
 pub fn seal(dir: &Path, kind: StoreFile, format: StoreFormat, touched: &mut Touched) -> Result<u64, ApplyError> {
-    let path = dir.join(kind.name());
-    let file = File::options()
-        .read(true)
-        .write(true)
-        .open(&path)
-        .map_err(DiskError::at(&path))?;
-    let size = record_size(kind, format, &file, &path)?;
+    let store = OpenStore::open(dir, kind, format)?;
+    let (file, path) = (&store.file, &store.path);
+    let size = store.record_size()?;
     let high_id = if kind == StoreFile::Neostore {
         Header::open(dir)
             .and_then(|header| header.records())
-            .map_err(|e| DiskError::new(&path, io::Error::other(e)))?
+            .map_err(|e| DiskError::new(path, io::Error::other(e)))?
     } else {
-        let length = file.metadata().map_err(DiskError::at(&path))?.len();
-        let found = last_in_use(&file, kind, format, size, length).map_err(DiskError::at(&path))?;
+        let found = last_in_use(file, kind, format, size, store.length()?).map_err(DiskError::at(path))?;
         found.max(touched.high_id).max(u64::from(kind.is_dynamic()))
     };
     let end = high_id * size;
-    file.set_len(end).map_err(DiskError::at(&path))?;
+    file.set_len(end).map_err(DiskError::at(path))?;
     let trailer = kind.trailer(format);
     file.write_all_at(trailer.as_bytes(), end)
-        .map_err(DiskError::at(&path))?;
+        .map_err(DiskError::at(path))?;
     touched.note(end, trailer.len() as u64);
     let id_path = dir.join(kind.id_name());
     let mut id_file = [0; 9];
@@ -125,15 +117,7 @@ fn in_use(record: &[u8], kind: StoreFile, format: StoreFormat) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::transfer::apply::tests::empty_store;
-
-    fn hex(text: &str) -> Vec<u8> {
-        let digits: Vec<u8> = text.bytes().filter(u8::is_ascii_hexdigit).collect();
-        digits
-            .chunks(2)
-            .map(|two| u8::from_str_radix(std::str::from_utf8(two).unwrap(), 16).unwrap())
-            .collect()
-    }
+    use crate::{hex::hex, transfer::apply::tests::empty_store};
 
     const NEOSTORE: &str = "010000013A52453C00 010123456789ABCDEF 010000000000000001 010000000000000001
         0100302E412E307606 01FFFFFFFFFFFFFFFF";

@@ -15,18 +15,19 @@
 use std::{
     cell::Cell,
     ffi::OsString,
-    fs::{self, File, TryLockError},
-    io::{self, Read, Seek, Write},
+    fs::{self, File},
+    io,
     os::unix::fs::{MetadataExt, PermissionsExt},
     path::{Path, PathBuf},
 };
 
 use rustix::fs::{AtFlags, CWD, RenameFlags, StatxAttributes, StatxFlags, renameat_with, statx};
-use serde::{Deserialize, Serialize};
 
 use super::{
     DiskError,
-    manifest::{MANIFEST, Manifest, State},
+    lock::RunLock,
+    manifest::{MANIFEST, Manifest, Mode, State},
+    room,
 };
 use crate::{Error, ErrorKind};
 
@@ -73,6 +74,19 @@ pub enum TargetError {
         /// The directory.
         path: PathBuf,
     },
+    /// A second copy does not fit beside the one that it would replace.
+    #[error(
+        "{}: the new backup needs room beside the old one, about {needed} bytes, and its file system has {free}",
+        path.display()
+    )]
+    NoRoom {
+        /// The target.
+        path: PathBuf,
+        /// Bytes that the old one takes.
+        needed: u64,
+        /// Bytes that are free.
+        free: u64,
+    },
     /// The file system cannot swap two directories.
     #[error("{}: its file system cannot exchange two directories atomically", path.display())]
     NoExchange {
@@ -99,6 +113,10 @@ impl From<TargetError> for Error {
                 "give -overwrite to replace it, or -incremental to bring it up to date".to_owned(),
             ),
             TargetError::Foreign { .. } => (ErrorKind::NotOurs, "move it away, or name another target".to_owned()),
+            TargetError::NoRoom { .. } => (
+                ErrorKind::NoSpace,
+                "free some space there, or back up to another file system".to_owned(),
+            ),
             TargetError::NoExchange { path } => (
                 ErrorKind::Configuration,
                 format!(
@@ -139,18 +157,10 @@ pub enum LeftOver {
 #[derive(Debug)]
 pub struct Target {
     dir: PathBuf,
-    lock: File,
+    lock: RunLock,
     left_over: LeftOver,
     /// A backup was put in place, but not all that belongs to it succeeded, so its run will end with an error.
     half_published: Cell<bool>,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-struct LockNote {
-    pid: u32,
-    host: String,
-    started: u64,
-    run_id: String,
 }
 
 impl Target {
@@ -160,45 +170,42 @@ impl Target {
     /// [`TargetError`] as kinds 11, 13 and 78; disk errors.
     pub fn lock(dir: &Path, run_id: &str, now: u64) -> Result<Target, Error> {
         let dir = resolve(dir)?;
-        let path = sibling(&dir, "lock");
-        let (lock, stale_run) = take_lock(&path)?;
+        let lock = RunLock::take(sibling(&dir, "lock"))?;
         let mut target = Target {
             dir,
             lock,
             left_over: LeftOver::None,
             half_published: Cell::new(false),
         };
-        match target.begin(&path, stale_run.as_deref(), run_id, now) {
-            Ok(left_over) => {
-                target.left_over = left_over;
-                Ok(target)
-            }
+        match target.begin(run_id, now) {
+            Ok(()) => Ok(target),
             Err(error) => {
-                target.release();
+                // what the next run may learn from it was perhaps not read
+                if !target.lock.is_stale() {
+                    target.lock.remove();
+                }
                 Err(error)
             }
         }
     }
 
-    fn begin(&mut self, path: &Path, stale_run: Option<&str>, run_id: &str, now: u64) -> Result<LeftOver, Error> {
-        let host = fs::read_to_string("/proc/sys/kernel/hostname")
-            .unwrap_or_default()
-            .trim()
-            .to_owned();
-        let note = LockNote {
-            pid: std::process::id(),
-            host,
-            started: now,
-            run_id: run_id.to_owned(),
+    fn begin(&mut self, run_id: &str, now: u64) -> Result<(), Error> {
+        let in_place = match self.occupant()? {
+            Occupant::Database => Manifest::read(&self.dir)?,
+            _ => None,
         };
-        let text = serde_json::to_vec(&note).unwrap_or_default();
-        let write = |lock: &mut File| {
-            lock.set_len(0)?;
-            lock.rewind()?;
-            lock.write_all(&text)
+        self.left_over = self.look(in_place.as_ref())?;
+        let unreported = match &self.left_over {
+            LeftOver::None => None,
+            LeftOver::Ready(waiting) => waiting.run_id(),
+            LeftOver::Unreported => in_place.as_ref().and_then(Manifest::run_id),
         };
-        write(&mut self.lock).map_err(DiskError::at(path))?;
-        self.clear(stale_run)
+        self.lock.note(run_id, unreported.map(str::to_owned), now)?;
+        remove_ours(&self.partial())?;
+        match self.left_over {
+            LeftOver::Ready(_) => Ok(()),
+            LeftOver::None | LeftOver::Unreported => remove_ours(&self.ready()),
+        }
     }
 
     /// The target itself, links in its name resolved.
@@ -296,13 +303,26 @@ impl Target {
         Ok(())
     }
 
-    /// Ends the run: the lock file goes away, unless the next run has to learn from it that the backup in place is one
-    /// whose run failed.
-    pub fn release(self) {
-        if !self.half_published.get() {
-            let _ = fs::remove_file(sibling(&self.dir, "lock"));
+    /// Whether a copy as large as the present one fits beside it.
+    ///
+    /// # Errors
+    /// [`TargetError::NoRoom`]; disk errors.
+    pub fn has_room(&self) -> Result<(), Error> {
+        let (needed, free) = (room::taken(&self.dir)?, room::free(self.parent())?);
+        let path = self.dir.clone();
+        if needed > free {
+            return Err(TargetError::NoRoom { path, needed, free }.into());
         }
-        drop(self.lock);
+        Ok(())
+    }
+
+    /// Ends the run: the lock file goes away, unless the next run has to learn from it that nobody was told of the
+    /// backup in place.
+    pub fn release<T>(self, result: &Result<T, Error>) {
+        let untold = self.half_published.get() || self.left_over != LeftOver::None;
+        if result.is_ok() || !untold {
+            self.lock.remove();
+        }
     }
 
     /// Removes a `.partial` that will not be needed; what cannot be removed is left for the next run.
@@ -310,25 +330,19 @@ impl Target {
         let _ = remove_ours(&self.partial());
     }
 
-    fn clear(&self, stale_run: Option<&str>) -> Result<LeftOver, Error> {
-        remove_ours(&self.partial())?;
-        let in_place = match self.occupant()? {
-            Occupant::Database => Manifest::read(&self.dir)?,
-            _ => None,
-        };
-        let ready = self.ready();
-        if let Some(waiting) = Manifest::read(&ready)? {
-            let replaced = in_place.as_ref().and_then(|manifest| manifest.replaces.as_deref());
+    /// What earlier runs left that matters, judged by what stands at the target.
+    fn look(&self, in_place: Option<&Manifest>) -> Result<LeftOver, Error> {
+        if let Some(waiting) = Manifest::read(&self.ready())? {
+            let replaced = in_place.and_then(|manifest| manifest.replaces.as_deref());
             if waiting.state == State::Complete && (replaced.is_none() || replaced != waiting.run_id()) {
                 return Ok(LeftOver::Ready(Box::new(waiting)));
             }
         }
-        remove_ours(&ready)?;
-        let unreported = stale_run.is_some() && in_place.as_ref().and_then(Manifest::run_id) == stale_run;
-        Ok(if unreported {
-            LeftOver::Unreported
-        } else {
-            LeftOver::None
+        let newest = in_place.and_then(|manifest| manifest.chain.last());
+        // an incremental that could not say so changed a backup that was known
+        Ok(match newest {
+            Some(run) if run.mode == Mode::Full && self.lock.leaves_unreported(&run.run_id) => LeftOver::Unreported,
+            _ => LeftOver::None,
         })
     }
 
@@ -379,46 +393,6 @@ fn resolve(dir: &Path) -> Result<PathBuf, Error> {
             what: "is not a directory",
         }
         .into()),
-    }
-}
-
-/// Locks the file at `path`; returns it with the run id that a run which did not end left in it.
-fn take_lock(path: &Path) -> Result<(File, Option<String>), Error> {
-    loop {
-        let mut file = File::options()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(path)
-            .map_err(DiskError::at(path))?;
-        let mut text = String::new();
-        let locked = file.try_lock();
-        // an unreadable note only costs the message its detail
-        let _ = Read::by_ref(&mut file).take(4096).read_to_string(&mut text);
-        match locked {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                let holder = match serde_json::from_str::<LockNote>(&text) {
-                    Ok(note) => format!("pid {} on {}", note.pid, note.host),
-                    Err(_) => "just starting".to_owned(),
-                };
-                return Err(TargetError::Locked {
-                    path: path.to_owned(),
-                    holder,
-                }
-                .into());
-            }
-            Err(TryLockError::Error(e)) => return Err(DiskError::new(path, e).into()),
-        }
-        // the run that held it may have unlinked it between our open and our lock
-        let ours = file.metadata().map_err(DiskError::at(path))?;
-        if fs::symlink_metadata(path).is_ok_and(|named| (named.dev(), named.ino()) == (ours.dev(), ours.ino())) {
-            return Ok((
-                file,
-                serde_json::from_str::<LockNote>(&text).ok().map(|note| note.run_id),
-            ));
-        }
     }
 }
 

@@ -14,13 +14,14 @@ use std::{
 use super::DiskError;
 use crate::{
     Error, ErrorKind,
-    client::{Incoming, Received},
+    client::{Incoming, Member},
     ids::{DataSource, LogVersion, StoreId, TxId},
     log::{
         Buffer, Fingerprint, Layout, LogFormat, LogHeader, LogWriter, TransactionReader, TransactionSummary,
         entry::CommitKind,
     },
     progress::Progress,
+    wire::{Dialect, Event},
 };
 
 /// Global ids of graph transactions that are remembered, newest first to stay: far more than are in flight at once.
@@ -71,6 +72,15 @@ pub(super) enum Overlap {
     Compared,
 }
 
+/// What a source that has nothing in the logs was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Asked {
+    /// What follows the target's last transaction, and that one as well, which proves the common history.
+    WithLast,
+    /// Only what follows: the source no longer has the last one, or takes minutes to find it.
+    Plainly,
+}
+
 impl ReceivedLogs {
     /// Will write a log to each of these paths once a transaction comes for it.
     pub(super) fn new(format: LogFormat, places: BTreeMap<DataSource, (PathBuf, LogVersion)>) -> ReceivedLogs {
@@ -114,11 +124,6 @@ impl ReceivedLogs {
         self.logs.values().map(|log| log.writer.position()).sum()
     }
 
-    /// Whether index transactions were received whose graph part was not.
-    pub(super) fn is_level(&self) -> bool {
-        self.unmatched.is_empty()
-    }
-
     /// Takes the transactions of a response up to its end.
     ///
     /// # Errors
@@ -132,7 +137,7 @@ impl ReceivedLogs {
         let mut store_id = None;
         loop {
             match incoming.next()? {
-                Received::Transaction(source, id) => {
+                Event::Transaction(source, id) => {
                     let Some(source) = DataSource::from_name(&source) else {
                         return Err(Error::new(
                             ErrorKind::Protocol,
@@ -143,25 +148,74 @@ impl ReceivedLogs {
                     self.transaction(incoming, source, id, overlap)?;
                     progress.transactions(1);
                 }
-                Received::StoreId(id) => store_id = Some(id),
-                Received::End => return Ok(store_id),
-                Received::File(path) => {
+                Event::StoreId(id) => store_id = Some(id),
+                Event::End => return Ok(store_id),
+                Event::File(path) => {
                     return Err(Error::new(
                         ErrorKind::Protocol,
                         format!("the file {path} where none can come"),
                     ));
                 }
-                Received::Data(_) | Received::FileEnd | Received::TransactionEnd => {}
+                Event::Data(_) | Event::FileEnd | Event::TransactionEnd => {}
             }
         }
     }
 
-    /// Cuts the graph's log behind the last transaction that the index part knows; `before` is where it ended before the
-    /// graph was asked once more.
+    /// Asks `member` for all that follows the logs, or `base` where there is no log yet, graph first; there the last
+    /// transaction is asked for again, and only what follows it where the member refuses that.
+    ///
+    /// Returns what was asked for in the end and which database answered.
     ///
     /// # Errors
-    /// Of the disk.
-    pub(super) fn level(&mut self) -> Result<(), Error> {
+    /// As [`ReceivedLogs::receive`].
+    pub(super) fn catch_up(
+        &mut self,
+        member: &Member,
+        base: &BTreeMap<DataSource, TxId>,
+        overlap: Overlap,
+        progress: &dyn Progress,
+    ) -> Result<(Asked, Option<StoreId>), Error> {
+        let plain = self.following(base);
+        // 1.3 looks for old transactions for minutes
+        if member.dialect() == Dialect::D13 {
+            let answer = self.receive(&mut member.incremental(&plain), Overlap::Refused, progress);
+            return Ok((Asked::Plainly, answer?));
+        }
+        let with_last: Vec<_> = plain
+            .iter()
+            .map(|(source, last)| match self.logs.get(source) {
+                Some(_) => (*source, *last),
+                None => (*source, last.previous().max(TxId::BASE)),
+            })
+            .collect();
+        let count = self.count();
+        match self.receive(&mut member.incremental(&with_last), overlap, progress) {
+            Err(e) if e.kind() == ErrorKind::FullNeeded && with_last != plain && self.count() == count => {
+                let answer = self.receive(&mut member.incremental(&plain), Overlap::Refused, progress);
+                Ok((Asked::Plainly, answer?))
+            }
+            answer => Ok((Asked::WithLast, answer?)),
+        }
+    }
+
+    /// Where index transactions were received whose graph part was not, asks for the graph once more and takes it as far
+    /// as the last transaction that the index part knows.
+    ///
+    /// # Errors
+    /// As [`ReceivedLogs::receive`].
+    pub(super) fn level(
+        &mut self,
+        member: &Member,
+        base: &BTreeMap<DataSource, TxId>,
+        progress: &dyn Progress,
+    ) -> Result<(), Error> {
+        if self.unmatched.is_empty() {
+            return Ok(());
+        }
+        self.last_match = self.logs.get(&DataSource::Graph).map(ReceivedLog::mark);
+        let mut graph = self.following(base);
+        graph.retain(|(source, _)| *source == DataSource::Graph);
+        self.receive(&mut member.incremental(&graph), Overlap::Refused, progress)?;
         if let (Some(mark), Some(log)) = (self.last_match, self.logs.get_mut(&DataSource::Graph)) {
             log.writer.truncate(mark.position)?;
             (log.last, log.fingerprint, log.count) = (mark.last, mark.fingerprint, mark.count);
@@ -170,9 +224,11 @@ impl ReceivedLogs {
         Ok(())
     }
 
-    /// Notes where the graph's log ends now, so that [`ReceivedLogs::level`] can come back to it.
-    pub(super) fn mark(&mut self) {
-        self.last_match = self.logs.get(&DataSource::Graph).map(ReceivedLog::mark);
+    /// The last transaction of each data source of `base`, in the logs or else there.
+    fn following(&self, base: &BTreeMap<DataSource, TxId>) -> Vec<(DataSource, TxId)> {
+        base.iter()
+            .map(|(source, last)| (*source, self.logs.get(source).map_or(*last, |log| log.last)))
+            .collect()
     }
 
     /// Hands everything to the files and makes them durable.
@@ -323,7 +379,7 @@ impl<'a> Body<'a> {
     }
 
     fn skip(&mut self) -> Result<(), Error> {
-        while !matches!(self.incoming.next()?, Received::TransactionEnd) {}
+        while !matches!(self.incoming.next()?, Event::TransactionEnd) {}
         Ok(())
     }
 }
@@ -332,7 +388,7 @@ impl Read for Body<'_> {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         while self.at == self.pending.len() && !self.ended {
             (self.at, self.ended) = match self.incoming.next() {
-                Ok(Received::Data(bytes)) => {
+                Ok(Event::Data(bytes)) => {
                     let now = bytes.len().min(out.len());
                     let (now, later) = bytes.split_at(now);
                     if let Some(place) = out.get_mut(..now.len()) {

@@ -1,5 +1,6 @@
 //! Bytes of transactions for the tests.
 
+pub(super) use crate::hex::hex;
 use crate::{
     ids::{DataSource, TxId},
     log::{
@@ -14,15 +15,6 @@ pub(super) const LUCENE: Layout = layout(LogFormat::V2, DataSource::Lucene);
 
 pub(super) const fn layout(format: LogFormat, source: DataSource) -> Layout {
     Layout { format, source }
-}
-
-/// Bytes of hexadecimal digits, whatever stands between them.
-pub(super) fn hex(text: &str) -> Vec<u8> {
-    let digits: Vec<u8> = text.bytes().filter(u8::is_ascii_hexdigit).collect();
-    digits
-        .chunks(2)
-        .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap())
-        .collect()
 }
 
 pub(super) const TIME: i64 = 0x13A_49C2_4780;

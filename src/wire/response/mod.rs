@@ -18,13 +18,13 @@ use super::{
 };
 use crate::ids::{StoreId, TxId};
 
-/// What comes next in a response.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Event<'a> {
+/// What comes next in a response; `D` is how bytes of files and transactions are held.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event<D> {
     /// A file begins.
     File(PeerPath),
     /// The next bytes of the file or transaction.
-    Data(&'a [u8]),
+    Data(D),
     /// The file has ended.
     FileEnd,
     /// The store id; in a full backup all files have been sent.
@@ -35,6 +35,21 @@ pub enum Event<'a> {
     TransactionEnd,
     /// The response is complete.
     End,
+}
+
+impl<D> Event<D> {
+    /// The same event with its bytes held in another way.
+    pub fn map<T>(self, hold: impl FnOnce(D) -> T) -> Event<T> {
+        match self {
+            Event::File(path) => Event::File(path),
+            Event::Data(bytes) => Event::Data(hold(bytes)),
+            Event::FileEnd => Event::FileEnd,
+            Event::StoreId(id) => Event::StoreId(id),
+            Event::Transaction(source, id) => Event::Transaction(source, id),
+            Event::TransactionEnd => Event::TransactionEnd,
+            Event::End => Event::End,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -176,7 +191,7 @@ impl Decoder {
     ///
     /// # Errors
     /// [`WireError`]; the stream cannot be read on.
-    pub fn next<'a>(&mut self, input: &mut &'a [u8]) -> Result<Option<Event<'a>>, WireError> {
+    pub fn next<'a>(&mut self, input: &mut &'a [u8]) -> Result<Option<Event<&'a [u8]>>, WireError> {
         loop {
             if self.failure.is_some() {
                 return self.read_failure(input);
@@ -222,7 +237,7 @@ impl Decoder {
     }
 
     /// Adds to the field that is waited for.
-    fn field_piece(&mut self, piece: &[u8]) -> Result<Option<Event<'static>>, WireError> {
+    fn field_piece(&mut self, piece: &[u8]) -> Result<Option<Event<&'static [u8]>>, WireError> {
         let width = self.width();
         if self.field.is_empty() && piece.len() == width {
             return self.field_complete(piece);
@@ -239,7 +254,7 @@ impl Decoder {
     }
 
     /// Reads on in a failure. Its later chunks may be flagged as a success (§6.1).
-    fn read_failure<'a>(&mut self, input: &mut &'a [u8]) -> Result<Option<Event<'a>>, WireError> {
+    fn read_failure<'a>(&mut self, input: &mut &'a [u8]) -> Result<Option<Event<&'a [u8]>>, WireError> {
         while self
             .failure
             .as_ref()
@@ -274,7 +289,7 @@ impl Decoder {
         }
     }
 
-    fn field_complete(&mut self, field: &[u8]) -> Result<Option<Event<'static>>, WireError> {
+    fn field_complete(&mut self, field: &[u8]) -> Result<Option<Event<&'static [u8]>>, WireError> {
         let first = field.first().copied().unwrap_or_default();
         match self.state {
             State::PathLength => {
@@ -396,7 +411,7 @@ impl Decoder {
         Ok(())
     }
 
-    fn transaction(&mut self, index: usize, found: TxId) -> Result<Event<'static>, WireError> {
+    fn transaction(&mut self, index: usize, found: TxId) -> Result<Event<&'static [u8]>, WireError> {
         let count = self.sources.len();
         let Some(source) = self.sources.get_mut(index) else {
             let number = u8::try_from(index).unwrap_or(u8::MAX);
@@ -431,7 +446,7 @@ impl Decoder {
         Ok(Event::Transaction(name, found))
     }
 
-    fn end_body(&mut self, body: Body) -> Event<'static> {
+    fn end_body(&mut self, body: Body) -> Event<&'static [u8]> {
         match body {
             Body::File => {
                 self.state = State::PathLength;

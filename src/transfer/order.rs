@@ -1,0 +1,40 @@
+//! What every backup is told, whatever its kind.
+
+use std::path::Path;
+
+use super::{
+    apply::Growth,
+    manifest::{Mode, Run},
+};
+use crate::client::Member;
+
+/// Who is backed up, where to, and which run it is.
+#[derive(Debug, Clone, Copy)]
+pub struct Order<'a> {
+    /// Who is asked.
+    pub member: &'a Member,
+    /// The source as it was asked for, for the manifest.
+    pub source: &'a str,
+    /// The backup.
+    pub target: &'a Path,
+    /// By how much its store files may grow.
+    pub growth: Growth,
+    /// A random id of this run.
+    pub run_id: &'a str,
+}
+
+impl Order<'_> {
+    /// The run as the manifest keeps it, before anything was received; `started` in milliseconds since 1970.
+    pub(super) fn run(&self, mode: Mode, started: u64) -> Run {
+        Run {
+            run_id: self.run_id.to_owned(),
+            mode,
+            started,
+            source: self.source.to_owned(),
+            member: self.member.address().to_owned(),
+            dialect: self.member.dialect().name().to_owned(),
+            bytes: 0,
+            transactions: 0,
+        }
+    }
+}
