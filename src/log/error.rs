@@ -4,6 +4,7 @@ use std::{fmt, io, path::PathBuf};
 
 use thiserror::Error;
 
+use super::lucene::VALUE_LENGTH;
 use crate::{
     ErrorKind,
     ids::{DataSource, TxId},
@@ -83,9 +84,16 @@ impl LogError {
 
     fn kind(&self) -> ErrorKind {
         match self {
+            // the files of a full backup hold it, and no command has to be looked at
+            LogError::Malformed {
+                problem: Problem::Limit {
+                    field: VALUE_LENGTH, ..
+                },
+                ..
+            } => ErrorKind::FullNeeded,
             LogError::Malformed { .. } => ErrorKind::Protocol,
             LogError::File { cause, .. } => match cause.kind() {
-                ErrorKind::Protocol => ErrorKind::Damaged,
+                ErrorKind::Protocol => ErrorKind::FullNeeded,
                 kind => kind,
             },
             LogError::Read { cause, .. } | LogError::Write { cause, .. } => match cause.kind() {
@@ -120,7 +128,7 @@ impl From<LogError> for crate::Error {
             ErrorKind::Protocol => {
                 result.with_hint("nothing was changed; another member, or a later run, may do better")
             }
-            ErrorKind::Damaged => result.with_hint("take a full backup"),
+            ErrorKind::FullNeeded => result.with_hint("take a full backup"),
             _ => result,
         }
     }

@@ -19,6 +19,8 @@ pub const INDEX_NAME_UNITS_MAX: u32 = 4096;
 pub const NAME_UNITS_MAX: u32 = 65_535;
 /// Longest indexed text, in UTF-16 units (16 MiB), as a command is held in memory while it is looked at.
 pub const VALUE_UNITS_MAX: u32 = 8 * 1024 * 1024;
+/// Names the field that [`VALUE_UNITS_MAX`] limits.
+pub(super) const VALUE_LENGTH: &str = "length of an indexed text";
 /// Most configuration entries of one index.
 pub const CONFIG_ENTRIES_MAX: u32 = 64;
 
@@ -289,7 +291,7 @@ fn value<'a>(fields: &mut Fields<'a>, value_type: u8) -> Decoded<LuceneValue<'a>
         3 => LuceneValue::Float(u32::from_be_bytes(fields.array()?)),
         4 => LuceneValue::Double(fields.u64()?),
         5 => {
-            let length = fields.size("length of an indexed text", VALUE_UNITS_MAX)?;
+            let length = fields.size(VALUE_LENGTH, VALUE_UNITS_MAX)?;
             LuceneValue::Text(text(fields, length)?)
         }
         other => return Err(wrong("value type", other)),

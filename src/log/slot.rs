@@ -169,7 +169,15 @@ impl<'a> SlotReader<'a> {
                     }
                     None
                 }
-                Item::Commit(commit) => self.open.remove(&identifier).map(|(start, _)| (commit.tx, start)),
+                // no release hands out smaller ids: what follows is none of this log's
+                Item::Commit(commit) if commit.tx <= TxId::BASE => break,
+                Item::Commit(commit) => {
+                    let Some((start, _)) = self.open.remove(&identifier) else {
+                        let problem = Problem::OutOfPlace(Place::Commit);
+                        return Err(self.entries.malformed(Place::Commit, offset, problem));
+                    };
+                    Some((commit.tx, start))
+                }
                 Item::Done => {
                     self.open.remove(&identifier);
                     None

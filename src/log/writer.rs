@@ -1,8 +1,8 @@
 //! A new log file with transactions taken from a stream (`docs/formats/transaction-log.md` §12).
 //!
 //! Every transaction is copied as it is but for its identifier, which becomes the next one of this file in all its
-//! entries, DONE included. A PREPARE behind no command is left out: at recovery Neo4j would drop the transaction there
-//! and fail at its COMMIT (§11).
+//! entries, DONE included. A PREPARE behind no command is left out, and what follows becomes 1PC: at recovery Neo4j
+//! would drop the transaction there and fail at its COMMIT (§11, §12).
 
 use std::{
     fs::File,
@@ -11,7 +11,7 @@ use std::{
 
 use super::{
     entries::{Item, Part},
-    entry::{CommitKind, CommitStamp},
+    entry::{Commit, CommitKind, CommitStamp},
     error::LogError,
     fields::file_size,
     fingerprint::{Collector, Fingerprint},
@@ -109,7 +109,22 @@ impl<W: Write> LogWriter<W> {
             collector.add(&part);
             match &part.item {
                 Item::Start(start) => summary.global_id.extend_from_slice(start.global_id),
-                Item::Commit(commit) => (summary.kind, summary.stamp) = (commit.kind, commit.stamp),
+                Item::Commit(commit) => {
+                    (summary.kind, summary.stamp) = (commit.kind, commit.stamp);
+                    if summary.commands == 0 {
+                        let mut alone = Vec::new();
+                        let kind = CommitKind::OnePhase;
+                        Commit {
+                            kind,
+                            identifier,
+                            ..*commit
+                        }
+                        .encode(&mut alone);
+                        self.put(&alone)?;
+                        summary.length = summary.length.saturating_add(file_size(alone.len()));
+                        continue;
+                    }
+                }
                 Item::Change(_) | Item::Lucene(_) => {
                     summary.commands = summary.commands.saturating_add(part.ends_entry.into());
                 }

@@ -150,7 +150,7 @@ pub enum IndexConfigError {
 
 impl From<IndexConfigError> for crate::Error {
     fn from(error: IndexConfigError) -> crate::Error {
-        crate::Error::new(crate::ErrorKind::Damaged, error).with_hint("take a full backup")
+        crate::Error::new(crate::ErrorKind::FullNeeded, error).with_hint("take a full backup")
     }
 }
 

@@ -237,8 +237,10 @@ proptest! {
         let build = |identifier| {
             let start = Builder::new(layout, identifier).start();
             let all = commands.iter().fold(start, |builder, command| builder.command(command));
-            let all = if commands.is_empty() { all } else { all.prepare() };
-            all.commit(43, CommitKind::TwoPhase).done()
+            if commands.is_empty() {
+                return all.commit(43, CommitKind::OnePhase).done();
+            }
+            all.prepare().commit(43, CommitKind::TwoPhase).done()
         };
         let (log, summary) = copy(layout, &build(id), 43);
         prop_assert_eq!(&log[16..], &build(2)[..]);

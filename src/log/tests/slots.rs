@@ -6,7 +6,7 @@ use super::sample::{Builder, V1, V2, node, transaction};
 use crate::{
     ids::{LogVersion, TxId},
     log::{
-        Buffer, Change, Item, LogHeader, LogWriter, Problem, SlotReader, TransactionReader,
+        Buffer, Change, Item, LogHeader, LogWriter, Place, Problem, SlotReader, TransactionReader,
         entry::{self, CommitKind},
         slot::{Committed, Progress, SlotEnd, Unfinished},
     },
@@ -162,7 +162,7 @@ fn bytes_that_belong_to_no_log_are_an_error() {
     let error = slot.next().unwrap_err();
     assert_eq!(error.problem(), Some(Problem::UnknownEntry(0x55)));
     let error = crate::Error::from(error.in_file("nioneo_logical.log.1"));
-    assert_eq!(error.kind(), crate::ErrorKind::Damaged);
+    assert_eq!(error.kind(), crate::ErrorKind::FullNeeded);
 }
 
 #[test]
@@ -206,7 +206,7 @@ fn an_interrupted_copy_is_taken_back() {
 }
 
 #[test]
-fn a_prepare_behind_no_command_is_left_out() {
+fn a_prepare_behind_no_command_is_left_out_and_one_phase_remains() {
     let whole = Builder::new(V2, 9)
         .start()
         .prepare()
@@ -222,6 +222,33 @@ fn a_prepare_behind_no_command_is_left_out() {
     writer
         .append(&mut TransactionReader::new(&whole[..], V2, TxId(43), &mut buffer))
         .unwrap();
-    let expected = Builder::new(V2, 2).start().commit(43, CommitKind::TwoPhase).done();
+    let expected = Builder::new(V2, 2).start().commit(43, CommitKind::OnePhase).done();
     assert_eq!(writer.finish().unwrap()[16..], expected);
+}
+
+#[test]
+fn a_commit_without_its_start_is_an_error() {
+    let entries = [
+        committed(2, 43, &[1]).done(),
+        Builder::new(V2, 3).commit(44, CommitKind::OnePhase).bytes,
+    ]
+    .concat();
+    let (file, mut scan) = (log(&entries), Buffer::new());
+    let mut slot = SlotReader::open(&file, V2, &mut scan).unwrap();
+    assert_eq!(slot.next().unwrap().unwrap().tx, TxId(43));
+    assert_eq!(
+        slot.next().unwrap_err().problem(),
+        Some(Problem::OutOfPlace(Place::Commit))
+    );
+}
+
+#[test]
+fn a_commit_that_no_release_writes_ends_the_log() {
+    for id in [1, 0, -1, i64::MIN] {
+        let whole = committed(2, 43, &[1]).done();
+        let entries = [&whole[..], &committed(3, id, &[2]).done()].concat();
+        let (transactions, end) = read(&log(&entries));
+        assert_eq!(transactions, [(43, vec![1])]);
+        assert_eq!(end.last_tx, Some(TxId(43)));
+    }
 }

@@ -104,17 +104,17 @@ impl From<PendingIndexError> for crate::Error {
             }
             PendingIndexError::Prepared { .. } => {
                 let hint = "start Neo4j on the directory and shut it down again, or take a full backup";
-                return crate::Error::new(ErrorKind::Damaged, error).with_hint(hint);
+                return crate::Error::new(ErrorKind::FullNeeded, error).with_hint(hint);
             }
             PendingIndexError::IndexName(_) | PendingIndexError::TooManyIndexes(_) => ErrorKind::Protocol,
             PendingIndexError::Marker { .. }
             | PendingIndexError::MissingSlot { .. }
             | PendingIndexError::Store(_)
-            | PendingIndexError::TooLarge { .. } => ErrorKind::Damaged,
+            | PendingIndexError::TooLarge { .. } => ErrorKind::FullNeeded,
         };
         let result = crate::Error::new(kind, error);
         match kind {
-            ErrorKind::Damaged => result.with_hint("take a full backup"),
+            ErrorKind::FullNeeded => result.with_hint("take a full backup"),
             _ => result,
         }
     }

@@ -22,7 +22,7 @@ use crate::{
     store::{IndexKey, IndexKind, record::RecordId},
 };
 
-/// Most indexes that a log may create, delete or miss, as their names are kept in memory.
+/// Most indexes that a log may create, delete or miss, as their names are kept in memory beside those of `index.db`.
 pub(super) const INDEXES_MAX: usize = 10_000;
 
 const BUFFER: usize = 256 * 1024;
@@ -121,18 +121,11 @@ impl Survey {
     }
 }
 
-fn limited(indexes: usize) -> Result<(), PendingIndexError> {
+pub(super) fn limited(indexes: usize) -> Result<(), PendingIndexError> {
     if indexes > INDEXES_MAX {
         return Err(PendingIndexError::TooManyIndexes(INDEXES_MAX));
     }
     Ok(())
-}
-
-/// Whether the last delete of an index stays in the log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum LastDelete {
-    Kept,
-    Dropped,
 }
 
 /// What was written.
@@ -173,8 +166,9 @@ pub(super) struct Filter<'a, 'r> {
     out: BufWriter<File>,
     path: &'a Path,
     deletes: &'a BTreeMap<IndexKey, u64>,
-    last_delete: LastDelete,
     indexes: BTreeSet<IndexKey>,
+    /// How many of them the log creates.
+    created: usize,
     rules: &'a mut IndexRules<'r>,
     identifier: i32,
     position: u64,
@@ -192,12 +186,12 @@ pub(super) struct Filter<'a, 'r> {
 }
 
 impl<'a, 'r> Filter<'a, 'r> {
-    /// Writes to `to`. `indexes` are those that exist before the first transaction.
+    /// Writes to `to`. `indexes` are those that exist before the first transaction; of those in `deletes`, commands up to
+    /// the last delete are left out.
     pub(super) fn new(
         to: Destination<'a>,
         indexes: BTreeSet<IndexKey>,
         deletes: &'a BTreeMap<IndexKey, u64>,
-        last_delete: LastDelete,
         rules: &'a mut IndexRules<'r>,
     ) -> Result<Filter<'a, 'r>, PendingIndexError> {
         let mut out = BufWriter::with_capacity(BUFFER, to.file);
@@ -207,8 +201,8 @@ impl<'a, 'r> Filter<'a, 'r> {
             out,
             path: to.path,
             deletes,
-            last_delete,
             indexes,
+            created: 0,
             rules,
             identifier: to.last_identifier,
             position: to.position,
@@ -295,15 +289,13 @@ impl<'a, 'r> Filter<'a, 'r> {
         if !keep.wants(&index) {
             return Ok(false);
         }
-        if let Some(last) = self.deletes.get(&index)
-            && self.seen <= *last
-        {
-            return Ok(self.last_delete == LastDelete::Kept && self.seen == *last);
+        if self.deletes.get(&index).is_some_and(|last| self.seen <= *last) {
+            return Ok(false);
         }
         match command.action {
             LuceneAction::Create(_) => {
-                self.indexes.insert(index);
-                limited(self.indexes.len())?;
+                self.created = self.created.saturating_add(self.indexes.insert(index).into());
+                limited(self.created)?;
                 Ok(true)
             }
             LuceneAction::Delete => Ok(true),

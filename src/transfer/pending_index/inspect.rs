@@ -2,7 +2,11 @@
 
 use std::{collections::BTreeSet, fs::File, path::Path};
 
-use super::{disk, error::PendingIndexError, filter::IdSet};
+use super::{
+    disk,
+    error::PendingIndexError,
+    filter::{IdSet, limited},
+};
 use crate::{
     ids::{DataSource, LogVersion, TxId},
     log::{
@@ -72,14 +76,17 @@ pub(super) struct PendingLog {
     pub(super) ids: IdSet,
     pub(super) transactions: u64,
     pub(super) created: BTreeSet<IndexKey>,
-    pub(super) deletes: Deletes,
+    pub(super) form: Form,
 }
 
-/// Whether a log deletes an index.
+/// Whether every release replays a log as it stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Deletes {
-    None,
-    Some,
+pub(super) enum Form {
+    /// It does.
+    Fit,
+    /// An index is deleted in it, which 1.8 would not do, or a transaction is prepared without a command, at which Neo4j
+    /// stumbles (`docs/formats/transaction-log.md` §10.3, §11).
+    ToBeWrittenAnew,
 }
 
 impl Found {
@@ -152,20 +159,27 @@ impl PendingLog {
         let in_file = |error: crate::log::LogError| error.in_file(path);
         let mut slot = SlotReader::open(&file, layout, &mut scan).map_err(in_file)?;
         let (mut ids, mut transactions) = (IdSet::default(), 0_u64);
-        let (mut created, mut deletes) = (BTreeSet::new(), Deletes::None);
+        let (mut created, mut form) = (BTreeSet::new(), Form::Fit);
         while let Some(committed) = slot.next().map_err(in_file)? {
             ids.insert(committed.tx);
             transactions = transactions.saturating_add(1);
             let mut reader = slot::transaction(&file, layout, &committed, &mut look);
+            let mut commands = 0_u64;
             while let Some(item) = reader.next().map_err(in_file)? {
-                if let Item::Lucene(command) = item {
-                    match command.action {
-                        LuceneAction::Create(_) => {
-                            created.insert(command.key());
+                match item {
+                    Item::Lucene(command) => {
+                        commands = commands.saturating_add(1);
+                        match command.action {
+                            LuceneAction::Create(_) => {
+                                created.insert(command.key());
+                                limited(created.len())?;
+                            }
+                            LuceneAction::Delete => form = Form::ToBeWrittenAnew,
+                            LuceneAction::Add { .. } | LuceneAction::Remove { .. } => {}
                         }
-                        LuceneAction::Delete => deletes = Deletes::Some,
-                        LuceneAction::Add { .. } | LuceneAction::Remove { .. } => {}
                     }
+                    Item::Prepare(_) if commands == 0 => form = Form::ToBeWrittenAnew,
+                    _ => {}
                 }
             }
         }
@@ -179,7 +193,7 @@ impl PendingLog {
             ids,
             transactions,
             created,
-            deletes,
+            form,
         }))
     }
 }

@@ -24,9 +24,10 @@
 //! | log | some, no index deleted | appended behind a zero byte, the byte set, last transaction |
 //! | log | some, an index deleted; or 1.3; or something unfinished in it | slot written anew, last transaction |
 //!
-//! Where an index is deleted, the slot is published with nothing but the delete left of it, then the index leaves
-//! `index.db`, then its directory goes, then the slot is published without the delete. A crash in between leaves the
-//! delete in the log, and the next run, or Neo4j, executes it.
+//! Where an index is deleted, the slot as it was is published without what it had for that index, then the index leaves
+//! `index.db`, then its directory goes, and only then is the slot published that has the transactions behind the delete.
+//! No release ever sees the delete, which 1.8 would not execute; a crash in between leaves the transactions to the next
+//! run.
 //!
 //! The caller makes the graph durable first and commits the index second, so that an index may lack what the graph has
 //! but never the reverse.

@@ -10,8 +10,8 @@ use std::{
 use super::{
     disk,
     error::PendingIndexError,
-    filter::{Destination, Filter, FirstByte, IdSet, LastDelete, Source, Survey, Written, walk},
-    inspect::{Deletes, Found, PendingLog},
+    filter::{Destination, Filter, FirstByte, IdSet, Source, Survey, Written, walk},
+    inspect::{Form, Found, PendingLog},
     update::{Outcome, Step, Update},
 };
 use crate::{
@@ -167,7 +167,7 @@ fn can_append(log: &PendingLog, news: &Survey) -> Appending {
     let identifiers = last
         .checked_add_unsigned(news.transactions)
         .is_some_and(|last| last < i32::MAX.into());
-    if log.deletes == Deletes::Some {
+    if log.form == Form::ToBeWrittenAnew {
         Appending::Impossible
     } else if news.transactions == 0 {
         Appending::Nothing
@@ -224,7 +224,7 @@ impl Preparation<'_> {
             first_byte: FirstByte::Zero,
         };
         let survey = Survey::default();
-        let mut filter = Filter::new(to, indexes, &survey.deletes, LastDelete::Dropped, rules)?;
+        let mut filter = Filter::new(to, indexes, &survey.deletes, rules)?;
         walk(inputs, self.layout, log.ids.clone(), |part, keep| {
             filter.part(part, keep)
         })?;
@@ -276,9 +276,10 @@ impl Preparation<'_> {
         let index = self.dir.join("index");
         fs::create_dir_all(&index).map_err(PendingIndexError::file(&index, "create it"))?;
         disk::sync_directory(self.dir)?;
-        let (bytes, written) = self.slot(FINAL_SLOT, &sources, &survey, LastDelete::Dropped, rules)?;
+        let (bytes, written) = self.slot(FINAL_SLOT, &sources, &survey, rules)?;
         let unchanged = log.is_some_and(|log| {
-            written.changes == 0 && written.transactions == log.transactions && log.end.unfinished.is_empty()
+            let same = written.changes == 0 && written.transactions == log.transactions;
+            same && log.form == Form::Fit && log.end.unfinished.is_empty()
         });
         let Some(last_tx) = written.last.filter(|_| !unchanged) else {
             discard(self.dir)?;
@@ -286,16 +287,16 @@ impl Preparation<'_> {
         };
         let mut steps = VecDeque::new();
         self.begin(&mut steps)?;
-        if survey.deletes.is_empty() {
-            publish(&mut steps, FINAL_SLOT, slot);
-            self.mark(&mut steps)?;
-        } else {
-            self.slot(STEP_SLOT, &sources, &survey, LastDelete::Kept, rules)?;
-            publish(&mut steps, STEP_SLOT, slot.clone());
-            self.mark(&mut steps)?;
+        if !survey.deletes.is_empty() {
+            if log.is_some() {
+                let old = sources.get(..1).unwrap_or_default();
+                self.slot(STEP_SLOT, old, &survey, rules)?;
+                publish(&mut steps, STEP_SLOT, slot.clone());
+            }
             self.delete_indexes(&mut steps, survey.deletes.keys())?;
-            publish(&mut steps, FINAL_SLOT, slot);
         }
+        publish(&mut steps, FINAL_SLOT, slot);
+        self.mark(&mut steps)?;
         if self.found.store.is_some() {
             steps.push_back(Step::LastTx(last_tx));
         }
@@ -318,7 +319,6 @@ impl Preparation<'_> {
         name: &str,
         sources: &[Source<'_>],
         survey: &Survey,
-        last_delete: LastDelete,
         rules: &mut IndexRules<'_>,
     ) -> Result<(u64, Written), PendingIndexError> {
         let path = self.dir.join(name);
@@ -334,7 +334,7 @@ impl Preparation<'_> {
             last_identifier: 1,
             first_byte: FirstByte::Written,
         };
-        let mut filter = Filter::new(to, indexes, &survey.deletes, last_delete, rules)?;
+        let mut filter = Filter::new(to, indexes, &survey.deletes, rules)?;
         walk(sources, self.layout, IdSet::default(), |part, keep| {
             filter.part(part, keep)
         })?;

@@ -4,7 +4,7 @@ use super::support::{Store, Transaction, Until, add, create, entries, received_l
 use crate::{
     ids::TxId,
     log::{LogFormat, files::Slot},
-    transfer::pending_index::{PendingIndex, PendingState, Step},
+    transfer::pending_index::{PendingIndex, PendingState, Step, filter::INDEXES_MAX},
 };
 
 const V2: LogFormat = LogFormat::V2;
@@ -146,4 +146,32 @@ fn a_store_file_behind_the_log_is_brought_level() {
 fn the_received_log_is_what_the_tests_take_it_for() {
     let log = received_log(V2, &[first(), second()]);
     assert_eq!(transactions(&log, V2), [first(), second()]);
+}
+
+#[test]
+fn a_transaction_that_is_prepared_without_a_command_is_mended() {
+    let store = Store::new(V2, &["people"]);
+    let empty = entries(V2, 5, 9, &[], Until::Done);
+    store.slot("index/lucene.log.1", ONE, &empty);
+    // read back by rules that every release asks for
+    assert_eq!(store.receive(&[]), [(9, vec![])]);
+    let store = Store::new(V2, &["people"]);
+    store.slot("index/lucene.log.1", ONE, &empty);
+    assert_eq!(store.receive(&[second()]), [(9, vec![]), second()]);
+}
+
+#[test]
+fn indexes_that_exist_already_do_not_count_against_those_a_log_may_create() {
+    let names: Vec<String> = (0..=INDEXES_MAX).map(|n| format!("i{n}")).collect();
+    let store = Store::new(V2, &[]);
+    let mut config = crate::store::IndexConfig::default();
+    for name in &names {
+        config.insert(
+            super::support::key(name),
+            crate::store::index_config::IndexProperties::default(),
+        );
+    }
+    fs::write(store.path("index.db"), config.encode()).unwrap();
+    let received = (9, vec![create("one more")]);
+    assert_eq!(store.receive(std::slice::from_ref(&received)), [received]);
 }

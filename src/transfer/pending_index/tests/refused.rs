@@ -33,7 +33,7 @@ fn markers_that_no_release_knows() {
             error,
             PendingIndexError::Marker { .. } | PendingIndexError::TooLarge { .. }
         ));
-        assert_eq!(crate::Error::from(error).kind(), ErrorKind::Damaged);
+        assert_eq!(crate::Error::from(error).kind(), ErrorKind::FullNeeded);
     }
 }
 
@@ -57,7 +57,7 @@ fn a_slot_without_a_whole_header_or_of_another_format() {
         panic!("not an error of the log");
     };
     assert_eq!(error.problem(), Some(Problem::OtherFormat { found: 1, expected: 2 }));
-    assert_eq!(crate::Error::from(error).kind(), ErrorKind::Damaged);
+    assert_eq!(crate::Error::from(error).kind(), ErrorKind::FullNeeded);
 }
 
 #[test]

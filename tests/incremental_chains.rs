@@ -1,0 +1,257 @@
+//! Chains of incremental backups of a real server under random load, two side by side: one of ours in which every third
+//! link is taken by the original tool, and one of the original tool in which every third link is ours. After each link
+//! both are booted by their release and compared with a replay of the load up to the transaction they hold. In between
+//! the server rotates its logs and is restarted.
+//!
+//! `CHAIN_LINKS` is how long the chains are, `CHAIN_SEED` chooses the load; `tests/chains` takes the long ones.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "panicking is how tests report"
+)]
+
+mod support;
+
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use support::{Contents, Finished, Options, Peer, Release, copy_dir, original_tool, our_tool, require_peers};
+use tempfile::TempDir;
+
+const DEFAULT_SEED: u64 = 3;
+/// Two links of one tool and one of the other.
+const DEFAULT_LINKS: u32 = 3;
+/// Transactions before the first backup.
+const BEFORE: u32 = 120;
+/// Transactions between two links while nothing is backed up.
+const BETWEEN: u32 = 40;
+/// Transactions a second while a link is taken.
+const RATE: u32 = 100;
+/// Every so many links the server rotates its logs, or is restarted.
+const ROTATED: u32 = 4;
+const RESTARTED: u32 = 7;
+
+macro_rules! for_each_release {
+    ($($name:ident: $release:ident),* $(,)?) => {$(
+        #[test]
+        fn $name() {
+            every_link_equals_its_source(Release::$release);
+        }
+    )*};
+}
+
+for_each_release! {
+    chains_of_1_3_equal_their_source: V1_3,
+    chains_of_1_4_2_equal_their_source: V1_4_2,
+    chains_of_1_5_equal_their_source: V1_5,
+    chains_of_1_6_1_equal_their_source: V1_6_1,
+    chains_of_1_7_2_equal_their_source: V1_7_2,
+    chains_of_1_8_equal_their_source: V1_8,
+    chains_of_1_9_9_equal_their_source: V1_9_9,
+}
+
+fn setting<T: std::str::FromStr<Err: std::fmt::Debug>>(name: &str, default: T) -> T {
+    env::var(name).map_or(default, |text| text.parse().unwrap())
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Tool {
+    Ours,
+    Original,
+}
+
+impl Tool {
+    fn other(self) -> Tool {
+        match self {
+            Tool::Ours => Tool::Original,
+            Tool::Original => Tool::Ours,
+        }
+    }
+}
+
+/// A backup and who mostly takes it.
+struct Chain {
+    dir: PathBuf,
+    mostly: Tool,
+    taken_by: Tool,
+    /// Whether the original of 1.8 had its turn: it leaves the entries of an index that was deleted (§10.3).
+    stale: bool,
+}
+
+fn every_link_equals_its_source(release: Release) {
+    if !require_peers(release) {
+        return;
+    }
+    let (seed, links) = (
+        setting("CHAIN_SEED", DEFAULT_SEED),
+        setting("CHAIN_LINKS", DEFAULT_LINKS),
+    );
+    eprintln!("neo4j {}: CHAIN_SEED={seed} CHAIN_LINKS={links}", release.name());
+    let work = TempDir::new().unwrap();
+    let dir = |name: &str| work.path().join(name);
+    let mut source = Peer::start(release, &dir("source"), &Options::source(release));
+    source.load(seed, BEFORE);
+    let mut chains = [(Tool::Ours, "ours"), (Tool::Original, "original")].map(|(mostly, name)| Chain {
+        dir: dir(name),
+        mostly,
+        taken_by: mostly,
+        stale: false,
+    });
+    let mut replay = Replay::new(release, seed, work.path());
+    for chain in &mut chains {
+        backup(chain.mostly, "-full", &source, &chain.dir);
+        chain.stale |= chain.mostly == Tool::Original && release == Release::V1_8;
+    }
+    let mut sum = Duration::ZERO;
+    for link in 1..=links {
+        // 1.3 looks for old transactions for minutes after a restart
+        if link % RESTARTED == 0 && release != Release::V1_3 {
+            source.quit();
+            source = Peer::start(release, &dir("source"), &Options::source(release));
+        }
+        if link % ROTATED == 0 {
+            backup(Tool::Ours, "-full", &source, &dir("rotating"));
+            fs::remove_dir_all(dir("rotating")).unwrap();
+        }
+        source.load(seed, BETWEEN);
+        for chain in &mut chains {
+            let tool = if link % 3 == 0 {
+                chain.mostly.other()
+            } else {
+                chain.mostly
+            };
+            source.start_load(seed, RATE);
+            let finished = backup(tool, "-incremental", &source, &chain.dir);
+            source.stop_load();
+            if tool == Tool::Ours {
+                sum += finished.took;
+                assert_history(&finished, release, chain, link);
+            }
+            chain.taken_by = tool;
+            chain.stale |= tool == Tool::Original && release == Release::V1_8;
+            let found = boot(release, chain, work.path());
+            replay.compare(&found, chain, link);
+        }
+    }
+    eprintln!(
+        "neo4j {}: {links} links, ours took {:.1} s",
+        release.name(),
+        sum.as_secs_f64()
+    );
+}
+
+fn backup(tool: Tool, mode: &str, source: &Peer, to: &Path) -> Finished {
+    let (from, to) = (source.uri(), to.to_str().unwrap());
+    let args = [mode, "-from", &from, "-to", to];
+    let started = Instant::now();
+    let finished = match tool {
+        Tool::Ours => our_tool(&[&args[..], &["-verify=false", "-output=json"]].concat()),
+        Tool::Original => original_tool(source.release(), &args),
+    };
+    assert!(
+        finished.success(),
+        "{tool:?} {mode} of {} after {:?}: {finished:#?}",
+        source.release().name(),
+        started.elapsed()
+    );
+    finished
+}
+
+/// From 1.4 on each link of ours proves that it continues the same history, whoever took the one before.
+fn assert_history(finished: &Finished, release: Release, chain: &Chain, link: u32) {
+    let report: serde_json::Value = serde_json::from_str(&finished.stdout).unwrap();
+    let history = report["result"]["history"].as_str();
+    if chain.taken_by == Tool::Ours && link > 1 && release != Release::V1_3 {
+        assert_eq!(history, Some("proven"), "{}", finished.stdout);
+    } else {
+        eprintln!(
+            "neo4j {}, {} {link}: history {history:?} behind a link by {:?}",
+            release.name(),
+            chain.dir.file_name().unwrap().display(),
+            chain.taken_by
+        );
+    }
+}
+
+/// Boots a copy of the copy, since booting changes it.
+fn boot(release: Release, chain: &Chain, work: &Path) -> Contents {
+    let booted = work.join("booted");
+    if booted.exists() {
+        fs::remove_dir_all(&booted).unwrap();
+    }
+    copy_dir(&chain.dir, &booted);
+    let mut peer = Peer::boot(release, &booted);
+    let contents = peer.contents();
+    peer.quit();
+    contents
+}
+
+/// The load in a fresh database, which goes on from link to link.
+struct Replay {
+    release: Release,
+    seed: u64,
+    work: PathBuf,
+    peer: Peer,
+    reached: u64,
+    rounds: u32,
+}
+
+impl Replay {
+    fn new(release: Release, seed: u64, work: &Path) -> Replay {
+        Replay {
+            release,
+            seed,
+            work: work.to_owned(),
+            peer: Peer::start(release, &work.join("replay"), &Options::replay(release)),
+            reached: 0,
+            rounds: 0,
+        }
+    }
+
+    fn at(&mut self, last: u64) -> Contents {
+        if last < self.reached {
+            // a database cannot go back
+            self.rounds += 1;
+            let dir = self.work.join(format!("replay-{}", self.rounds));
+            self.peer = Peer::start(self.release, &dir, &Options::replay(self.release));
+        }
+        self.peer.replay(self.seed, last);
+        self.reached = last;
+        self.peer.contents()
+    }
+
+    fn compare(&mut self, found: &Contents, chain: &Chain, link: u32) {
+        let first = found.seq.min(found.index_seq);
+        let early = self.at(first);
+        let late = self.at(found.seq.max(found.index_seq));
+        let (graph, index) = if found.seq == first {
+            (early, late)
+        } else {
+            (late, early)
+        };
+        assert_eq!((graph.seq, index.index_seq), (found.seq, found.index_seq));
+        let (mut found, mut index) = (found.clone(), index);
+        if chain.stale {
+            found.forget_index("temp");
+            index.forget_index("temp");
+        }
+        let difference = found
+            .graph_difference(&graph)
+            .or_else(|| found.index_difference(&index));
+        if let Some(difference) = difference {
+            panic!(
+                "neo4j {}, seed {}, {} link {link}, taken by {:?}, at transaction {}:\n{difference}",
+                self.release.name(),
+                self.seed,
+                chain.dir.display(),
+                chain.taken_by,
+                found.seq
+            );
+        }
+    }
+}
