@@ -91,7 +91,7 @@ fn usage_errors_say_what_is_wrong_and_what_to_do() {
         ),
         (
             &["-full", "stray", "-from", "h", "-to", "d"],
-            format!("error: unexpected argument 'stray' found\n{LIST}"),
+            format!("error: the subcommand 'stray' cannot be used with '-full'\n{LIST}"),
         ),
         (
             &["-to", "-full"],
@@ -368,4 +368,60 @@ fn a_target_need_not_be_utf8() {
         .output()
         .unwrap();
     assert_eq!(report(&output)["target"], "/nonexistent/\u{fffd}");
+}
+
+#[test]
+fn completions_are_made_for_every_shell() {
+    for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
+        let output = run(&["completions", shell]);
+        assert_eq!((output.status.code(), stderr(&output)), (Some(0), ""), "{shell}");
+        assert!(stdout(&output).contains("silence-timeout"), "{shell}");
+    }
+    let output = run(&["completions", "dos"]);
+    assert_eq!(output.status.code(), Some(64));
+    assert!(stderr(&output).contains("'dos'"), "{}", stderr(&output));
+}
+
+#[test]
+fn the_manual_page_shows_options_and_exit_codes() {
+    let output = run(&["man"]);
+    let page = stdout(&output);
+    assert_eq!((output.status.code(), stderr(&output)), (Some(0), ""));
+    assert!(
+        page.contains(".TH neo4j\\-backup") || page.contains(".TH neo4j-backup"),
+        "{page}"
+    );
+    assert!(
+        page.contains("\\-silence\\-timeout") && !page.contains("\\-\\-from"),
+        "{page}"
+    );
+    assert!(page.contains("143  terminated"), "{page}");
+}
+
+#[test]
+fn a_command_takes_the_options_that_all_share_on_its_own_side() {
+    let output = run(&["completions", "bash", "-output", "json"]);
+    let object = report(&output);
+    assert_eq!(
+        (&object["command"], &object["exit_code"]),
+        (&json!("completions"), &json!(0))
+    );
+    assert!(object["result"].as_str().unwrap().contains("silence-timeout"));
+}
+
+#[test]
+fn a_command_does_not_mix_with_a_backup() {
+    let output = run(&["-full", "man"]);
+    assert_eq!(output.status.code(), Some(64), "{}", stderr(&output));
+}
+
+#[test]
+fn every_command_has_help_of_its_own() {
+    for arguments in [["man", "-help"], ["completions", "--help"], ["completions", "-h"]] {
+        let output = run(&arguments);
+        assert_eq!((output.status.code(), stderr(&output)), (Some(0), ""), "{arguments:?}");
+        let usage = format!("Usage: neo4j-backup {}", arguments[0]);
+        assert!(stdout(&output).contains(&usage), "{}", stdout(&output));
+        assert!(stdout(&output).contains("-output <FORMAT>") && !stdout(&output).contains("--output"));
+    }
 }

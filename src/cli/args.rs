@@ -5,7 +5,9 @@
 
 use std::{env, ffi::OsString};
 
-use clap::{ArgAction, ArgMatches, CommandFactory, FromArgMatches, Parser, parser::ValueSource};
+use clap::{ArgAction, ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand, parser::ValueSource};
+
+use super::generate;
 
 /// Read by clap, and where clap cannot.
 const OUTPUT_VARIABLE: &str = "NEO4J_BACKUP_OUTPUT";
@@ -47,11 +49,14 @@ EXIT STATUS
 #[command(
     name = "neo4j-backup",
     version,
-    override_usage = "neo4j-backup -full|-incremental|-auto -from URI -to DIR [OPTIONS]",
+    override_usage = "neo4j-backup -full|-incremental|-auto -from URI -to DIR [OPTIONS]\n       neo4j-backup COMMAND [OPTIONS]",
     after_help = AFTER_HELP,
     next_line_help = true,
     max_term_width = 100,
     args_override_self = true,
+    args_conflicts_with_subcommands = true,
+    subcommand_value_name = "COMMAND",
+    disable_help_subcommand = true,
     disable_help_flag = true,
     disable_version_flag = true
 )]
@@ -60,6 +65,9 @@ EXIT STATUS
     reason = "a switch that was typed is a bool; requests have enums"
 )]
 pub(super) struct Args {
+    #[command(subcommand)]
+    pub(super) command: Option<Command>,
+
     /// Take a full backup: all store files, and the transactions committed meanwhile
     #[arg(long, hide_env = true, env = "NEO4J_BACKUP_FULL", value_parser = switch)]
     pub(super) full: bool,
@@ -126,26 +134,43 @@ pub(super) struct Args {
     #[arg(long, value_name = "SIZE", hide_env = true, env = "NEO4J_BACKUP_MAX_GROWTH")]
     pub(super) max_growth: Option<String>,
 
-    /// The result on standard output: text (the default), or json: one object, on failure too
-    #[arg(long, value_name = "FORMAT", hide_env = true, env = OUTPUT_VARIABLE)]
-    pub(super) output: Option<String>,
-
-    /// No progress and no text on success; warnings and errors only
-    #[arg(long, hide_env = true, env = "NEO4J_BACKUP_QUIET", value_parser = switch)]
-    pub(super) quiet: bool,
-
-    /// Log what happens on the wire and on disk; -vv and -vvv log more
-    #[arg(short, long, action = ArgAction::Count, hide_env = true, env = "NEO4J_BACKUP_VERBOSE",
-          value_parser = level)]
-    pub(super) verbose: u8,
+    #[command(flatten)]
+    pub(super) common: Common,
 
     /// Print this text
-    #[arg(long, short, action = ArgAction::Help)]
+    #[arg(long, short, global = true, action = ArgAction::Help)]
     help: Option<bool>,
 
     /// Print the version
     #[arg(long, short = 'V', action = ArgAction::Version)]
     version: Option<bool>,
+}
+
+/// What every command takes.
+#[derive(Debug, clap::Args)]
+pub(super) struct Common {
+    /// The result on standard output: text (the default), or json: one object, on failure too
+    #[arg(long, global = true, value_name = "FORMAT", hide_env = true, env = OUTPUT_VARIABLE)]
+    pub(super) output: Option<String>,
+
+    /// No progress and no text on success; warnings and errors only
+    #[arg(long, global = true, hide_env = true, env = "NEO4J_BACKUP_QUIET", value_parser = switch)]
+    pub(super) quiet: bool,
+
+    /// Log what happens on the wire and on disk; -vv and -vvv log more
+    #[arg(short, long, global = true, action = ArgAction::Count, hide_env = true, env = "NEO4J_BACKUP_VERBOSE",
+          value_parser = level)]
+    pub(super) verbose: u8,
+}
+
+/// Everything but taking a backup; each command's own file says what it takes.
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Print the completion script of a shell
+    Completions(generate::CompletionsArgs),
+
+    /// Print the manual page, in roff
+    Man,
 }
 
 /// A switch and where it came from: what is typed wins over the environment.
@@ -228,8 +253,13 @@ mod tests {
 
     #[test]
     fn every_option_has_the_environment_variable_of_its_name() {
-        for argument in Args::definitions().get_arguments() {
-            let name = argument.get_long().unwrap();
+        let root = Args::definitions();
+        let commands = root.get_subcommands().flat_map(clap::Command::get_arguments);
+        for argument in root.get_arguments().chain(commands) {
+            let Some(name) = argument.get_long() else {
+                assert!(argument.is_positional());
+                continue;
+            };
             if !matches!(name, "help" | "version") {
                 let expected = format!("NEO4J_BACKUP_{}", name.to_uppercase().replace('-', "_"));
                 assert_eq!(argument.get_env(), Some(expected.as_ref()), "-{name}");

@@ -3,10 +3,11 @@
 use std::{ffi::OsString, process::ExitCode};
 
 use clap::error::ErrorKind as ClapKind;
+use tracing::level_filters::LevelFilter;
 
 use super::{
-    args::Args,
-    backup, legacy_dashes, output,
+    args::{Args, Command, ModeSwitches},
+    backup, generate, legacy_dashes, output,
     report::{self, Failure},
     request::{BackupRequest, Output, RequestError},
     terminal::{self, Loudness},
@@ -34,15 +35,26 @@ pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
         }
         Err(error) => return report::refused(&usage_error(&error).into(), output_of(&words)),
     };
-    let output = match Output::parse(args.output.as_deref()) {
+    let output = match Output::parse(args.common.output.as_deref()) {
         Ok(output) => output,
         Err(error) => return report::refused(&Error::from(error).into(), Output::Text),
     };
-    match BackupRequest::from_args(&args, modes) {
-        Ok(request) => {
-            let loudness = if args.quiet { Loudness::Quiet } else { Loudness::Normal };
-            backup::run(&request, output, loudness, terminal::log_level(args.verbose))
-        }
+    let loudness = if args.common.quiet {
+        Loudness::Quiet
+    } else {
+        Loudness::Normal
+    };
+    let logs = terminal::log_level(args.common.verbose);
+    match &args.command {
+        None => take_backup(&args, modes, output, loudness, logs),
+        Some(Command::Completions(wanted)) => generate::completions(wanted, definitions, output),
+        Some(Command::Man) => generate::man(definitions, output),
+    }
+}
+
+fn take_backup(args: &Args, modes: ModeSwitches, output: Output, loudness: Loudness, logs: LevelFilter) -> ExitCode {
+    match BackupRequest::from_args(args, modes) {
+        Ok(request) => backup::run(&request, output, loudness, logs),
         Err(RequestError::Source(error)) => {
             let marked = output::marked(error.uri(), &error.range());
             report::refused(&Failure::marked(error.into(), marked), output)

@@ -30,12 +30,14 @@ enum Value {
 
 /// The arguments with two dashes before every long name; values are left as they are.
 ///
-/// An unknown name gets two dashes as well, so that clap names it whole in its error.
+/// An unknown name gets two dashes as well, so that clap names it whole in its error. Behind the name of a command its
+/// own options count. `command` has been built, so that the options that all commands share are in each.
 ///
 /// # Errors
 /// An option that needs a value and is followed by what looks like an option.
 pub(super) fn rewrite(command: &Command, argv: &[OsString]) -> Result<Vec<OsString>, DashError> {
-    let known = long_names(command);
+    let mut command = command;
+    let mut known = long_names(command);
     let mut rewritten = Vec::with_capacity(argv.len());
     let mut rest = argv.iter().peekable();
     rewritten.extend(rest.next().cloned());
@@ -48,6 +50,10 @@ pub(super) fn rewrite(command: &Command, argv: &[OsString]) -> Result<Vec<OsStri
         }
         let Some(body) = long_option(command, bytes) else {
             rewritten.push(argument.clone());
+            if let Some(named) = argument.to_str().and_then(|name| command.find_subcommand(name)) {
+                command = named;
+                known = long_names(command);
+            }
             continue;
         };
         let mut option = OsString::from("--");
@@ -172,7 +178,7 @@ mod tests {
 
     #[test]
     fn one_dash_and_two_mean_the_same() {
-        let table: [(&[&str], &[&str]); 14] = [
+        let table: [(&[&str], &[&str]); 15] = [
             (
                 &["-full", "-from", "single://h", "-to", "/d"],
                 &["--full", "--from", "single://h", "--to", "/d"],
@@ -191,6 +197,10 @@ mod tests {
             (&["-verify"], &["--verify"]),
             (&["-ful", "-f"], &["--ful", "-f"]),
             (&["-to", "-"], &["--to", "-"]),
+            (
+                &["completions", "bash", "-output", "json", "-vv"],
+                &["completions", "bash", "--output", "json", "-vv"],
+            ),
             (&["-to", "full"], &["--to", "full"]),
             (&["-full", "--", "-from", "-to"], &["--full", "--", "-from", "-to"]),
         ];

@@ -6,6 +6,7 @@
 
 mod args;
 mod backup;
+mod generate;
 mod invocation;
 mod legacy_dashes;
 mod output;

@@ -64,6 +64,17 @@ struct JsonReport<'a> {
     error: Option<JsonError>,
 }
 
+/// How a command that takes no backup ended, as one object.
+#[derive(Serialize)]
+struct JsonCommand<'a, T> {
+    schema_version: u32,
+    version: &'static str,
+    exit_code: u8,
+    command: &'static str,
+    result: Option<&'a T>,
+    error: Option<JsonError>,
+}
+
 #[derive(Serialize)]
 struct JsonError {
     kind: &'static str,
@@ -205,6 +216,36 @@ pub(super) fn start_line(request: &BackupRequest) -> String {
     format!("Performing {mode}backup from '{}'\n", request.from)
 }
 
+/// Reports how a command that takes no backup ended: `text` shows its result to people, `exit_code` judges it.
+pub(super) fn command<T: Serialize>(
+    command: &'static str,
+    result: &Result<T, Error>,
+    output: Output,
+    text: impl FnOnce(&T) -> String,
+    exit_code: impl FnOnce(&T) -> u8,
+) -> ExitCode {
+    let exit_code = match result {
+        Ok(result) => exit_code(result),
+        Err(error) => {
+            to_stderr(&error_text(error, None));
+            error.kind().exit_code()
+        }
+    };
+    match (output, result) {
+        (Output::Json, _) => to_stdout(&to_line(&JsonCommand {
+            schema_version: SCHEMA_VERSION,
+            version: env!("CARGO_PKG_VERSION"),
+            exit_code,
+            command,
+            result: result.as_ref().ok(),
+            error: result.as_ref().err().map(JsonError::new),
+        })),
+        (Output::Text, Ok(result)) => to_stdout(&text(result)),
+        (Output::Text, Err(_)) => {}
+    }
+    ExitCode::from(exit_code)
+}
+
 /// Reports arguments that make no request.
 pub(super) fn refused(failure: &Failure, output: Output) -> ExitCode {
     to_stderr(&error_text(&failure.error, failure.marked.as_deref()));
@@ -260,7 +301,7 @@ fn to_milliseconds(time: Duration) -> f64 {
     (time.as_secs_f64() * 1000.0).round() / 1000.0
 }
 
-fn to_line(report: &JsonReport<'_>) -> String {
+fn to_line(report: &impl Serialize) -> String {
     match serde_json::to_string(report) {
         Ok(json) => json + "\n",
         // Only a map with keys that are no text, or a number that is none, could do this.
