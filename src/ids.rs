@@ -66,6 +66,17 @@ impl fmt::Display for StoreId {
     }
 }
 
+/// Number of a server in its cluster, `ha.server_id` or `ha.machine_id` in its settings
+/// (`docs/formats/zookeeper-discovery.md` §2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct MemberId(pub i32);
+
+impl fmt::Display for MemberId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
 /// The transactional data sources of a stock installation (`docs/formats/transaction-log.md` §2). Others, of plug-ins,
 /// have commands that cannot be delimited: transactions of theirs are an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

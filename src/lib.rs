@@ -8,6 +8,7 @@
 pub mod cancel;
 pub mod cli;
 pub mod client;
+pub mod discovery;
 pub mod error;
 #[cfg(test)]
 mod hex;

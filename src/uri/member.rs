@@ -22,7 +22,7 @@ pub struct HostPort {
 
 impl HostPort {
     /// The `host[:port]` in `text`, with the default port where there is none or an empty one (RFC 3986 §3.2.3).
-    pub(super) fn parse(text: &str, default_port: u16) -> Result<HostPort, UriProblem> {
+    pub(crate) fn parse(text: &str, default_port: u16) -> Result<HostPort, UriProblem> {
         if text.is_empty() {
             return Err(UriProblem::EmptyHost);
         }
