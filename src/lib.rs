@@ -9,16 +9,20 @@ pub mod cancel;
 pub mod cli;
 pub mod client;
 pub mod discovery;
+mod disk_error;
 pub mod error;
 #[cfg(test)]
 mod hex;
 pub mod ids;
 pub mod log;
+pub mod manifest;
 pub mod progress;
 pub mod retry;
 pub mod store;
 pub mod transfer;
 pub mod uri;
+pub mod verify;
 pub mod wire;
 
+pub use disk_error::DiskError;
 pub use error::{Error, ErrorKind};

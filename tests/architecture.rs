@@ -103,6 +103,20 @@ const RULES: &[Rule] = &[
         forbidden: &["crate::transfer", "crate::check"],
     },
     Rule {
+        name: "what a backup says about itself is known without those who write it",
+        within: &["manifest", "verify"],
+        except: &[],
+        forbidden: &[
+            "std::net",
+            "tokio",
+            "crate::client",
+            "crate::discovery",
+            "crate::server",
+            "crate::sandbox",
+            "crate::transfer",
+        ],
+    },
+    Rule {
         name: "the client knows the peer and never the disk",
         within: &["client"],
         except: &[],
@@ -190,6 +204,8 @@ fn every_rule_for_an_existing_layer_finds_its_sources() {
         "store",
         "client",
         "discovery",
+        "manifest",
+        "verify",
         "transfer",
         "cli",
     ] {
@@ -223,6 +239,7 @@ fn planted_violations_are_found() {
         ("client/connect", "use crate::{error::Error, transfer::full};"),
         ("client/connect", "use super::super::transfer::full;"),
         ("client/mod", "use super::transfer::{self, full};"),
+        ("verify/outcome", "use crate::transfer::staging;"),
         ("store/record/node", "fn f() { super::super::super::transfer::seal(); }"),
         ("wire/frame", "use crate::store::record;"),
         ("client/connect", "use clap::Parser;"),

@@ -7,7 +7,7 @@
 //! ```
 
 use std::{
-    fs::File,
+    fs::{File, OpenOptions},
     io,
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
@@ -86,8 +86,20 @@ impl Header {
     /// # Errors
     /// [`HeaderError::Io`].
     pub fn open(dir: &Path) -> Result<Header, HeaderError> {
+        Header::open_with(dir, File::options().read(true).write(true))
+    }
+
+    /// The same for somebody who may only read; the records cannot be set.
+    ///
+    /// # Errors
+    /// [`HeaderError::Io`].
+    pub fn open_read_only(dir: &Path) -> Result<Header, HeaderError> {
+        Header::open_with(dir, File::options().read(true))
+    }
+
+    fn open_with(dir: &Path, options: &OpenOptions) -> Result<Header, HeaderError> {
         let path = dir.join(StoreFile::Neostore.name());
-        match File::options().read(true).write(true).open(&path) {
+        match options.open(&path) {
             Ok(file) => Ok(Header { file, path }),
             Err(source) => Err(HeaderError::Io { path, source }),
         }

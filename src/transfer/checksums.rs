@@ -2,20 +2,23 @@
 //! elsewhere.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs::{self, File},
     io,
     os::unix::fs::FileExt,
     path::Path,
 };
 
-use super::{
+use super::apply::Touched;
+use crate::{
     DiskError,
-    apply::Touched,
-    manifest::{FileEntry, Manifest, SUMS},
-    sums::{self, CHUNK, SumsReader, SumsWriter},
+    manifest::{
+        FileEntry, Manifest, SUMS,
+        files::{self, NEW_SUMS, Role},
+        sums::{self, CHUNK, SumsReader, SumsWriter},
+    },
+    store::StoreFile,
 };
-use crate::store::StoreFile;
 
 /// Digests that were taken before.
 #[derive(Debug)]
@@ -24,14 +27,6 @@ pub(super) struct Known<'a> {
     pub(super) files: &'a [FileEntry],
     /// Where the digests are.
     pub(super) sums: &'a Path,
-}
-
-/// Name of the new checksums until they are complete.
-const NEW_SUMS: &str = "neo4j-backup.sums.new";
-
-/// Files that Neo4j keeps for itself and that say nothing about the backup.
-fn is_foreign(path: &str) -> bool {
-    path.starts_with("neo4j-backup") || path.starts_with("messages.log") || matches!(path, "lock" | "store_lock")
 }
 
 /// Lists every file of the directory in the manifest and writes its checksum file; nothing else is changed.
@@ -57,11 +52,12 @@ pub(super) fn write(
             carry_over(dir, entry, touched, &mut old, &mut new, &mut files)?;
         }
     }
-    let mut paths = Vec::new();
-    walk(dir, "", &mut paths)?;
-    paths.retain(|path| !is_foreign(path) && !files.iter().any(|file: &FileEntry| file.path == *path));
-    paths.sort();
-    for path in paths {
+    let carried: BTreeSet<String> = files.iter().map(|file: &FileEntry| file.path.clone()).collect();
+    for found in files::list(dir)? {
+        let path = found.path;
+        if Role::of(&path) != Role::Content || found.length.is_none() || carried.contains(&path) {
+            continue;
+        }
         let place = dir.join(&path);
         let file = File::open(&place).map_err(DiskError::at(&place))?;
         let length = file.metadata().map_err(DiskError::at(&place))?.len();
@@ -95,7 +91,7 @@ fn carry_over(
     };
     let length = file.metadata().map_err(DiskError::at(&place))?.len();
     let store = StoreFile::from_name(&entry.path);
-    let kept_whole = entry.path.starts_with("index/lucene/") || entry.path.contains(".log.v");
+    let kept_whole = files::is_written_once(&entry.path);
     for chunk in 0..sums::chunks(length).max(before) {
         let known = (chunk < before)
             .then(|| old.next_digest())
@@ -127,18 +123,4 @@ fn digest(file: &File, chunk: u64, length: u64) -> io::Result<sums::Digest> {
     let mut buffer = vec![0; usize::try_from(bytes).unwrap_or_default()];
     file.read_exact_at(&mut buffer, chunk * CHUNK)?;
     Ok(sums::digest(&buffer))
-}
-
-fn walk(dir: &Path, prefix: &str, paths: &mut Vec<String>) -> Result<(), DiskError> {
-    for entry in fs::read_dir(dir).map_err(DiskError::at(dir))? {
-        let entry = entry.map_err(DiskError::at(dir))?;
-        let path = format!("{prefix}{}", entry.file_name().to_string_lossy());
-        let kind = entry.file_type().map_err(DiskError::at(entry.path()))?;
-        if kind.is_dir() {
-            walk(&entry.path(), &format!("{path}/"), paths)?;
-        } else if kind.is_file() {
-            paths.push(path);
-        }
-    }
-    Ok(())
 }

@@ -114,7 +114,7 @@ fn locked(
 
 /// Takes the lock that Neo4j holds on a database it has open; it ends when any descriptor of the file is closed, so it
 /// shows a running Neo4j but keeps none from starting.
-fn hold(dir: &Path) -> Result<Vec<File>, Error> {
+pub(super) fn hold(dir: &Path) -> Result<Vec<File>, Error> {
     let mut held = Vec::new();
     for name in ["neostore", "lock", "store_lock"] {
         let path = dir.join(name);

@@ -8,14 +8,13 @@
 //! incremental: receive ─▶ slot ─▶ apply ─▶ seal ─▶ archive ─▶ pending_index ─▶ checksums, manifest
 //! ```
 
+mod adopt;
 pub mod apply;
 mod checksums;
-mod disk_error;
 mod full;
 mod history;
 mod incremental;
 mod lock;
-pub mod manifest;
 mod open_store;
 mod order;
 mod outcome;
@@ -25,12 +24,14 @@ mod replay;
 mod room;
 pub mod seal;
 pub mod staging;
-pub mod sums;
 mod transactions;
 mod writer;
 
+use crate::manifest::{self, sums};
+
+pub use crate::disk_error::DiskError;
+pub use adopt::adopt;
 pub use apply::Growth;
-pub use disk_error::DiskError;
 pub use full::{Full, Replace, full};
 pub use history::KeepLogs;
 pub use incremental::{Incremental, Unproven, incremental};

@@ -13,6 +13,7 @@
 use std::{
     fs::File,
     io::{self, BufReader, BufWriter, Read, Write},
+    os::unix::fs::FileExt,
     path::Path,
 };
 
@@ -199,6 +200,32 @@ impl SumsReader {
     }
 }
 
+/// Looks digests up in any order, from any thread.
+#[derive(Debug)]
+pub struct SumsTable {
+    file: File,
+}
+
+impl SumsTable {
+    /// Opens the file at `path`.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub fn open(path: &Path) -> io::Result<SumsTable> {
+        let file = File::open(path)?;
+        Ok(SumsTable { file })
+    }
+
+    /// Reads the digests that begin with number `first` of the whole file.
+    ///
+    /// # Errors
+    /// Those of the file system; `UnexpectedEof` behind the last one.
+    pub fn read(&self, first: u64, digests: &mut [Digest]) -> io::Result<()> {
+        let at = MAGIC.len() as u64 + first * DIGEST as u64;
+        self.file.read_exact_at(digests.as_flattened_mut(), at)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -242,6 +269,11 @@ mod tests {
         assert_eq!(reader.next_digest().unwrap(), [4; DIGEST]);
         assert_eq!(reader.next_digest().unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
         assert_eq!(SumsReader::open(&path).unwrap().finish().unwrap(), written);
+        let table = SumsTable::open(&path).unwrap();
+        let mut found = [[9; DIGEST]; 2];
+        table.read(3, &mut found).unwrap();
+        assert_eq!(found, [[3; DIGEST], [4; DIGEST]]);
+        assert!(table.read(4, &mut found).is_err());
         assert_eq!(
             written,
             blake3::hash(&std::fs::read(&path).unwrap()).to_hex().to_string()

@@ -1,6 +1,8 @@
 //! `neo4j-backup.json`: what a backup is, where it came from, and which files belong to it.
 //!
-//! Small and readable; Neo4j ignores it. The digests of the files' chunks are in [`super::sums`].
+//! Small and readable; Neo4j ignores it. The digests of the files' chunks are in [`super::sums`], whose own digest is
+//! in here. Its last line but one is a BLAKE3 of the manifest itself, taken with zeros in that place, so that a byte
+//! that flips anywhere in a backup is noticed.
 
 use std::{
     fs::{self, File},
@@ -10,9 +12,8 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::DiskError;
 use crate::{
-    Error, ErrorKind,
+    DiskError, Error, ErrorKind,
     ids::{DataSource, StoreId, TxId},
 };
 
@@ -30,6 +31,12 @@ const MAX_MANIFEST: u64 = 256 << 20;
 
 /// Newest runs kept in [`Manifest::chain`].
 const MAX_CHAIN: usize = 1000;
+
+/// What stands before and behind the manifest's own checksum; nothing follows.
+const CHECKSUM_FRAME: (&str, &str) = (",\n  \"checksum\": \"", "\"\n}\n");
+
+/// In place of the checksum while it is taken.
+const NO_CHECKSUM: [u8; 64] = [b'0'; 64];
 
 /// Where a directory stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -121,8 +128,11 @@ pub struct Manifest {
     pub tool_version: String,
     /// Where the directory stands.
     pub state: State,
-    /// Run id of the backup that this one took the place of.
+    /// What this backup took the place of: a run id, or what [`crate::transfer::staging`] knows the directory by.
     pub replaces: Option<String>,
+    /// Milliseconds since 1970 at which a backup of another tool was taken over as it stood.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adopted: Option<u64>,
     /// The runs that led here, oldest first; the last one made the present state.
     pub chain: Vec<Run>,
     /// Which database.
@@ -147,6 +157,7 @@ impl Manifest {
             tool_version: env!("CARGO_PKG_VERSION").to_owned(),
             state: State::Receiving,
             replaces,
+            adopted: None,
             chain: vec![run],
             store_id: None,
             store_format: None,
@@ -212,6 +223,9 @@ impl Manifest {
             });
         }
         let text = fs::read(&path).map_err(io)?;
+        if !has_its_checksum(&text) {
+            return Err(ManifestError::Damaged { path });
+        }
         let manifest: Manifest = serde_json::from_slice(&text).map_err(|e| ManifestError::NotUnderstood {
             path: path.clone(),
             what: e.to_string(),
@@ -233,14 +247,37 @@ impl Manifest {
     /// Of the disk.
     pub fn write(&self, path: &Path) -> Result<(), DiskError> {
         let write = || {
-            let mut text = serde_json::to_vec_pretty(self)?;
-            text.push(b'\n');
+            let text = self.to_bytes()?;
             let mut file = File::create(path)?;
             file.write_all(&text)?;
             file.sync_all()
         };
         write().map_err(DiskError::at(path))
     }
+
+    /// The bytes to write.
+    fn to_bytes(&self) -> serde_json::Result<Vec<u8>> {
+        let text = serde_json::to_vec_pretty(self)?;
+        let body = text.strip_suffix(b"\n}").unwrap_or(&text);
+        let (before, behind) = CHECKSUM_FRAME;
+        let frame = |checksum: &[u8]| [body, before.as_bytes(), checksum, behind.as_bytes()].concat();
+        let checksum = blake3::hash(&frame(&NO_CHECKSUM)).to_hex();
+        Ok(frame(checksum.as_bytes()))
+    }
+}
+
+/// Whether the text ends with the right checksum of itself.
+fn has_its_checksum(text: &[u8]) -> bool {
+    let (before, behind) = CHECKSUM_FRAME;
+    let Some((body, found)) = text
+        .strip_suffix(behind.as_bytes())
+        .and_then(|text| text.split_last_chunk::<64>())
+    else {
+        return false;
+    };
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(body).update(&NO_CHECKSUM).update(behind.as_bytes());
+    body.ends_with(before.as_bytes()) && hasher.finalize().to_hex().as_bytes() == found
 }
 
 /// What can be wrong with a manifest.
@@ -253,6 +290,12 @@ pub enum ManifestError {
         path: PathBuf,
         /// What the file system said.
         source: io::Error,
+    },
+    /// Cut short or changed since it was written.
+    #[error("{}: is damaged: its own checksum does not match", path.display())]
+    Damaged {
+        /// The manifest.
+        path: PathBuf,
     },
     /// Not a manifest of this version.
     #[error("{}: not understood: {what}", path.display())]
@@ -268,6 +311,9 @@ impl From<ManifestError> for Error {
     fn from(error: ManifestError) -> Error {
         match error {
             ManifestError::Io { .. } => Error::new(ErrorKind::Disk, error),
+            ManifestError::Damaged { .. } => {
+                Error::new(ErrorKind::FullNeeded, error).with_hint("take a full backup into another directory")
+            }
             ManifestError::NotUnderstood { .. } => Error::new(ErrorKind::FullNeeded, error)
                 .with_hint("use the version that wrote it, or take a full backup into another directory"),
         }
@@ -309,23 +355,44 @@ mod tests {
     }
 
     #[test]
-    fn another_schema_garbage_and_a_directory_are_not_understood() {
+    fn another_schema_and_a_directory_are_not_understood() {
         let dir = tempfile::tempdir().unwrap();
         let mut manifest = Manifest::receiving(run("a"), None);
         manifest.schema_version = 9;
-        for bytes in [serde_json::to_vec(&manifest).unwrap(), b"{}".to_vec(), vec![0xff; 100]] {
-            fs::write(dir.path().join(MANIFEST), bytes).unwrap();
-            assert!(matches!(
-                Manifest::read(dir.path()),
-                Err(ManifestError::NotUnderstood { .. })
-            ));
-        }
+        manifest.write(&dir.path().join(MANIFEST)).unwrap();
+        assert!(matches!(
+            Manifest::read(dir.path()),
+            Err(ManifestError::NotUnderstood { .. })
+        ));
         fs::remove_file(dir.path().join(MANIFEST)).unwrap();
         fs::create_dir(dir.path().join(MANIFEST)).unwrap();
         assert!(matches!(
             Manifest::read(dir.path()),
             Err(ManifestError::NotUnderstood { .. })
         ));
+    }
+
+    #[test]
+    fn a_flip_of_any_bit_and_a_cut_at_any_byte_are_noticed() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(MANIFEST);
+        let bytes = Manifest::receiving(run("a"), None).to_bytes().unwrap();
+        serde_json::from_slice::<serde_json::Value>(&bytes).unwrap();
+        let mut wrong: Vec<Vec<u8>> = (0..bytes.len()).map(|length| bytes[..length].to_vec()).collect();
+        for at in 0..bytes.len() * 8 {
+            let mut flipped = bytes.clone();
+            flipped[at / 8] ^= 1 << (at % 8);
+            wrong.push(flipped);
+        }
+        wrong.push([&bytes[..], b"\n"].concat());
+        for bytes in wrong {
+            fs::write(&path, &bytes).unwrap();
+            assert!(
+                matches!(Manifest::read(dir.path()), Err(ManifestError::Damaged { .. })),
+                "{}",
+                String::from_utf8_lossy(&bytes)
+            );
+        }
     }
 
     #[test]

@@ -1,0 +1,93 @@
+//! Takes over a backup that another tool made, or a database as it stands: checksums and manifest are written, the
+//! files themselves are not touched.
+
+use std::{collections::BTreeMap, fs, path::Path};
+
+use super::{
+    DiskError, checksums,
+    full::now,
+    history,
+    incremental::hold,
+    pending_index::PendingIndex,
+    staging::{Occupant, Target, sync_dir},
+};
+use crate::{
+    Error, ErrorKind,
+    ids::DataSource,
+    log::LogFormat,
+    manifest::{LastTransaction, MANIFEST, Manifest, SCHEMA_VERSION, State, files::NEW_MANIFEST},
+    progress::{Phase, Progress},
+    store::{Header, lucene_store},
+};
+
+/// Writes the manifest of `dir`, which has none; when it returns, the manifest is durable.
+///
+/// # Errors
+/// There is a manifest already, or no database; it is in use; of the disk.
+pub fn adopt(dir: &Path, run_id: &str, progress: &dyn Progress) -> Result<Manifest, Error> {
+    let target = Target::lock(dir, run_id, now())?;
+    let result = locked(&target, progress);
+    target.release(&result);
+    result
+}
+
+fn locked(target: &Target, progress: &dyn Progress) -> Result<Manifest, Error> {
+    let dir = target.dir();
+    if target.occupant()? != Occupant::Database {
+        let text = format!("{}: holds no database", dir.display());
+        return Err(Error::new(ErrorKind::NotOurs, text).with_hint("name the directory that has the file neostore"));
+    }
+    if fs::symlink_metadata(dir.join(MANIFEST)).is_ok() {
+        let text = format!("{}: has a manifest already", dir.display());
+        return Err(Error::new(ErrorKind::NotOurs, text)
+            .with_hint("verify it without -adopt; to forget what it was, remove neo4j-backup.json first"));
+    }
+    let _held = hold(dir)?;
+    let header = Header::open(dir)?;
+    let format = header.format()?;
+    progress.phase(Phase::Sealing);
+    let mut manifest = Manifest {
+        schema_version: SCHEMA_VERSION,
+        tool_version: env!("CARGO_PKG_VERSION").to_owned(),
+        state: State::Complete,
+        replaces: None,
+        adopted: Some(now()),
+        chain: Vec::new(),
+        store_id: Some(header.store_id()?.into()),
+        store_format: Some(format.version().to_owned()),
+        finished: None,
+        last_transactions: last_transactions(dir, &header, format.into())?,
+        sums_checksum: None,
+        files: Vec::new(),
+    };
+    checksums::write(dir, None, &BTreeMap::new(), &mut manifest)?;
+    manifest.finished = Some(now());
+    publish(dir, &manifest)?;
+    Ok(manifest)
+}
+
+fn last_transactions(dir: &Path, header: &Header, format: LogFormat) -> Result<Vec<LastTransaction>, Error> {
+    let graph = header.last_transaction()?;
+    // an archived log that cannot be read costs the proof of a common history, not the manifest
+    let fingerprint = history::fingerprint(dir, format, graph).unwrap_or_default();
+    let mut last = vec![LastTransaction {
+        data_source: DataSource::Graph.name().to_owned(),
+        id: graph.0,
+        fingerprint: fingerprint.map(|fingerprint| fingerprint.to_string()),
+    }];
+    if dir.join(lucene_store::PATH).exists() {
+        last.push(LastTransaction {
+            data_source: DataSource::Lucene.name().to_owned(),
+            id: PendingIndex::inspect(dir, format)?.last_tx.0,
+            fingerprint: None,
+        });
+    }
+    Ok(last)
+}
+
+fn publish(dir: &Path, manifest: &Manifest) -> Result<(), DiskError> {
+    let (new, path) = (dir.join(NEW_MANIFEST), dir.join(MANIFEST));
+    manifest.write(&new)?;
+    fs::rename(&new, &path).map_err(DiskError::at(&path))?;
+    sync_dir(dir)
+}
