@@ -3,7 +3,7 @@
 //! The folders are the steps of the data flow; `docs/architecture.md` leads from the command line to the published
 //! directory in one page. [`wire`], [`log`], [`store::record`] and [`uri`] turn bytes into values and know no file and
 //! no socket; [`client`] knows the peer and never the disk; [`transfer`] knows the disk and pulls from a stream it is
-//! given.
+//! given; [`server`] is the other side of the protocol.
 
 pub mod cancel;
 pub mod cli;
@@ -18,6 +18,7 @@ pub mod log;
 pub mod manifest;
 pub mod progress;
 pub mod retry;
+pub mod server;
 pub mod store;
 pub mod transfer;
 pub mod uri;

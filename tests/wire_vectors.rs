@@ -4,7 +4,7 @@
 
 use neo4j_backup::{
     ids::{StoreId, TxId},
-    wire::{Decoder, Dialect, Event, WireError},
+    wire::{Decoder, Dialect, Encoder, Event, Follows, PeerPath, WireError},
 };
 
 /// What a response says, its data joined.
@@ -90,6 +90,73 @@ fn incrementals_of_real_servers_are_the_same_however_they_arrive() {
             );
         }
     }
+}
+
+#[test]
+fn answers_of_real_servers_are_encoded_byte_for_byte() {
+    let nothing: [(Dialect, &[u8]); 4] = [
+        (Dialect::D13, include_bytes!("vectors/1.3-nothing.bin")),
+        (Dialect::D14, include_bytes!("vectors/1.4.2-probe.bin")),
+        (Dialect::D15, include_bytes!("vectors/1.5-nothing.bin")),
+        (Dialect::D18, include_bytes!("vectors/1.8-nothing.bin")),
+    ];
+    let full: (Dialect, &[u8]) = (Dialect::D18, include_bytes!("vectors/1.8-full.bin"));
+    for (dialect, bytes) in INCREMENTALS.into_iter().chain(nothing).chain([full]) {
+        let is_full = bytes == full.1;
+        let decoder = if is_full {
+            Decoder::full(dialect)
+        } else {
+            Decoder::incremental(dialect)
+        };
+        let told = decode(decoder, bytes, bytes.len()).unwrap();
+        // the order of the names differs from that of the groups in real servers
+        let names = names_in(&told, bytes);
+        let mut encoder = Encoder::new(dialect);
+        for part in &told {
+            match part {
+                Told::File(path, data) => {
+                    encoder.file(&PeerPath::to_send(path).unwrap(), data.len() as u64);
+                    encode_data(&mut encoder, data);
+                }
+                Told::StoreId(id) => {
+                    if is_full {
+                        encoder.files_end();
+                    }
+                    encoder.store_id(*id);
+                    if !names.is_empty() {
+                        encoder.sources(names.iter().copied());
+                    }
+                }
+                Told::Transaction(source, id, data) => {
+                    let number = names.iter().position(|name| name == source).unwrap() + 1;
+                    encoder.transaction(u8::try_from(number).unwrap(), *id);
+                    encode_data(&mut encoder, data);
+                }
+            }
+        }
+        encoder.transactions_end();
+        assert_eq!(encoder.frame(Follows::Nothing), bytes, "{dialect}");
+    }
+}
+
+fn encode_data(encoder: &mut Encoder, mut data: &[u8]) {
+    encoder.data(&mut data);
+    assert!(data.is_empty(), "one chunk holds it all");
+    encoder.end();
+}
+
+/// The data sources that a response with transactions names, in its order.
+fn names_in(told: &[Told], bytes: &[u8]) -> Vec<&'static str> {
+    if !told.iter().any(|part| matches!(part, Told::Transaction(..))) {
+        return Vec::new();
+    }
+    let mut names = vec!["nioneodb", "lucene-index"];
+    let place = |name: &str| {
+        let units: Vec<u8> = name.encode_utf16().flat_map(u16::to_be_bytes).collect();
+        bytes.windows(units.len()).rposition(|window| window == units)
+    };
+    names.sort_by_key(|name| place(name));
+    names
 }
 
 #[test]

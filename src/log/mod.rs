@@ -2,8 +2,9 @@
 //!
 //! [`entry`], [`command`] and [`lucene`] turn bytes into values. [`entries`] pulls them one part at a time out of a
 //! [`std::io::Read`], through a buffer that holds neither a transaction nor a graph command as a whole. On top of it
-//! stand [`reader`] (one transaction, as in a backup stream), [`slot`] (a log file, with whatever a crash left in it)
-//! and [`writer`] (a new log file, with the transactions of a stream).
+//! stand [`reader`] (one transaction, as in a backup stream), [`slot`] (a log file, with whatever a crash left in it),
+//! [`stretch`] (the transactions of several logs, in order) and [`writer`] (a new log file, with the transactions of a
+//! stream).
 #![cfg_attr(
     not(test),
     warn(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::as_conversions)
@@ -23,6 +24,7 @@ pub mod header;
 pub mod lucene;
 pub mod reader;
 pub mod slot;
+pub mod stretch;
 pub mod writer;
 
 #[cfg(test)]
@@ -37,4 +39,5 @@ pub use header::LogHeader;
 pub use lucene::LuceneCommand;
 pub use reader::TransactionReader;
 pub use slot::SlotReader;
+pub use stretch::{Stretch, StretchError};
 pub use writer::{LogWriter, TransactionSummary};

@@ -6,6 +6,9 @@ pub const FRAME_ONE_BYTE: u32 = 16 << 20;
 /// Largest frame of the two-byte dialects (§2.1).
 pub const FRAME_TWO_BYTE: u32 = 4 << 20;
 
+/// Largest request: 127 data sources with the longest names, and what stands around them; the tools' own have 100 bytes.
+pub const REQUEST: u32 = 68 << 10;
+
 /// UTF-16 units in a path: as many as Linux takes bytes in one.
 pub const PATH_UNITS: usize = 4096;
 

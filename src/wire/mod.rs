@@ -2,12 +2,16 @@
 //!
 //! ```text
 //! response = frames ─▶ chunks (frame::Frames) ─▶ one byte stream ─▶ files, store id, transactions (response::Decoder)
+//! request  = one frame (request::full, request::incremental) ─▶ request::Request
 //! ```
+//!
+//! [`response::Encoder`], [`Request::decode`] and [`exception`] are the server's half.
 
 #![warn(clippy::indexing_slicing, clippy::as_conversions)]
 
 pub mod dialect;
 pub mod error;
+pub mod exception;
 pub mod failure;
 pub mod frame;
 pub mod limits;
@@ -19,4 +23,5 @@ pub mod response;
 pub use dialect::Dialect;
 pub use error::{Place, WireError};
 pub use path::PeerPath;
-pub use response::{Decoder, Event};
+pub use request::{Request, RequestError, Wanted};
+pub use response::{Decoder, Encoder, Event, Follows};

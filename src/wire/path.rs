@@ -43,6 +43,14 @@ impl PeerPath {
         }
     }
 
+    /// Judges a name of our own, to be sent to a peer.
+    ///
+    /// # Errors
+    /// [`PathError`].
+    pub fn to_send(name: &str) -> Result<PeerPath, PathError> {
+        PeerPath::new(&name.encode_utf16().collect::<Vec<_>>())
+    }
+
     /// The path, `/` between its parts.
     pub fn as_str(&self) -> &str {
         &self.0

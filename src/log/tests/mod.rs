@@ -7,3 +7,4 @@ mod rules;
 mod sample;
 mod slots;
 mod streaming;
+mod stretches;

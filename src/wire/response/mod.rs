@@ -7,7 +7,11 @@
 //! blocks       { 00, 255 bytes }*  { n = 1…255, n bytes }
 //! ```
 
+mod encode;
+
 use std::{collections::HashSet, sync::Arc};
+
+pub use encode::{CHUNK, Encoder, Follows};
 
 use super::{
     Dialect, PeerPath,
@@ -476,5 +480,7 @@ fn utf16(field: &[u8]) -> Vec<u16> {
         .collect()
 }
 
+#[cfg(test)]
+mod encode_tests;
 #[cfg(test)]
 mod tests;

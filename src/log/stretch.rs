@@ -1,0 +1,266 @@
+//! Committed transactions in the order of their ids, out of the logs that hold them: what a server sends
+//! (`docs/formats/transaction-log.md` §7.1).
+//!
+//! Logs follow each other by version. Each names in its header the last transaction before it, so the newest one whose
+//! header lies before the first transaction wanted is where to begin; what it or a later one repeats of an older log is
+//! passed over, and what was committed out of order waits until it is due. Only places in files are kept meanwhile,
+//! never the transactions themselves.
+
+use std::{
+    collections::BTreeMap,
+    fs::{self, File},
+    io,
+    os::unix::fs::FileExt,
+    path::{Path, PathBuf},
+    rc::Rc,
+};
+
+use thiserror::Error;
+
+use super::{
+    entries::Buffer,
+    error::LogError,
+    files,
+    format::Layout,
+    header::LogHeader,
+    reader::TransactionReader,
+    slot::{self, Committed, FileRange, OPEN_MAX, SlotReader},
+};
+use crate::ids::{DataSource, LogVersion, TxId};
+
+/// Transactions that follow each other, and the logs to find them in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stretch {
+    /// Whose logs, in which format.
+    pub layout: Layout,
+    /// The transaction before the first.
+    pub after: TxId,
+    /// The last one; there are none where it is not greater than `after`.
+    pub last: TxId,
+    /// The logs, oldest first.
+    logs: Vec<PathBuf>,
+}
+
+/// Transactions cannot be had from the logs of a directory.
+#[derive(Debug, Error)]
+pub enum StretchError {
+    /// The logs do not hold them all.
+    #[error("{data_source}: transaction {missing} is in no log")]
+    Missing {
+        /// Whose logs.
+        data_source: DataSource,
+        /// The first transaction that is in none.
+        missing: TxId,
+        /// Version of the log that would hold it, as far as can be told.
+        version: LogVersion,
+    },
+    /// More transactions than any server has open wait for one that does not come.
+    #[error("{data_source}: {OPEN_MAX} transactions stand in the logs before transaction {missing}")]
+    Disorder {
+        /// Whose logs.
+        data_source: DataSource,
+        /// The one that is waited for.
+        missing: TxId,
+    },
+    /// A file cannot be read.
+    #[error("{}: {cause}", path.display())]
+    Io {
+        /// The log, or the directory.
+        path: PathBuf,
+        /// Why.
+        cause: io::Error,
+    },
+    /// A log is damaged.
+    #[error(transparent)]
+    Log(#[from] LogError),
+}
+
+impl Stretch {
+    /// The transactions after `after`, up to and including `last`, of the logs of the store directory `dir`: `active`,
+    /// where there is one, and the archived ones. Reads no more headers than it takes.
+    ///
+    /// # Errors
+    /// [`StretchError`]; above all [`StretchError::Missing`].
+    pub fn find(
+        dir: &Path,
+        layout: Layout,
+        active: Option<&Path>,
+        after: TxId,
+        last: TxId,
+    ) -> Result<Stretch, StretchError> {
+        let mut logs = Vec::new();
+        if last <= after {
+            return Ok(Stretch::new(layout, after, last, logs));
+        }
+        let mut newer: Option<Found> = None;
+        for path in active
+            .map(Path::to_owned)
+            .into_iter()
+            .chain(archived(dir, layout.source)?)
+        {
+            let Some(log) = Found::look(&path, layout)? else {
+                continue;
+            };
+            if newer.is_some_and(|newer| newer.version != log.version.next() && log.falls_short_of(newer, &path)) {
+                break;
+            }
+            logs.push(path);
+            newer = Some(log);
+            if log.before <= after {
+                logs.reverse();
+                return Ok(Stretch::new(layout, after, last, logs));
+            }
+        }
+        Err(StretchError::Missing {
+            data_source: layout.source,
+            missing: after.next(),
+            version: LogVersion(newer.map_or(0, |oldest| oldest.version.0.saturating_sub(1))),
+        })
+    }
+
+    fn new(layout: Layout, after: TxId, last: TxId, logs: Vec<PathBuf>) -> Stretch {
+        Stretch {
+            layout,
+            after,
+            last,
+            logs,
+        }
+    }
+
+    /// Whether there is nothing in it.
+    pub fn is_empty(&self) -> bool {
+        self.last <= self.after
+    }
+
+    /// Hands each transaction to `each`, in the order of their ids and without a gap.
+    ///
+    /// # Errors
+    /// [`StretchError`], or what `each` returns.
+    pub fn read<E: From<StretchError>>(
+        &self,
+        mut each: impl FnMut(&mut TransactionReader<'_, FileRange<'_>>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let (mut scan, mut read) = (Buffer::new(), Buffer::new());
+        let mut due = self.after.next();
+        let mut waiting: BTreeMap<TxId, (Rc<File>, Committed)> = BTreeMap::new();
+        for path in &self.logs {
+            let file = Rc::new(open(path)?);
+            let in_file = |error: LogError| StretchError::from(error.in_file(path));
+            let mut log = SlotReader::open(&file, self.layout, &mut scan).map_err(in_file)?;
+            while due <= self.last {
+                let Some(committed) = log.next().map_err(in_file)? else {
+                    break;
+                };
+                if committed.tx < due || committed.tx > self.last {
+                    continue;
+                }
+                waiting.insert(committed.tx, (Rc::clone(&file), committed));
+                while let Some((file, committed)) = waiting.remove(&due) {
+                    each(&mut slot::transaction(&file, self.layout, &committed, &mut read))?;
+                    due = due.next();
+                }
+                if waiting.len() > OPEN_MAX {
+                    let data_source = self.layout.source;
+                    return Err(StretchError::Disorder {
+                        data_source,
+                        missing: due,
+                    }
+                    .into());
+                }
+            }
+        }
+        if due <= self.last {
+            return Err(StretchError::Missing {
+                data_source: self.layout.source,
+                missing: due,
+                version: LogVersion(0),
+            }
+            .into());
+        }
+        Ok(())
+    }
+}
+
+/// What the header of a log says, or, where it makes no statement, its first transaction.
+#[derive(Debug, Clone, Copy)]
+struct Found {
+    layout: Layout,
+    version: LogVersion,
+    /// The last transaction committed before this log's first.
+    before: TxId,
+}
+
+impl Found {
+    /// `None` for a log that holds nothing and makes no statement.
+    fn look(path: &Path, layout: Layout) -> Result<Option<Found>, StretchError> {
+        let file = open(path)?;
+        let mut bytes = [0; LogHeader::SIZE];
+        match file.read_exact_at(&mut bytes, 0) {
+            Ok(()) => {}
+            Err(cause) if cause.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
+            Err(cause) => return Err(io_error(path, cause)),
+        }
+        let in_file = |error: LogError| StretchError::from(error.in_file(path));
+        let mut buffer = Buffer::new();
+        let mut slot = SlotReader::open(&file, layout, &mut buffer).map_err(in_file)?;
+        let header = slot.header();
+        let before = match header.previous_last_tx {
+            // a log of one transaction that the original tool leaves (§8.4)
+            TxId(-1) => slot.next().map_err(in_file)?.map(|first| first.tx.previous()),
+            before => Some(before),
+        };
+        Ok(before.map(|before| Found {
+            layout,
+            version: header.version,
+            before,
+        }))
+    }
+
+    /// Whether transactions are missing between this log and the `newer` one; if it cannot be read, they are.
+    fn falls_short_of(&self, newer: Found, path: &Path) -> bool {
+        let last = || {
+            let file = open(path).ok()?;
+            let mut buffer = Buffer::new();
+            let slot = SlotReader::open(&file, self.layout, &mut buffer).ok()?;
+            Some(slot.finish().ok()?.last_tx.unwrap_or(self.before))
+        };
+        last().is_none_or(|last| last < newer.before)
+    }
+}
+
+/// The archived logs of a data source, newest first.
+///
+/// # Errors
+/// [`StretchError::Io`].
+pub fn archived(dir: &Path, source: DataSource) -> Result<Vec<PathBuf>, StretchError> {
+    let (folder, prefix) = match Path::new(files::base(source)).parent() {
+        Some(parent) if parent != Path::new("") => (dir.join(parent), format!("{}/", parent.display())),
+        _ => (dir.to_owned(), String::new()),
+    };
+    let mut found = Vec::new();
+    let entries = match fs::read_dir(&folder) {
+        Ok(entries) => entries,
+        Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(cause) => return Err(io_error(&folder, cause)),
+    };
+    for entry in entries {
+        let entry = entry.map_err(|cause| io_error(&folder, cause))?;
+        let name = format!("{prefix}{}", entry.file_name().to_string_lossy());
+        if let Some(version) = files::archived_version(source, &name) {
+            found.push((version, entry.path()));
+        }
+    }
+    found.sort_by_key(|(version, _)| std::cmp::Reverse(*version));
+    Ok(found.into_iter().map(|(_, path)| path).collect())
+}
+
+fn open(path: &Path) -> Result<File, StretchError> {
+    File::open(path).map_err(|cause| io_error(path, cause))
+}
+
+fn io_error(path: &Path, cause: io::Error) -> StretchError {
+    StretchError::Io {
+        path: path.to_owned(),
+        cause,
+    }
+}
