@@ -200,6 +200,21 @@ fn a_server_that_answers_the_first_probe_late_is_found_nevertheless() {
 }
 
 #[test]
+fn the_answer_to_a_probe_is_read_whole_so_that_no_server_sees_a_reset() {
+    let runtime = runtime();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let server = thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        read_frame(&mut stream).unwrap();
+        stream.write_all(PROBE_18).unwrap();
+        stream.read(&mut [0]).map_err(|error| error.kind())
+    });
+    assert_eq!(found(&runtime, port).dialect(), Dialect::D18);
+    assert_eq!(server.join().unwrap(), Ok(0));
+}
+
+#[test]
 fn what_is_no_backup_service_is_told_apart() {
     let runtime = runtime();
     let kind = |act: Act| {

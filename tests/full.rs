@@ -12,17 +12,15 @@ mod support;
 use std::{
     collections::BTreeMap,
     fs::{self, File},
-    io::Write,
     os::unix::fs::symlink,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    thread,
     time::{Duration, Instant},
 };
 
 use replay::{Answer, FULL, Server, Transactions, judge, left_over, sibling};
 use rustix::process::{Pid, Signal, kill_process};
-use support::{Finished, our_tool};
+use support::{Finished, Mounted, our_tool};
 use tempfile::TempDir;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_neo4j-backup");
@@ -313,33 +311,6 @@ fn signals_end_a_stalled_transfer_at_once() {
         assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
         assert!(!target.exists());
         assert!(left_over(&target).is_empty(), "{:?}", left_over(&target));
-    }
-}
-
-/// A small file system in memory, gone with the test.
-struct Mounted(PathBuf);
-
-impl Mounted {
-    /// `None`, said loudly, where this process may not mount.
-    fn at(dir: &Path, options: &str) -> Option<Mounted> {
-        fs::create_dir_all(dir).unwrap();
-        let mount = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", options, "tmpfs"])
-            .arg(dir)
-            .output();
-        if mount.is_ok_and(|mount| mount.status.success()) {
-            return Some(Mounted(dir.to_owned()));
-        }
-        let name = thread::current().name().unwrap_or("test").to_owned();
-        // past the capture of test output
-        let _ = std::io::stderr().write_all(format!("SKIPPED {name}: may not mount\n").as_bytes());
-        None
-    }
-}
-
-impl Drop for Mounted {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg(&self.0).status();
     }
 }
 

@@ -12,6 +12,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "panicking is how tests report")]
 
 mod contents;
+mod mounted;
 mod peer;
 mod process;
 mod tool;
@@ -23,6 +24,7 @@ use std::{
 };
 
 pub use contents::Contents;
+pub use mounted::Mounted;
 pub use peer::{Backup, Options, Peer};
 pub use process::Finished;
 pub use tool::{original_tool, our_tool};
