@@ -30,6 +30,17 @@ impl DiskError {
     }
 }
 
+/// Removes a file that may be gone already.
+///
+/// # Errors
+/// Of the disk.
+pub(crate) fn remove(path: &Path) -> Result<(), DiskError> {
+    match std::fs::remove_file(path) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(DiskError::new(path, e)),
+        _ => Ok(()),
+    }
+}
+
 impl From<DiskError> for Error {
     fn from(error: DiskError) -> Error {
         match error.source.kind() {

@@ -28,7 +28,7 @@ EXIT STATUS
     0  done and durable
     1  failed, none of the below
     2  backup good, check could not run
-    3  backup good, inconsistencies found
+    3  backup good, inconsistencies found, or an index of a 1.3 could not be had
    10  source unreachable
    11  target in use by another run or by Neo4j
    12  coordinators unreachable, no such cluster, no usable member

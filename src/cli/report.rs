@@ -290,6 +290,7 @@ fn verdict_warning(verdict: Verdict) -> Option<&'static str> {
         Verdict::Good => None,
         Verdict::NotChecked => Some("the backup is complete, but the consistency check could not run"),
         Verdict::Inconsistent => Some("the backup is complete, but the consistency check found inconsistencies"),
+        Verdict::IndexesMissing => Some("the backup is complete but for indexes that the server did not give"),
         Verdict::SourceDemoted => Some(
             "the backup is complete, but its source lost the master role meanwhile: the cluster may lose its last transactions",
         ),
@@ -478,6 +479,7 @@ mod tests {
             (Verdict::Good, 0),
             (Verdict::NotChecked, 2),
             (Verdict::Inconsistent, 3),
+            (Verdict::IndexesMissing, 3),
             (Verdict::SourceDemoted, 4),
         ] {
             let report = report(&request, Ok(BackupOutcome { verdict, ..outcome() }));

@@ -12,6 +12,7 @@ use std::{
 use super::apply::Touched;
 use crate::{
     DiskError,
+    disk_error::remove,
     manifest::{
         FileEntry, Manifest, SUMS,
         files::{self, NEW_SUMS, Role},
@@ -40,10 +41,7 @@ pub(super) fn write(
     manifest: &mut Manifest,
 ) -> Result<(), DiskError> {
     let (new_path, path) = (dir.join(NEW_SUMS), dir.join(SUMS));
-    match fs::remove_file(&new_path) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(DiskError::new(&new_path, e)),
-        _ => {}
-    }
+    remove(&new_path)?;
     let mut new = SumsWriter::create(&new_path).map_err(DiskError::at(&new_path))?;
     let mut files = Vec::new();
     if let Some(known) = known {

@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::{
-    BackupOutcome, DiskError, HistoryProof, Order, TakenMode, Verdict,
+    BackupOutcome, DiskError, HistoryProof, Order, TakenMode,
     apply::{Applier, Touched},
     checksums::{self, Known},
     manifest::{MANIFEST, Manifest, Mode, Run, State},
@@ -17,6 +17,7 @@ use super::{
     replay, seal,
     staging::{LeftOver, Occupant, Target, TargetError, sync_dir},
     transactions::{Overlap, ReceivedLogs},
+    unopened,
 };
 use crate::{
     Error, ErrorKind,
@@ -210,6 +211,13 @@ impl Job<'_> {
         logs.receive(&mut incoming, Overlap::Refused, self.progress)?;
         drop(incoming);
         let base = self.base()?;
+        let unopened = unopened::fetch(
+            self.request.order.member,
+            &self.dir,
+            &received.files,
+            self.progress,
+            self.cancel,
+        )?;
         // a source that sent none is asked for its last transaction, which proves to a later run that it continues this
         // history
         let member = self.request.order.member;
@@ -227,6 +235,7 @@ impl Job<'_> {
             &self.dir,
             self.request.order.member.dialect(),
             &logs,
+            unopened.transactions(),
             log_format,
             self.progress,
         )?;
@@ -264,7 +273,7 @@ impl Job<'_> {
             history: HistoryProof::NotNeeded,
             pending_index_log_bytes: pending.bytes,
             history_log_bytes: history_bytes,
-            verdict: Verdict::Good,
+            verdict: unopened.verdict(),
         };
         Ok((manifest, outcome))
     }

@@ -36,6 +36,7 @@ use super::{
 use crate::{
     Error, ErrorKind,
     cancel::Cancel,
+    disk_error::remove,
     ids::{DataSource, LogVersion, TxId},
     log::{
         self, Buffer, Fingerprint, Layout, LogFormat, SlotReader,
@@ -174,7 +175,7 @@ impl Job<'_> {
         self.progress.phase(Phase::Sealing);
         let dialect = self.request.order.member.dialect();
         fs::create_dir_all(self.dir.join("index")).map_err(DiskError::at(self.dir.join("index")))?;
-        let pending = replay::leave_index_log(&self.dir, dialect, &logs, self.log_format, self.progress)?;
+        let pending = replay::leave_index_log(&self.dir, dialect, &logs, None, self.log_format, self.progress)?;
         let header = Header::open(&self.dir)?;
         let last = header.last_transaction()?;
         let old = |source| before.and_then(|manifest| manifest.last_transaction(source));
@@ -499,11 +500,4 @@ impl Job<'_> {
 fn rename(from: &Path, to: &Path) -> Result<(), DiskError> {
     fs::rename(from, to).map_err(DiskError::at(to))?;
     to.parent().map_or(Ok(()), sync_dir)
-}
-
-fn remove(path: &Path) -> Result<(), DiskError> {
-    match fs::remove_file(path) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(DiskError::new(path, e)),
-        _ => Ok(()),
-    }
 }

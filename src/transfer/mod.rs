@@ -25,6 +25,7 @@ mod room;
 pub mod seal;
 pub mod staging;
 mod transactions;
+mod unopened;
 mod writer;
 
 use crate::manifest::{self, sums};

@@ -38,6 +38,8 @@ pub enum Verdict {
     NotChecked,
     /// The consistency check found something.
     Inconsistent,
+    /// Indexes are missing in it that the server did not give.
+    IndexesMissing,
     /// The source lost the master role meanwhile: its last transactions may be lost by the cluster.
     SourceDemoted,
 }
@@ -48,7 +50,7 @@ impl Verdict {
         match self {
             Verdict::Good => 0,
             Verdict::NotChecked => 2,
-            Verdict::Inconsistent => 3,
+            Verdict::Inconsistent | Verdict::IndexesMissing => 3,
             Verdict::SourceDemoted => 4,
         }
     }

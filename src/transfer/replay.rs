@@ -2,10 +2,11 @@
 //! leaving the indexes' one to Neo4j.
 
 use std::{
-    fs::{self, File},
+    collections::BTreeSet,
+    fs::File,
     io,
     os::unix::fs::FileExt,
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use super::{
@@ -18,11 +19,12 @@ use super::{
 use crate::{
     Error,
     cancel::Cancel,
+    disk_error::remove,
     ids::{DataSource, TxId},
     log::{self, Buffer, Item, Layout, LogFormat, SlotReader},
     progress::Progress,
     store::{
-        StoreFile,
+        IndexKey, StoreFile,
         record::{RecordId, Relationship},
     },
     wire::Dialect,
@@ -51,28 +53,46 @@ pub(super) fn apply_log(
     Ok(())
 }
 
+/// All index transactions of a server, fetched for indexes of which it sent no files.
+#[derive(Debug)]
+pub(super) struct Older {
+    /// Their log.
+    pub(super) path: PathBuf,
+    /// The indexes.
+    pub(super) indexes: BTreeSet<IndexKey>,
+}
+
 /// Makes the received index transactions part of the pending log that Neo4j replays at its next start.
 pub(super) fn leave_index_log(
     dir: &Path,
     dialect: Dialect,
     logs: &ReceivedLogs,
+    older: Option<&Older>,
     format: LogFormat,
     progress: &dyn Progress,
 ) -> Result<PendingIndex, Error> {
-    let input = match logs.log(DataSource::Lucene) {
-        Some(log) => Some((
-            File::open(&log.path).map_err(DiskError::at(&log.path))?,
-            log.path.clone(),
-        )),
-        None => None,
-    };
-    let inputs: Vec<Input<'_>> = input
+    let mut received = Vec::new();
+    let stream = logs.log(DataSource::Lucene);
+    if let Some(Older { path, indexes }) = older {
+        // where nothing was committed since, the last transaction stays whole: it has to end the pending log
+        let before = match stream {
+            Some(log) => log.first,
+            None => PendingIndex::inspect(dir, format)?.last_tx,
+        };
+        received.push((path, Keep::Only { indexes, before }));
+        if stream.is_none() {
+            received.push((path, Keep::All));
+        }
+    }
+    received.extend(stream.map(|log| (&log.path, Keep::All)));
+    let files = received
         .iter()
-        .map(|(log, path)| Input {
-            log,
-            path,
-            keep: Keep::All,
-        })
+        .map(|(path, _)| File::open(path).map_err(DiskError::at(path)))
+        .collect::<Result<Vec<_>, _>>()?;
+    let inputs: Vec<Input<'_>> = received
+        .iter()
+        .zip(&files)
+        .map(|((path, keep), log)| Input { log, path, keep: *keep })
         .collect();
     let relationships = dir.join(StoreFile::Relationship.name());
     let mut ends = |id| relationship_ends(&relationships, id);
@@ -87,8 +107,8 @@ pub(super) fn leave_index_log(
             ));
         }
     }
-    if let Some((_, path)) = input {
-        fs::remove_file(&path).map_err(DiskError::at(&path))?;
+    for (path, _) in received {
+        remove(path)?;
     }
     Ok(PendingIndex::inspect(dir, format)?)
 }

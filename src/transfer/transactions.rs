@@ -32,6 +32,7 @@ const REMEMBERED: usize = 64 * 1024;
 pub(super) struct ReceivedLog {
     writer: LogWriter<File>,
     pub(super) path: PathBuf,
+    pub(super) first: TxId,
     pub(super) last: TxId,
     pub(super) fingerprint: Fingerprint,
     pub(super) count: u64,
@@ -311,6 +312,7 @@ impl ReceivedLogs {
         Ok(ReceivedLog {
             writer,
             path,
+            first,
             last: first.previous(),
             fingerprint,
             count: 0,

@@ -48,5 +48,5 @@ mod tests;
 
 pub use error::PendingIndexError;
 pub use inspect::{PendingIndex, PendingState};
-pub use prepare::{Ends, IndexRules, Input, Keep, discard, prepare};
+pub use prepare::{Ends, IndexRules, Input, Keep, discard, prepare, read_config};
 pub use update::{Outcome, Step, Update};

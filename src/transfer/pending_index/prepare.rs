@@ -139,7 +139,11 @@ impl<'a> From<&Input<'a>> for Source<'a> {
     }
 }
 
-fn read_config(dir: &Path) -> Result<IndexConfig, PendingIndexError> {
+/// The indexes that there are: `index.db`, or what a crash while it was written left of it.
+///
+/// # Errors
+/// [`PendingIndexError`]: a file that cannot be read.
+pub fn read_config(dir: &Path) -> Result<IndexConfig, PendingIndexError> {
     let bytes = match disk::read(&dir.join(CONFIG), index_config::FILE_MAX)? {
         None => disk::read(&dir.join(OLD_CONFIG), index_config::FILE_MAX)?,
         bytes => bytes,

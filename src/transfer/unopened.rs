@@ -1,0 +1,174 @@
+//! Indexes that a 1.3 leaves out of a full copy (`docs/formats/neo4j-1.3.md` §6.2).
+//!
+//! It sends the files of those indexes only that were written or queried since it started, while `index.db` names them
+//! all. What the others hold is in the index transactions since the first one, if the server still has all its logs: they
+//! are fetched, and of those that came before the copy's own stream the commands of the missing indexes become part of
+//! the pending log.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+};
+
+use super::{
+    Verdict,
+    manifest::FileEntry,
+    pending_index,
+    replay::Older,
+    transactions::{Overlap, ReceivedLogs},
+};
+use crate::{
+    Error, ErrorKind,
+    cancel::Cancel,
+    client::Member,
+    disk_error::remove,
+    ids::{DataSource, LogVersion, TxId},
+    log::LogFormat,
+    progress::Progress,
+    store::IndexKey,
+    wire::Dialect,
+};
+
+/// Name of the log of all index transactions.
+const OLDER: &str = "index/neo4j-backup.older";
+
+/// The Lucene indexes that are configured in `dir` and of which no file came.
+///
+/// # Errors
+/// Of the disk; of an `index.db` that cannot be read.
+fn left_out(dir: &Path, files: &[FileEntry]) -> Result<BTreeSet<IndexKey>, Error> {
+    let config = pending_index::read_config(dir)?;
+    let lucene = config
+        .iter()
+        .filter(|(_, properties)| properties.get("provider").as_deref() == Some("lucene"));
+    let missing = lucene.map(|(index, _)| index).filter(|index| {
+        // a name that is no text is no name of a file either
+        let name = index.name.to_text().unwrap_or_default();
+        let prefix = format!("index/lucene/{}/{name}/", index.kind);
+        !files.iter().any(|file| file.path.starts_with(&prefix))
+    });
+    Ok(missing.cloned().collect())
+}
+
+/// What became of the indexes that a server did not send.
+#[derive(Debug)]
+pub(super) enum Unopened {
+    /// There is none.
+    Nothing,
+    /// Their transactions are here.
+    Fetched(Older),
+    /// They stay empty.
+    Missing,
+}
+
+impl Unopened {
+    /// The transactions that were fetched.
+    pub(super) fn transactions(&self) -> Option<&Older> {
+        match self {
+            Unopened::Fetched(older) => Some(older),
+            Unopened::Nothing | Unopened::Missing => None,
+        }
+    }
+
+    /// How good a backup is in which they are like this.
+    pub(super) fn verdict(&self) -> Verdict {
+        match self {
+            Unopened::Nothing | Unopened::Fetched(_) => Verdict::Good,
+            Unopened::Missing => Verdict::IndexesMissing,
+        }
+    }
+}
+
+/// Fetches all index transactions where `member` is one that leaves indexes out, and did; `files` came from it.
+///
+/// # Errors
+/// Of an answer that cannot be; of the disk; a cancelled run. A server that does not give them is no error but a warning.
+pub(super) fn fetch(
+    member: &Member,
+    dir: &Path,
+    files: &[FileEntry],
+    progress: &dyn Progress,
+    cancel: &Cancel,
+) -> Result<Unopened, Error> {
+    if member.dialect() != Dialect::D13 {
+        return Ok(Unopened::Nothing);
+    }
+    let indexes = left_out(dir, files)?;
+    if indexes.is_empty() {
+        return Ok(Unopened::Nothing);
+    }
+    progress.warning(&format!(
+        "the server has not opened {} since its start and does not send it as files; its transactions are fetched, \
+         which a 1.3 may take minutes for",
+        listed(&indexes)
+    ));
+    let path = dir.join(OLDER);
+    let places = BTreeMap::from([(DataSource::Lucene, (path.clone(), LogVersion(0)))]);
+    let mut logs = ReceivedLogs::new(LogFormat::V1, places);
+    let all = [(DataSource::Lucene, TxId::BASE)];
+    match logs.receive(&mut member.incremental(&all), Overlap::Refused, progress) {
+        Ok(_) if logs.log(DataSource::Lucene).is_some() => {
+            logs.sync()?;
+            Ok(Unopened::Fetched(Older { path, indexes }))
+        }
+        Err(error) if !is_refusal(error.kind()) => Err(error),
+        answer => {
+            cancel.check()?;
+            let cause = answer.err().map_or("it has none".to_owned(), |error| error.to_string());
+            progress.warning(&format!(
+                "what {} holds is not in the backup, since the server does not give its transactions ({cause}): run a \
+                 query on each of them on the server, and take another full backup",
+                listed(&indexes)
+            ));
+            remove(&path)?;
+            Ok(Unopened::Missing)
+        }
+    }
+}
+
+/// What a server without old logs does: it keeps silent, or ends the connection.
+fn is_refusal(kind: ErrorKind) -> bool {
+    matches!(
+        kind,
+        ErrorKind::TimeLimit | ErrorKind::FullNeeded | ErrorKind::Unreachable | ErrorKind::Server
+    )
+}
+
+fn listed(indexes: &BTreeSet<IndexKey>) -> String {
+    let names: Vec<String> = indexes.iter().map(ToString::to_string).collect();
+    names.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{IndexConfig, IndexKind, index_config::IndexProperties};
+
+    #[test]
+    fn an_index_without_files_was_left_out_unless_another_provider_keeps_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let key = |kind, name: &str| IndexKey {
+            kind,
+            name: name.into(),
+        };
+        let provider = |name: &str| IndexProperties(vec![("provider".into(), name.into())]);
+        let mut config = IndexConfig::default();
+        for index in [
+            key(IndexKind::Node, "sent"),
+            key(IndexKind::Node, "sen"),
+            key(IndexKind::Relationship, "sent"),
+        ] {
+            config.insert(index, provider("lucene"));
+        }
+        config.insert(key(IndexKind::Node, "other"), provider("graph-collections"));
+        std::fs::write(dir.path().join("index.db"), config.encode()).unwrap();
+        let file = FileEntry {
+            path: "index/lucene/node/sent/_0.cfs".to_owned(),
+            length: 1,
+        };
+        assert_eq!(
+            left_out(dir.path(), &[file]).unwrap(),
+            [key(IndexKind::Node, "sen"), key(IndexKind::Relationship, "sent")].into()
+        );
+    }
+}
