@@ -1,0 +1,27 @@
+//! `neo4j-backup.json` and `neo4j-backup.sums`: a manifest that is read survives being written.
+#![no_main]
+
+use std::{fs, sync::LazyLock};
+
+use libfuzzer_sys::fuzz_target;
+use neo4j_backup::transfer::{
+    manifest::{MANIFEST, Manifest, SUMS},
+    sums::SumsReader,
+};
+use tempfile::TempDir;
+
+static DIR: LazyLock<TempDir> = LazyLock::new(|| TempDir::new().unwrap());
+
+fuzz_target!(|bytes: &[u8]| {
+    let (manifest, sums) = (DIR.path().join(MANIFEST), DIR.path().join(SUMS));
+    fs::write(&manifest, bytes).unwrap();
+    if let Ok(Some(found)) = Manifest::read(DIR.path()) {
+        found.write(&manifest).unwrap();
+        assert_eq!(Manifest::read(DIR.path()).unwrap(), Some(found));
+    }
+    fs::write(&sums, bytes).unwrap();
+    if let Ok(mut reader) = SumsReader::open(&sums) {
+        while reader.next_digest().is_ok() {}
+        reader.finish().unwrap();
+    }
+});
