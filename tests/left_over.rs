@@ -15,6 +15,7 @@ use std::{
     process::{Command, Stdio},
 };
 
+use neo4j_backup::manifest::{MANIFEST, Manifest, Mode, Run};
 use replay::{Answer, FULL, Server, Transactions, judge, left_over, sibling};
 use serde_json::{Value, json};
 use support::{Finished, Mounted, our_tool};
@@ -117,12 +118,14 @@ fn a_backup_that_a_killed_incremental_had_changed_is_not_replaced_unasked() {
     let (_folder, target) = place();
     let server = Server::recorded();
     assert_eq!(back_up(&server, &target, &[]).code, Some(0));
-    let mut changed = manifest(&target);
-    let mut run = changed["chain"][0].clone();
-    run["mode"] = json!("incremental");
-    run["run_id"] = json!("0123");
-    changed["chain"].as_array_mut().unwrap().push(run);
-    fs::write(target.join("neo4j-backup.json"), changed.to_string()).unwrap();
+    let mut changed = Manifest::read(&target).unwrap().unwrap();
+    let run = Run {
+        mode: Mode::Incremental,
+        run_id: "0123".to_owned(),
+        ..changed.chain[0].clone()
+    };
+    changed.add_run(run);
+    changed.write(&target.join(MANIFEST)).unwrap();
     stale_lock(&target, &json!("0123"));
     assert_eq!(back_up(&server, &target, &[]).code, Some(13));
     assert!(left_over(&target).is_empty());

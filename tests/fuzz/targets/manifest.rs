@@ -4,10 +4,7 @@
 use std::{fs, sync::LazyLock};
 
 use libfuzzer_sys::fuzz_target;
-use neo4j_backup::transfer::{
-    manifest::{MANIFEST, Manifest, SUMS},
-    sums::SumsReader,
-};
+use neo4j_backup::manifest::{MANIFEST, Manifest, SUMS, sums::SumsReader};
 use tempfile::TempDir;
 
 static DIR: LazyLock<TempDir> = LazyLock::new(|| TempDir::new().unwrap());

@@ -35,7 +35,10 @@ fuzz_target!(|bytes: &[u8]| {
             if let Some(update) = prepare(DIR.path(), format, &mut rules, &[]).unwrap() {
                 update.commit().unwrap();
             }
-            assert_eq!(PendingIndex::inspect(DIR.path(), format).unwrap().last_tx, first.last_tx);
+            assert_eq!(
+                PendingIndex::inspect(DIR.path(), format).unwrap().last_tx,
+                first.last_tx
+            );
         }
     }
 });
