@@ -210,7 +210,7 @@ const PRUNED: [&str; 4] = [
 impl From<ClientError> for Error {
     fn from(error: ClientError) -> Error {
         use ErrorKind::{FullNeeded, Protocol, Server, TimeLimit, Unreachable};
-        let one_byte = |place: &Place| matches!(place.dialect, Dialect::D13 | Dialect::D14);
+        let one_byte = |place: &Place| place.dialect.is_one_byte();
         let (kind, hint) = match &error {
             ClientError::Resolve { .. } => (Unreachable, "check the host name"),
             ClientError::Connect { .. } => (
@@ -237,8 +237,8 @@ impl From<ClientError> for Error {
             ClientError::Silence { pulse: Pulse::Gone, .. } => (Unreachable, "check the server and the network to it"),
             ClientError::Silence { place, .. } if one_byte(place) => (
                 TimeLimit,
-                "servers of this age keep silent when they fail, or search old logs for minutes: take a full backup, \
-                 or raise -silence-timeout",
+                "servers of this age keep silent when they fail, search old logs for minutes, and lose answers of a few \
+                 sizes: take a full backup, raise -silence-timeout, or run again after another transaction",
             ),
             ClientError::Silence { .. } => (TimeLimit, "look at the server, or raise -silence-timeout"),
             ClientError::Wire { .. } => (

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     Error,
-    wire::{Decoder, Dialect, WireError},
+    wire::{Decoder, WireError},
 };
 
 /// How long what has been decoded may wait for more before it is handed on.
@@ -147,7 +147,7 @@ impl Reader {
     /// Whether a one-byte server that says nothing about transactions answers at all.
     async fn pulse(&self) -> Pulse {
         let member = &self.member;
-        let one_byte = matches!(member.dialect, Dialect::D13 | Dialect::D14);
+        let one_byte = member.dialect.is_one_byte();
         if self.asked == Asked::Full || !one_byte {
             return Pulse::NotAsked;
         }

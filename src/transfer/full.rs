@@ -116,7 +116,7 @@ fn lost_a_race(error: &Error, dialect: Dialect) -> bool {
         ErrorKind::Server => true,
         ErrorKind::Unreachable => {
             let closed = matches!(error.cause(), Some(ClientError::Closed(_)));
-            closed && matches!(dialect, Dialect::D13 | Dialect::D14)
+            closed && dialect.is_one_byte()
         }
         _ => false,
     }
@@ -288,7 +288,7 @@ impl Job<'_> {
         }
         let header = Header::open(&self.dir)?;
         let format = header.format()?;
-        let legacy = matches!(self.request.order.member.dialect(), Dialect::D13 | Dialect::D14);
+        let legacy = self.request.order.member.dialect().is_one_byte();
         if legacy != (format == StoreFormat::Legacy) {
             let text = format!(
                 "a store of format {} from {}",

@@ -179,8 +179,8 @@ impl ReceivedLogs {
         let plain = self.following(base);
         // 1.3 looks for old transactions for minutes
         if member.dialect() == Dialect::D13 {
-            let answer = self.receive(&mut member.incremental(&plain), Overlap::Refused, progress);
-            return Ok((Asked::Plainly, answer?));
+            let answer = self.answer(member, &plain, Overlap::Refused, progress)?;
+            return Ok((Asked::Plainly, answer));
         }
         let with_last: Vec<_> = plain
             .iter()
@@ -190,12 +190,36 @@ impl ReceivedLogs {
             })
             .collect();
         let count = self.count();
-        match self.receive(&mut member.incremental(&with_last), overlap, progress) {
+        match self.answer(member, &with_last, overlap, progress) {
             Err(e) if e.kind() == ErrorKind::FullNeeded && with_last != plain && self.count() == count => {
-                let answer = self.receive(&mut member.incremental(&plain), Overlap::Refused, progress);
-                Ok((Asked::Plainly, answer?))
+                let answer = self.answer(member, &plain, Overlap::Refused, progress)?;
+                Ok((Asked::Plainly, answer))
             }
             answer => Ok((Asked::WithLast, answer?)),
+        }
+    }
+
+    /// Asks `member` for what follows these transactions: of all data sources at once, and of each by itself where a
+    /// server that knows no failures keeps silent. 1.3 – 1.4.1 lose an answer of 256·2ⁿ bytes
+    /// (`docs/formats/wire-protocol.md` §2.3), which its parts are not.
+    fn answer(
+        &mut self,
+        member: &Member,
+        asked: &[(DataSource, TxId)],
+        overlap: Overlap,
+        progress: &dyn Progress,
+    ) -> Result<Option<StoreId>, Error> {
+        let count = self.count();
+        match self.receive(&mut member.incremental(asked), overlap, progress) {
+            Err(e) if e.kind() == ErrorKind::TimeLimit && member.dialect().is_one_byte() && self.count() == count => {
+                progress.warning(&format!("{e}; asking for each data source alone"));
+                let mut store_id = None;
+                for one in asked {
+                    store_id = self.receive(&mut member.incremental(&[*one]), overlap, progress)?;
+                }
+                Ok(store_id)
+            }
+            answer => answer,
         }
     }
 

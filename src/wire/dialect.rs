@@ -76,6 +76,12 @@ impl Dialect {
         }
     }
 
+    /// Whether chunk headers have one byte: servers that speak it report no failure, but keep silent or close the connection
+    /// (§6.1), and their stores have the legacy format.
+    pub fn is_one_byte(self) -> bool {
+        self.internal_version().is_none()
+    }
+
     /// Whether store ids carry the store version.
     pub fn has_store_version(self) -> bool {
         self.internal_version().is_some()
