@@ -18,6 +18,7 @@ pub mod log;
 pub mod manifest;
 pub mod progress;
 pub mod retry;
+pub mod sandbox;
 pub mod server;
 pub mod store;
 pub mod transfer;

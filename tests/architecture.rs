@@ -167,6 +167,12 @@ const RULES: &[Rule] = &[
         forbidden: &["rand::rng", "rand::random", "rand::rngs::ThreadRng"],
     },
     Rule {
+        name: "nothing of the product leans on the sandbox",
+        within: &[""],
+        except: &["sandbox", "cli"],
+        forbidden: &["crate::sandbox"],
+    },
+    Rule {
         name: "one file retries with the retry crate",
         within: &[""],
         except: &["retry"],
@@ -207,6 +213,7 @@ fn every_rule_for_an_existing_layer_finds_its_sources() {
         "manifest",
         "verify",
         "transfer",
+        "sandbox",
         "cli",
     ] {
         assert!(
@@ -243,6 +250,7 @@ fn planted_violations_are_found() {
         ("store/record/node", "fn f() { super::super::super::transfer::seal(); }"),
         ("wire/frame", "use crate::store::record;"),
         ("client/connect", "use clap::Parser;"),
+        ("server/mod", "use crate::sandbox::database::Database;"),
         ("error", "use std::io::{self, IsTerminal as _};"),
         (
             "client/connect",

@@ -171,6 +171,18 @@ impl Header {
         Ok(TxId(self.record(LAST_TRANSACTION, "the last transaction")?))
     }
 
+    /// First property of the graph itself; `None` also where the header has no such record.
+    ///
+    /// # Errors
+    /// [`HeaderError`].
+    pub fn graph_property(&self) -> Result<Pointer, HeaderError> {
+        if self.records()? <= GRAPH_PROPERTY {
+            return Ok(None);
+        }
+        let first = self.record(GRAPH_PROPERTY, "the first graph property")?;
+        Ok(u64::try_from(first).ok().map(RecordId))
+    }
+
     /// Sets the log version.
     ///
     /// # Errors
@@ -270,6 +282,9 @@ mod tests {
         let bytes = std::fs::read(dir.path().join("neostore")).unwrap();
         assert_eq!(bytes.len(), 69);
         assert_eq!(bytes[45..54], [1, 0, 0, 0, 0, 0, 0, 0, 12]);
+        assert_eq!(header.graph_property().unwrap(), Some(RecordId(12)));
+        header.set_graph_property(None).unwrap();
+        assert_eq!(header.graph_property().unwrap(), None);
     }
 
     #[test]

@@ -10,4 +10,5 @@ pub mod record;
 
 pub use header::{Header, HeaderError};
 pub use index_config::{IndexConfig, IndexKey, IndexKind, IndexName};
+pub use lucene_store::LuceneStore;
 pub use names::{StoreFile, StoreFormat};

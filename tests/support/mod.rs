@@ -12,6 +12,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "panicking is how tests report")]
 
 mod contents;
+mod model;
 mod mounted;
 mod peer;
 mod process;
@@ -24,6 +25,7 @@ use std::{
 };
 
 pub use contents::Contents;
+pub use model::as_seen_by;
 pub use mounted::Mounted;
 pub use peer::{Backup, Options, Peer};
 pub use process::Finished;

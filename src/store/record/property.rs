@@ -79,7 +79,7 @@ fn type_of(first: u64) -> u8 {
 }
 
 /// Longs that a block takes, from its first long (§5.6).
-fn block_longs(first: u64) -> u8 {
+pub fn longs_of_block(first: u64) -> u8 {
     let field = |shift: u32, bits: u32| first >> shift & ((1 << bits) - 1);
     let longs = match type_of(first) {
         6 if field(28, 1) == 0 => 2,
@@ -112,7 +112,7 @@ fn used_longs(payload: &[u64; 4]) -> u8 {
         if !Property::in_use(*first) {
             return used;
         }
-        used = used.saturating_add(block_longs(*first)).min(4);
+        used = used.saturating_add(longs_of_block(*first)).min(4);
     }
     used
 }
@@ -204,7 +204,7 @@ mod tests {
             (0x0000_0000_AB00_0000, 1),
             (0x0003_9083_5C00_0003, 1),
         ] {
-            assert_eq!(block_longs(first), longs, "{first:016x}");
+            assert_eq!(longs_of_block(first), longs, "{first:016x}");
         }
     }
 
