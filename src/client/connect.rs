@@ -19,7 +19,7 @@ pub(super) fn address(host: &str, port: u16) -> String {
 }
 
 /// Connects to the first address that takes the connection within `limit`; the error names the cause of each.
-pub(super) async fn connect(host: &str, port: u16, limit: Duration) -> Result<TcpStream, ClientError> {
+pub(crate) async fn connect(host: &str, port: u16, limit: Duration) -> Result<TcpStream, ClientError> {
     let address = address(host, port);
     let addresses = resolve(host, port, limit).await;
     let addresses = addresses.map_err(|source| ClientError::Resolve {

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use tokio::runtime::Handle;
 
+pub(crate) use connect::connect;
 pub use error::{ClientError, Place, Pulse};
 pub use incoming::Incoming;
 

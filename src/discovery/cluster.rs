@@ -1,6 +1,8 @@
 //! What the znodes of one cluster say together (`docs/formats/zookeeper-discovery.md` §5, §6, §10 step 4): who is
 //! registered, how far each member's copy of the graph is, and who the master is.
 
+#![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::as_conversions)]
+
 use std::{collections::BTreeMap, fmt};
 
 use super::znodes::{self, MemberName, MemberRecord, RootName, ServerRecord, ZnodeError};
@@ -220,10 +222,7 @@ impl Cluster {
 
     /// The name of the node that holds it.
     pub fn root(&self) -> RootName {
-        RootName {
-            creation_time: self.store_id.creation_time,
-            random: self.store_id.random,
-        }
+        RootName::from(self.store_id)
     }
 
     /// What this member does.

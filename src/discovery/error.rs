@@ -1,14 +1,46 @@
 //! How a search for members ends without any.
 
+use std::fmt;
+
 use super::{
     cluster::Cluster,
+    coordinators::CoordinatorError,
     ranking::{Base, PassedOver, Ranking, Reason},
+    znodes::RootName,
 };
 use crate::{Error, ErrorKind, ids::StoreId};
 
 /// Why there is nobody to ask.
 #[derive(Debug, thiserror::Error)]
 pub enum DiscoveryError {
+    /// No host of the list is a coordinator that can be used.
+    #[error("no coordinator can be used: {}", join(.0))]
+    NoCoordinator(Vec<CoordinatorError>),
+    /// Coordinators run, but too few of them.
+    #[error("the coordinators have no quorum: {}", join(.0))]
+    NoQuorum(Vec<CoordinatorError>),
+    /// The node below which the cluster should be is not there.
+    #[error("the coordinators have no node {0}")]
+    NoChroot(String),
+    /// No cluster of that name.
+    #[error("no cluster {name} is known to the coordinators: {}", known(.clusters))]
+    NoCluster {
+        /// The name that was looked for.
+        name: String,
+        /// The clusters that are there.
+        clusters: Vec<ClusterSummary>,
+    },
+    /// More than one cluster, and no name to choose by.
+    #[error("no cluster is named neo4j.ha and more than one could be meant: {}", known(.0))]
+    SeveralClusters(Vec<ClusterSummary>),
+    /// The node of the cluster's name leads nowhere.
+    #[error("cluster {name} is damaged, or not yet fully created: {problem}")]
+    DamagedCluster {
+        /// Its name.
+        name: String,
+        /// What is wrong with its node.
+        problem: String,
+    },
     /// The cluster is there and nobody is registered.
     #[error("cluster {0} exists, but no member is registered")]
     NoMembers(String),
@@ -30,6 +62,55 @@ pub enum DiscoveryError {
         /// The backup's.
         backup: StoreId,
     },
+}
+
+/// A cluster among others.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClusterSummary {
+    /// Its name; `None` in 1.3 - 1.5.0.
+    pub name: Option<String>,
+    /// The node that holds it.
+    pub root: RootName,
+    /// How many members are registered.
+    pub members: usize,
+}
+
+impl fmt::Display for ClusterSummary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.name {
+            Some(name) => f.write_str(name)?,
+            None => self.root.fmt(f)?,
+        }
+        match self.members {
+            1 => f.write_str(" (1 member)"),
+            count => write!(f, " ({count} members)"),
+        }
+    }
+}
+
+fn join<T: ToString>(parts: &[T]) -> String {
+    let parts: Vec<String> = parts.iter().map(T::to_string).collect();
+    parts.join("; ")
+}
+
+fn known(clusters: &[ClusterSummary]) -> String {
+    if clusters.is_empty() {
+        return "none is there".to_owned();
+    }
+    let clusters: Vec<String> = clusters.iter().map(ClusterSummary::to_string).collect();
+    format!("there are {}", clusters.join(", "))
+}
+
+impl DiscoveryError {
+    /// What it means that all coordinators fail like this.
+    pub(super) fn coordinators(causes: Vec<CoordinatorError>) -> DiscoveryError {
+        let without_quorum = |cause: &CoordinatorError| matches!(cause, CoordinatorError::NoQuorum { .. });
+        if causes.iter().any(without_quorum) {
+            DiscoveryError::NoQuorum(causes)
+        } else {
+            DiscoveryError::NoCoordinator(causes)
+        }
+    }
 }
 
 fn list(passed_over: &[PassedOver]) -> String {
@@ -76,6 +157,28 @@ impl Ranking {
 impl From<DiscoveryError> for Error {
     fn from(error: DiscoveryError) -> Error {
         let (kind, hint) = match &error {
+            DiscoveryError::NoCoordinator(causes) => {
+                let is_other = |cause: &CoordinatorError| matches!(cause, CoordinatorError::NotZooKeeper { .. });
+                let hint = if causes.iter().any(is_other) {
+                    "ha:// names coordinators (ZooKeeper servers, default port 2181), not members; clusters of Neo4j 1.9 \
+                     have none: name a member, as in -from single://host:port"
+                } else {
+                    "check hosts and ports (default 2181); a member can be named itself, as in -from single://host:port"
+                };
+                (ErrorKind::NoMember, hint)
+            }
+            DiscoveryError::NoQuorum(_) => (
+                ErrorKind::NoMember,
+                "start more coordinators, or name a member itself, as in -from single://host:port",
+            ),
+            DiscoveryError::NoChroot(_) => (ErrorKind::NoMember, "check the path behind the hosts of -from"),
+            DiscoveryError::NoCluster { .. } | DiscoveryError::SeveralClusters(_) => {
+                (ErrorKind::NoMember, "choose one with -cluster NAME")
+            }
+            DiscoveryError::DamagedCluster { .. } => (
+                ErrorKind::NoMember,
+                "wait until its first member has started, or choose another with -cluster NAME",
+            ),
             DiscoveryError::NoMembers(_) => (
                 ErrorKind::NoMember,
                 "start the members; one that does not register can be named itself, as in -from single://host:port",

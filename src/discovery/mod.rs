@@ -2,23 +2,28 @@
 //! (`docs/formats/zookeeper-discovery.md`), and choosing whom to ask for a backup.
 //!
 //! ```text
-//! coordinators ─▶ znodes ─▶ Cluster ──┬─▶ rank ─▶ candidates, best first; members passed over, each with its reason
-//!          backup services ─▶ Answers ┘
+//! search: coordinators, all at once ─▶ session: the first that serves ─▶ znodes ─▶ Cluster ──┬─▶ rank ─▶ candidates, and
+//!         each with its cause          behind relay and guard                     Answers ───┘   members passed over
 //! ```
 //!
 //! Nothing is ever written to the coordinators. What is found is true for a moment only: registrations outlive a dead
 //! member by seconds, and a master may change at any time; whoever uses the candidates looks again when they fail.
 //! `znodes`, `cluster` and `ranking` are pure and do not panic, whatever the nodes contain.
 
-#![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::as_conversions)]
-
 mod cluster;
+mod coordinators;
 mod error;
+mod guard;
 mod ranking;
+mod relay;
+mod search;
+mod session;
 #[cfg(test)]
 mod tests;
 pub mod znodes;
 
 pub use cluster::{Cluster, Last, Layout, Master, Member, Node, Reading, Registration, Role, Service};
-pub use error::DiscoveryError;
+pub use coordinators::CoordinatorError;
+pub use error::{ClusterSummary, DiscoveryError};
 pub use ranking::{Answer, Answers, Base, Candidate, PassedOver, Preference, Ranking, Reason, Wanted, rank};
+pub use search::{Search, discover};

@@ -11,6 +11,8 @@
 //! Equal ones are told apart by who answered sooner (any), who registered earlier and who has the lower id. Members that
 //! are just registering come last in each.
 
+#![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::as_conversions)]
+
 use std::{cmp::Reverse, collections::BTreeMap, time::Duration};
 
 use super::cluster::{Cluster, Last, Layout, Member, Registration, Role};

@@ -14,6 +14,8 @@
 //! Everything here was written by whoever has access to the coordinators, so nothing is believed: a node that is not
 //! understood is an error about that node, and its caller goes on without it.
 
+#![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::as_conversions)]
+
 use std::fmt;
 
 use crate::{
@@ -115,7 +117,16 @@ impl RootName {
 
     /// Whether a store of this id belongs to the cluster; the store version changes in upgrades and is left out.
     pub fn names(self, store_id: StoreId) -> bool {
-        (self.creation_time, self.random) == (store_id.creation_time, store_id.random)
+        self == RootName::from(store_id)
+    }
+}
+
+impl From<StoreId> for RootName {
+    fn from(id: StoreId) -> RootName {
+        RootName {
+            creation_time: id.creation_time,
+            random: id.random,
+        }
     }
 }
 

@@ -11,7 +11,10 @@
 )]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "panicking is how tests report")]
 
+mod cluster;
 mod contents;
+pub mod coordinator_double;
+mod coordinators;
 mod model;
 mod mounted;
 mod peer;
@@ -24,7 +27,9 @@ use std::{
     process::{Command, Stdio},
 };
 
+pub use cluster::{Cluster, Settings as ClusterSettings};
 pub use contents::Contents;
+pub use coordinators::{Coordinator, Coordinators, ZooKeeper, free_ports};
 pub use model::as_seen_by;
 pub use mounted::Mounted;
 pub use peer::{Backup, Options, Peer};
@@ -112,6 +117,12 @@ pub fn require_peers(release: Release) -> bool {
     } else {
         return true;
     };
+    skip(&missing);
+    false
+}
+
+/// Says loudly that a test does not run; a failure under `CI=true`.
+fn skip(missing: &str) {
     assert!(env::var("CI").as_deref() != Ok("true"), "missing: {missing}");
     // Past the capture of test output, so that it shows for passing tests too.
     let name = std::thread::current().name().unwrap_or("test").to_owned();
@@ -119,7 +130,6 @@ pub fn require_peers(release: Release) -> bool {
         &mut io::stderr(),
         format!("SKIPPED {name}: missing {missing}\n").as_bytes(),
     );
-    false
 }
 
 /// Copies a directory with all that is in it.

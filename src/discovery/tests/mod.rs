@@ -1,7 +1,5 @@
 //! The pure part: examples of the specification, real nodes, random and hostile ones.
 
-#![allow(clippy::arithmetic_side_effects, reason = "tests count small things")]
-
 mod cluster;
 mod ranking;
 mod znodes;

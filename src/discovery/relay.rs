@@ -1,0 +1,117 @@
+//! Stands between the client library and a coordinator, and lets through what [`Guard`] allows.
+//!
+//! The library only takes the address of a server, so it is given one on the loopback interface that accepts a single
+//! connection.
+
+use std::{
+    io,
+    net::{Ipv4Addr, SocketAddr},
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    task::JoinHandle,
+    time::timeout,
+};
+
+use super::guard::{Guard, GuardError};
+
+/// For the connection to the coordinator, which took one a moment ago, and for the library's to here.
+const CONNECT: Duration = Duration::from_secs(2);
+/// For the end of a conversation that the library has given up.
+const FAREWELL: Duration = Duration::from_millis(100);
+
+/// A relay that runs until either side closes.
+#[derive(Debug)]
+pub(super) struct Relay {
+    /// Where the library connects to.
+    pub(super) address: SocketAddr,
+    conversation: JoinHandle<Result<(), RelayError>>,
+}
+
+/// Why a conversation ended that should have gone on.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum RelayError {
+    /// The coordinator sent something impossible.
+    #[error(transparent)]
+    Guard(#[from] GuardError),
+    /// A connection broke.
+    #[error("the connection broke: {0}")]
+    Io(#[from] io::Error),
+    /// It cannot be connected to any more.
+    #[error("no connection within {CONNECT:?}")]
+    Connect,
+    /// The coordinator closed the connection.
+    #[error("it closed the connection")]
+    Closed,
+}
+
+impl Relay {
+    /// Starts a relay to `coordinator`.
+    pub(super) async fn start(coordinator: SocketAddr) -> io::Result<Relay> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        let address = listener.local_addr()?;
+        let conversation = tokio::spawn(converse(listener, coordinator));
+        Ok(Relay { address, conversation })
+    }
+
+    /// Why the conversation ended, if it did and not because the library wanted it to.
+    pub(super) async fn end(self) -> Option<RelayError> {
+        let ended = timeout(FAREWELL, self.conversation).await;
+        ended.ok()?.ok()?.err()
+    }
+}
+
+async fn converse(listener: TcpListener, coordinator: SocketAddr) -> Result<(), RelayError> {
+    let server = timeout(CONNECT, TcpStream::connect(coordinator));
+    let mut server = server.await.map_err(|_| RelayError::Connect)??;
+    let library = timeout(CONNECT, listener.accept());
+    let (mut library, _) = library.await.map_err(|_| RelayError::Connect)??;
+    drop(listener);
+    // only latency is lost where this fails
+    let _ = (server.set_nodelay(true), library.set_nodelay(true));
+    let (from_server, to_server) = server.split();
+    let (from_library, to_library) = library.split();
+    let guard = Mutex::new(Guard::default());
+    let with_guard = |judge: fn(&mut Guard, &[u8]) -> Result<(), GuardError>| {
+        let guard = &guard;
+        move |body: &[u8]| judge(&mut guard.lock().unwrap_or_else(PoisonError::into_inner), body)
+    };
+    tokio::select! {
+        // the library closes when it needs no more
+        result = forward(from_library, to_server, with_guard(Guard::request)) => result,
+        result = forward(from_server, to_library, with_guard(Guard::reply)) => {
+            result.and(Err(RelayError::Closed))
+        }
+    }
+}
+
+/// Hands on whole frames, each judged before its first byte goes on, until the reading side closes.
+async fn forward(
+    mut from: impl AsyncRead + Unpin,
+    mut to: impl AsyncWrite + Unpin,
+    mut judge: impl FnMut(&[u8]) -> Result<(), GuardError>,
+) -> Result<(), RelayError> {
+    let mut body = Vec::new();
+    loop {
+        let mut length = [0; 4];
+        match from.read_exact(&mut length).await {
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(()),
+            Err(error) => return Err(error.into()),
+        }
+        let expected = Guard::length(length)?;
+        body.clear();
+        // grows with what arrives, not with what is announced
+        let limit = u64::try_from(expected).unwrap_or(u64::MAX);
+        if (&mut from).take(limit).read_to_end(&mut body).await? < expected {
+            return Err(RelayError::Closed);
+        }
+        judge(&body)?;
+        to.write_all(&length).await?;
+        to.write_all(&body).await?;
+    }
+}
