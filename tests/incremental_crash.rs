@@ -1,129 +1,127 @@
-//! Incremental backups that are killed at a system call that changes something: Neo4j starts from what is left, and the
-//! same command run again brings the store to the same bytes as a run that nobody stopped.
+//! Incremental backups that are killed, or whose disk fails, at a system call that changes something: the same command
+//! run again brings the store to the same bytes as a run that nobody stopped, and Neo4j starts from what is left.
 //!
-//! Runs at some of the calls; `CRASH_POINTS=all` takes every one. Needs `strace` and a real Neo4j 1.8.
+//! Runs at some of the calls; `CRASH_POINTS=all` (`tests/crash_points`) takes every one. Needs `strace` and a real Neo4j.
 
-#![expect(clippy::unwrap_used, reason = "panicking is how tests report")]
+#![expect(clippy::unwrap_used, clippy::print_stderr, reason = "panicking is how tests report")]
 
+mod disk_trace;
+mod interrupted;
 mod support;
 
-use std::{
-    collections::BTreeMap,
-    env, fs,
-    path::Path,
-    process::{Command, Stdio},
-};
+use disk_trace::{Call, Effect, record, require_strace, run_with_fault};
+use interrupted::{PROGRAM, Scene, takes_all};
+use support::{Release, require_peers};
 
-use support::{Options, Peer, Release, copy_dir, require_peers};
-use tempfile::TempDir;
+const FAULTS: [Fault; 3] = [Fault::Killed, Fault::Fails("EIO"), Fault::Fails("ENOSPC")];
+/// Of the calls, the short run takes one of so many; of the thousands that write a record, one of so many.
+const SAMPLE: usize = 7;
+const SAMPLE_OF_WRITES: usize = 450;
+/// Neo4j is started on one of so many points.
+const BOOT: usize = 12;
+const BOOT_OF_ALL: usize = 25;
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_neo4j-backup");
-/// Seed of the load and transactions before and after the full backup.
-const LOAD: (u64, u32, u32) = (11, 150, 200);
-/// Of these calls, the short run stops at every one of so many.
-const CALLS: [(&str, usize); 5] = [
-    ("rename,renameat2", 2),
-    ("fsync,fdatasync", 5),
-    ("unlink", 7),
-    ("ftruncate", 6),
-    ("pwrite64", 700),
-];
-/// Neo4j is started on every one of so many points.
-const BOOT: usize = 5;
+/// What happens at a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fault {
+    Killed,
+    Fails(&'static str),
+}
+
+impl Fault {
+    fn inject(self) -> String {
+        match self {
+            Fault::Killed => "signal=KILL".to_owned(),
+            Fault::Fails(errno) => format!("error={errno}"),
+        }
+    }
+
+    fn can_hit(self, call: &Call) -> bool {
+        match self {
+            Fault::Killed => true,
+            Fault::Fails("ENOSPC") => ["write", "pwrite64", "mkdir", "openat", "ftruncate"].contains(&&*call.name),
+            Fault::Fails(_) => call.name != "openat" || matches!(call.effect, Effect::Create { .. }),
+        }
+    }
+}
 
 #[test]
-fn an_incremental_killed_anywhere_is_repaired_by_neo4j_and_by_the_next_run() {
-    let release = Release::V1_8;
-    if !require_peers(release) {
+fn an_incremental_interrupted_anywhere_is_repaired_1_8() {
+    every_point_is_repaired(Release::V1_8);
+}
+
+/// The format before 1.5.
+#[test]
+#[ignore = "long: tests/crash_points"]
+fn an_incremental_interrupted_anywhere_is_repaired_1_4_2() {
+    every_point_is_repaired(Release::V1_4_2);
+}
+
+#[test]
+#[ignore = "long: tests/crash_points"]
+fn an_incremental_interrupted_anywhere_is_repaired_1_9_9() {
+    every_point_is_repaired(Release::V1_9_9);
+}
+
+fn every_point_is_repaired(release: Release) {
+    if !require_peers(release) || !require_strace("crash points") {
         return;
     }
-    let all = env::var("CRASH_POINTS").as_deref() == Ok("all");
-    let work = TempDir::new().unwrap();
-    let dir = |name: &str| work.path().join(name);
-    let mut source = Peer::start(release, &dir("source"), &Options::source(release));
-    source.load(LOAD.0, LOAD.1);
-    assert!(run(None, "-full", &source.uri(), &dir("base")), "the full backup");
-    source.load(LOAD.0, LOAD.1 + LOAD.2);
-    copy_dir(&dir("base"), &dir("whole"));
-    assert!(
-        run(None, "-incremental", &source.uri(), &dir("whole")),
-        "the run that nobody stops"
-    );
-    let expected = stores(&dir("whole"));
-
-    let mut points = 0;
-    for (calls, sample) in CALLS {
-        let step = if all { 1 } else { sample };
-        for n in (1..).step_by(step) {
-            let copy = dir("copy");
-            remove(&copy);
-            copy_dir(&dir("base"), &copy);
-            if run(Some((calls, n)), "-incremental", &source.uri(), &copy) {
-                break;
-            }
+    let scene = Scene::new(release);
+    let copy = scene.copy("copy");
+    let arguments = scene.arguments(&copy);
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    // the folder also holds the lock file beside the copy
+    let folder = copy.parent().unwrap();
+    let calls = record(PROGRAM, &arguments, folder);
+    let changing: Vec<_> = calls.iter().filter(|call| call.effect != Effect::Nothing).collect();
+    assert!(changing.len() > 500, "{} calls", changing.len());
+    let (mut points, mut boots, mut wrong) = (0, 0, Vec::new());
+    for fault in FAULTS {
+        let hit = changing.iter().copied().filter(|call| fault.can_hit(call));
+        let (writes, others): (Vec<&Call>, Vec<&Call>) = hit.partition(|call| call.name == "pwrite64");
+        let step = |of: usize| if takes_all() { 1 } else { of };
+        let of_writes = if takes_all() { 20 } else { SAMPLE_OF_WRITES };
+        let chosen = others
+            .iter()
+            .step_by(step(SAMPLE))
+            .chain(writes.iter().step_by(of_writes));
+        for call in chosen {
+            let copy = scene.copy("copy");
+            let hit = run_with_fault(PROGRAM, &arguments, folder, call, &fault.inject());
             points += 1;
-            if points % BOOT == 0 {
-                let booted = dir("booted");
-                remove(&booted);
-                copy_dir(&copy, &booted);
-                // starting, and reading all of it, is the test
-                Peer::boot(release, &booted).contents();
+            let what = format!("{fault:?} at {} {} {}", call.name, call.number, call.path.display());
+            if fault == Fault::Killed && hit.status.success() {
+                wrong.push(format!("{what}: was not hit"));
             }
-            assert!(
-                run(None, "-incremental", &source.uri(), &copy),
-                "again after {calls} {n}"
+            if let Fault::Fails(_) = fault
+                && !matches!(hit.status.code(), Some(0 | 18 | 19))
+            {
+                let text = String::from_utf8_lossy(&hit.stderr).into_owned();
+                wrong.push(format!("{what}: {}: {text}", hit.status));
+            }
+            if points % step(BOOT).max(BOOT_OF_ALL * usize::from(takes_all())) == 0 {
+                boots += 1;
+                wrong.extend(
+                    scene
+                        .repaired_by_neo4j(&copy)
+                        .err()
+                        .map(|error| format!("{what}: {error}")),
+                );
+            }
+            wrong.extend(
+                scene
+                    .repaired_by_next_run(&copy)
+                    .err()
+                    .map(|error| format!("{what}: {error}")),
             );
-            assert!(stores(&copy) == expected, "another store after {calls} {n}");
         }
     }
-    eprintln!("killed at {points} points");
-    assert!(points >= CALLS.len(), "only {points} points were reached");
-}
-
-/// Runs the program, killed at the n-th of some system calls; whether it ended well.
-fn run(kill_at: Option<(&str, usize)>, mode: &str, from: &str, to: &Path) -> bool {
-    let mut command = match kill_at {
-        None => Command::new(PROGRAM),
-        Some((calls, n)) => {
-            let mut strace = Command::new("strace");
-            strace.args(["-f", "-qq", "-o", "/dev/null", "-e"]);
-            strace.args([
-                format!("trace={calls}"),
-                "-e".into(),
-                format!("inject={calls}:signal=KILL:when={n}"),
-            ]);
-            strace.arg(PROGRAM);
-            strace
-        }
-    };
-    command.args([mode, "-from", from, "-quiet", "-to"]).arg(to);
-    command
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status()
-        .unwrap()
-        .success()
-}
-
-/// The graph's files and the indexes' pending log.
-fn stores(dir: &Path) -> BTreeMap<String, Vec<u8>> {
-    let mut found = BTreeMap::new();
-    for entry in fs::read_dir(dir).unwrap() {
-        let entry = entry.unwrap();
-        let name = entry.file_name().to_string_lossy().into_owned();
-        if name.starts_with("neostore") || name.contains("logical") {
-            found.insert(name, fs::read(entry.path()).unwrap());
-        }
-    }
-    found.insert(
-        "index".into(),
-        fs::read(dir.join("index/lucene.log.1")).unwrap_or_default(),
+    eprintln!(
+        "neo4j {}: {} calls, {points} points, Neo4j started on {boots}, {} wrong",
+        release.name(),
+        changing.len(),
+        wrong.len()
     );
-    found
-}
-
-fn remove(dir: &Path) {
-    if dir.exists() {
-        fs::remove_dir_all(dir).unwrap();
-    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }

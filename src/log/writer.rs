@@ -92,6 +92,18 @@ impl<W: Write> LogWriter<W> {
         &mut self,
         transaction: &mut TransactionReader<'_, R>,
     ) -> Result<TransactionSummary, LogError> {
+        self.append_judged(transaction, |_| Ok(()))
+    }
+
+    /// As [`LogWriter::append`], with a judge of every item before it is copied.
+    ///
+    /// # Errors
+    /// As [`LogWriter::append`]; what the judge says.
+    pub fn append_judged<R: Read, E: From<LogError>>(
+        &mut self,
+        transaction: &mut TransactionReader<'_, R>,
+        mut judge: impl FnMut(&Item<'_>) -> Result<(), E>,
+    ) -> Result<TransactionSummary, E> {
         let identifier = self.identifier.wrapping_add(1).max(1);
         let mut collector = Collector::default();
         let mut summary = TransactionSummary {
@@ -106,6 +118,7 @@ impl<W: Write> LogWriter<W> {
             fingerprint: Fingerprint([0; 32]),
         };
         while let Some(part) = transaction.next_part()? {
+            judge(&part.item)?;
             collector.add(&part);
             match &part.item {
                 Item::Start(start) => summary.global_id.extend_from_slice(start.global_id),

@@ -7,7 +7,7 @@ use super::{
     DiskError, checksums,
     full::now,
     history,
-    incremental::hold,
+    neo4j_lock::Neo4jLock,
     pending_index::PendingIndex,
     staging::{Occupant, Target, sync_dir},
 };
@@ -42,7 +42,7 @@ fn locked(target: &Target, progress: &dyn Progress) -> Result<Manifest, Error> {
         return Err(Error::new(ErrorKind::NotOurs, text)
             .with_hint("verify it without -adopt; to forget what it was, remove neo4j-backup.json first"));
     }
-    let _held = hold(dir)?;
+    let _lock = Neo4jLock::take(dir)?;
     let header = Header::open(dir)?;
     let format = header.format()?;
     progress.phase(Phase::Sealing);
@@ -69,7 +69,7 @@ fn locked(target: &Target, progress: &dyn Progress) -> Result<Manifest, Error> {
 fn last_transactions(dir: &Path, header: &Header, format: LogFormat) -> Result<Vec<LastTransaction>, Error> {
     let graph = header.last_transaction()?;
     // an archived log that cannot be read costs the proof of a common history, not the manifest
-    let fingerprint = history::fingerprint(dir, format, graph).unwrap_or_default();
+    let fingerprint = history::fingerprint(dir, format, DataSource::Graph, graph).unwrap_or_default();
     let mut last = vec![LastTransaction {
         data_source: DataSource::Graph.name().to_owned(),
         id: graph.0,

@@ -3,6 +3,7 @@
 
 use std::{
     collections::BTreeMap,
+    mem,
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
 };
@@ -13,7 +14,7 @@ use crate::{
     log::Change,
     store::{
         StoreFile, StoreFormat,
-        record::{DynamicHeader, Pointer, Property, RecordId, TooWide},
+        record::{DynamicHeader, Pointer, Property, RecordId, RelationshipType, TooWide},
     },
 };
 
@@ -83,6 +84,16 @@ pub enum ApplyError {
     Format {
         /// Record.
         id: RecordId,
+    },
+    /// A chain of dynamic records that leads elsewhere.
+    #[error("{}, block {id}: the value goes on in block {next}, which does not follow", file.name())]
+    Chain {
+        /// Store file.
+        file: StoreFile,
+        /// The block that points there.
+        id: RecordId,
+        /// Where it points to.
+        next: RecordId,
     },
     /// The first block of a dynamic store does not hold a block size.
     #[error("{}: {size} is not a block size", path.display())]
@@ -169,6 +180,8 @@ pub struct Applier {
     stores: BTreeMap<StoreFile, Target>,
     /// First property of the graph itself, as the newest transaction has it.
     graph_property: Option<Pointer>,
+    /// The bytes of one change; kept to be used again.
+    image: Vec<u8>,
 }
 
 impl Applier {
@@ -193,57 +206,110 @@ impl Applier {
             growth,
             stores,
             graph_property: None,
+            image: Vec::new(),
         })
     }
 
     /// Applies one change.
     ///
     /// # Errors
-    /// [`ApplyError`].
+    /// [`ApplyError`]; nothing is written then.
     pub fn apply(&mut self, change: &Change<'_>) -> Result<(), ApplyError> {
+        if let Change::GraphProperty(property) = *change {
+            self.graph_property = Some(property);
+            return Ok(());
+        }
+        let mut image = mem::take(&mut self.image);
+        let result = self.write(change, &mut image);
+        self.image = image;
+        result
+    }
+
+    fn write(&mut self, change: &Change<'_>, image: &mut Vec<u8>) -> Result<(), ApplyError> {
+        let place = self.place(change, image)?;
+        let Some(target) = self.stores.get_mut(&place.file) else {
+            return Err(ApplyError::Format { id: place.id });
+        };
+        let OpenStore { file, path, .. } = &target.store;
+        file.write_all_at(image, place.offset).map_err(DiskError::at(path))?;
+        target.touched.note(place.offset, image.len() as u64);
+        target.touched.high_id = target.touched.high_id.max(place.id.0 + 1);
+        Ok(())
+    }
+
+    /// Where a change goes, and in `image` the bytes to write there; nothing is written.
+    ///
+    /// # Errors
+    /// [`ApplyError`]: it can go nowhere.
+    pub(super) fn place(&self, change: &Change<'_>, image: &mut Vec<u8>) -> Result<Place, ApplyError> {
         let legacy = self.format == StoreFormat::Legacy;
-        match *change {
+        image.clear();
+        let mut within = 0;
+        let (file, id) = match *change {
             Change::Node(id, node) => {
-                let bytes = node
-                    .map(|node| node.encode())
-                    .transpose()
-                    .map_err(wide(StoreFile::Node, id))?;
-                self.write_or_clear(StoreFile::Node, id, bytes.as_ref().map(<[u8; 9]>::as_slice), &[0])
+                let file = StoreFile::Node;
+                put(image, node.map(|node| node.encode()), file, id)?;
+                (file, id)
             }
             Change::Relationship(id, relationship) => {
                 let file = StoreFile::Relationship;
-                let bytes = relationship.map(|r| r.encode()).transpose().map_err(wide(file, id))?;
-                self.write_or_clear(file, id, bytes.as_ref().map(<[u8; 33]>::as_slice), &[0])
+                put(image, relationship.map(|r| r.encode()), file, id)?;
+                (file, id)
             }
             Change::RelationshipType(id, kind) => {
                 let file = StoreFile::RelationshipType;
-                let bytes = kind.map(|kind| kind.encode()).transpose().map_err(wide(file, id))?;
-                let cleared: &[u8] = if legacy { &[0; 5] } else { &[0] };
-                self.write_or_clear(file, id, bytes.as_ref().map(<[u8; 5]>::as_slice), cleared)
+                put(image, kind.map(|kind| kind.encode()), file, id)?;
+                if legacy && kind.is_none() {
+                    image.resize(RelationshipType::SIZE, 0);
+                }
+                (file, id)
             }
             Change::PropertyKey(id, key) => {
                 let file = StoreFile::PropertyKey;
-                let bytes = key.map(|key| key.encode()).transpose().map_err(wide(file, id))?;
-                self.write_or_clear(file, id, bytes.as_ref().map(<[u8; 9]>::as_slice), &[0])
+                put(image, key.map(|key| key.encode()), file, id)?;
+                (file, id)
             }
-            Change::Property(id, _) if legacy => Err(ApplyError::Format { id }),
-            Change::Property(id, None) => self.write(StoreFile::Property, id, Property::PAYLOAD as u64, &[0; 8]),
+            Change::Property(id, _) if legacy => return Err(ApplyError::Format { id }),
+            Change::Property(id, None) => {
+                within = Property::PAYLOAD as u64;
+                image.resize(8, 0);
+                (StoreFile::Property, id)
+            }
             Change::Property(id, Some(property)) => {
                 let (bytes, written) = property.encode().map_err(wide(StoreFile::Property, id))?;
-                self.write(StoreFile::Property, id, 0, bytes.get(..written).unwrap_or_default())
+                image.extend_from_slice(bytes.get(..written).unwrap_or_default());
+                (StoreFile::Property, id)
             }
-            Change::LegacyProperty(id, _) if !legacy => Err(ApplyError::Format { id }),
+            Change::LegacyProperty(id, _) if !legacy => return Err(ApplyError::Format { id }),
             Change::LegacyProperty(id, property) => {
                 let file = StoreFile::Property;
-                let bytes = property.map(|p| p.encode()).transpose().map_err(wide(file, id))?;
-                self.write_or_clear(file, id, bytes.as_ref().map(<[u8; 25]>::as_slice), &[0])
+                put(image, property.map(|p| p.encode()), file, id)?;
+                (file, id)
             }
-            Change::Dynamic(file, id, block) => self.dynamic(file, id, block),
-            Change::GraphProperty(property) => {
-                self.graph_property = Some(property);
-                Ok(())
+            Change::Dynamic(file, id, block) => {
+                self.dynamic(file, id, block, image)?;
+                (file, id)
             }
+            // `neostore` is no file of this kind
+            Change::GraphProperty(first) => {
+                return Err(ApplyError::Format {
+                    id: first.unwrap_or(RecordId(0)),
+                });
+            }
+        };
+        let Some(target) = self.stores.get(&file) else {
+            return Err(ApplyError::Format { id });
+        };
+        let offset = id.0.saturating_mul(target.size).saturating_add(within);
+        if offset > self.growth.end(target.length) {
+            return Err(ApplyError::TooFar {
+                file,
+                id,
+                offset,
+                length: target.length,
+            });
         }
+        Ok(Place { file, id, offset })
     }
 
     /// First property of the graph itself, where a transaction set it; it belongs into `neostore`.
@@ -260,10 +326,11 @@ impl Applier {
     }
 
     fn dynamic(
-        &mut self,
+        &self,
         file: StoreFile,
         id: RecordId,
         block: Option<(DynamicHeader, &[u8])>,
+        image: &mut Vec<u8>,
     ) -> Result<(), ApplyError> {
         let size = self.stores.get(&file).map_or(0, |store| store.size);
         let header_size = self.format.dynamic_header();
@@ -277,46 +344,38 @@ impl Applier {
             });
         }
         let Some((header, data)) = block else {
-            return self.write(file, id, 0, &[0]);
+            image.push(0);
+            return Ok(());
         };
-        let wide = wide(file, id);
-        let mut bytes = match self.format {
-            StoreFormat::Legacy => header.encode_legacy().map_err(wide)?.to_vec(),
-            StoreFormat::Current => header.encode().map_err(wide)?.to_vec(),
-        };
-        bytes.extend_from_slice(data);
-        self.write(file, id, 0, &bytes)
-    }
-
-    fn write_or_clear(
-        &mut self,
-        file: StoreFile,
-        id: RecordId,
-        bytes: Option<&[u8]>,
-        cleared: &[u8],
-    ) -> Result<(), ApplyError> {
-        self.write(file, id, 0, bytes.unwrap_or(cleared))
-    }
-
-    fn write(&mut self, kind: StoreFile, id: RecordId, within: u64, bytes: &[u8]) -> Result<(), ApplyError> {
-        let Some(target) = self.stores.get_mut(&kind) else {
-            return Err(ApplyError::Format { id });
-        };
-        let offset = id.0.saturating_mul(target.size).saturating_add(within);
-        if offset > self.growth.end(target.length) {
-            return Err(ApplyError::TooFar {
-                file: kind,
-                id,
-                offset,
-                length: target.length,
-            });
+        match self.format {
+            StoreFormat::Legacy => put(image, Some(header.encode_legacy()), file, id)?,
+            StoreFormat::Current => put(image, Some(header.encode()), file, id)?,
         }
-        let OpenStore { file, path, .. } = &target.store;
-        file.write_all_at(bytes, offset).map_err(DiskError::at(path))?;
-        target.touched.note(offset, bytes.len() as u64);
-        target.touched.high_id = target.touched.high_id.max(id.0 + 1);
+        image.extend_from_slice(data);
         Ok(())
     }
+}
+
+/// Where a change goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Place {
+    pub(super) file: StoreFile,
+    pub(super) id: RecordId,
+    pub(super) offset: u64,
+}
+
+/// Appends a record, or the byte that takes one out of use.
+fn put<const N: usize>(
+    image: &mut Vec<u8>,
+    record: Option<Result<[u8; N], TooWide>>,
+    file: StoreFile,
+    id: RecordId,
+) -> Result<(), ApplyError> {
+    match record {
+        None => image.push(0),
+        Some(record) => image.extend_from_slice(&record.map_err(wide(file, id))?),
+    }
+    Ok(())
 }
 
 fn wide(file: StoreFile, id: RecordId) -> impl FnOnce(TooWide) -> ApplyError {

@@ -165,7 +165,7 @@ pub(super) fn same_database(ours: StoreId, theirs: StoreId, dir: &Path) -> Resul
     Err(Error::new(ErrorKind::NotOurs, text).with_hint("name another target"))
 }
 
-fn ask_store_id(member: &Member) -> Result<StoreId, Error> {
+pub(super) fn ask_store_id(member: &Member) -> Result<StoreId, Error> {
     if let Some(id) = member.store_id() {
         return Ok(id);
     }

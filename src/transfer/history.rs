@@ -1,4 +1,4 @@
-//! The archived logs of a backup: what other servers, and a later run, go on from.
+//! The archived logs of a backup: what other servers, and a later run, go on from, and what proves where it stands.
 
 use std::{
     fs::{self, File},
@@ -10,10 +10,10 @@ use super::{DiskError, staging::sync_dir};
 use crate::{
     Error,
     ids::{DataSource, LogVersion, TxId},
-    log::{self, Buffer, Fingerprint, Layout, LogFormat, SlotReader},
+    log::{self, Buffer, Fingerprint, Layout, LogError, LogFormat, LogHeader, SlotReader},
 };
 
-/// How much of the history is kept; the newest log always is, since it proves where the backup stands.
+/// How much of the history is kept; the newest log with transactions always is, since it proves where the backup stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KeepLogs {
     /// Everything.
@@ -24,12 +24,15 @@ pub enum KeepLogs {
     Bytes(u64),
 }
 
-/// Archived logs of the graph, newest first.
-fn archived(dir: &Path) -> Result<Vec<(LogVersion, PathBuf)>, DiskError> {
+/// Archived logs of a data source, newest first.
+fn archived(dir: &Path, source: DataSource) -> Result<Vec<(LogVersion, PathBuf)>, DiskError> {
     let mut found = Vec::new();
-    for entry in fs::read_dir(dir).map_err(DiskError::at(dir))? {
-        let entry = entry.map_err(DiskError::at(dir))?;
-        if let Some(version) = log::files::archived_version(DataSource::Graph, &entry.file_name().to_string_lossy()) {
+    let base = Path::new(log::files::base(source)).parent().unwrap_or(Path::new(""));
+    let folder = dir.join(base);
+    for entry in fs::read_dir(&folder).map_err(DiskError::at(&folder))? {
+        let entry = entry.map_err(DiskError::at(&folder))?;
+        let path = base.join(entry.file_name());
+        if let Some(version) = log::files::archived_version(source, &path.to_string_lossy()) {
             found.push((version, entry.path()));
         }
     }
@@ -42,9 +45,11 @@ fn archived(dir: &Path) -> Result<Vec<(LogVersion, PathBuf)>, DiskError> {
 /// # Errors
 /// Of the disk.
 pub(super) fn bytes(dir: &Path) -> Result<u64, DiskError> {
-    archived(dir)?.into_iter().try_fold(0, |sum, (_, path)| {
-        Ok(sum + fs::metadata(&path).map_err(DiskError::at(&path))?.len())
-    })
+    archived(dir, DataSource::Graph)?
+        .into_iter()
+        .try_fold(0, |sum, (_, path)| {
+            Ok(sum + fs::metadata(&path).map_err(DiskError::at(&path))?.len())
+        })
 }
 
 /// Removes archived logs of the graph, oldest first, so that no gap is left whenever it is interrupted.
@@ -53,7 +58,8 @@ pub(super) fn bytes(dir: &Path) -> Result<u64, DiskError> {
 /// Of the disk.
 pub(super) fn prune(dir: &Path, keep: KeepLogs, now: SystemTime) -> Result<u64, DiskError> {
     let (mut sum, mut removable) = (0, Vec::new());
-    for (i, (_, path)) in archived(dir)?.into_iter().enumerate() {
+    let mut proven = false;
+    for (_, path) in archived(dir, DataSource::Graph)? {
         let found = fs::metadata(&path).map_err(DiskError::at(&path))?;
         sum += found.len();
         let wanted = match keep {
@@ -65,9 +71,11 @@ pub(super) fn prune(dir: &Path, keep: KeepLogs, now: SystemTime) -> Result<u64, 
             }
         };
         // what lies behind a removed log is of no use
-        if i > 0 && (!wanted || !removable.is_empty()) {
+        if proven && (!wanted || !removable.is_empty()) {
             removable.push(path);
         }
+        // Neo4j leaves logs behind that hold nothing but their header
+        proven |= found.len() > LogHeader::END;
     }
     for path in removable.iter().rev() {
         fs::remove_file(path).map_err(DiskError::at(path))?;
@@ -78,28 +86,52 @@ pub(super) fn prune(dir: &Path, keep: KeepLogs, now: SystemTime) -> Result<u64, 
     Ok(removable.len() as u64)
 }
 
-/// Fingerprint of a transaction of the graph, if the newest archived log holds it.
+/// Fingerprint of a transaction, if the newest archived log that has any holds it.
 ///
 /// # Errors
-/// Of the disk; a damaged log.
-pub(super) fn fingerprint(dir: &Path, format: LogFormat, id: TxId) -> Result<Option<Fingerprint>, Error> {
-    let Some((_, path)) = archived(dir)?.into_iter().next() else {
-        return Ok(None);
-    };
-    let file = File::open(&path).map_err(DiskError::at(&path))?;
-    let layout = Layout {
-        format,
-        source: DataSource::Graph,
-    };
-    let (mut scan, mut read) = (Buffer::new(), Buffer::new());
-    let mut slot = SlotReader::open(&file, layout, &mut scan).map_err(|e| e.in_file(&path))?;
-    while let Some(committed) = slot.next().map_err(|e| e.in_file(&path))? {
-        if committed.tx == id {
-            let found = log::slot::transaction(&file, layout, &committed, &mut read).fingerprint();
-            return Ok(Some(found.map_err(|e| e.in_file(&path))?));
+/// Of the disk. A log that cannot be read proves nothing.
+pub(super) fn fingerprint(
+    dir: &Path,
+    format: LogFormat,
+    source: DataSource,
+    id: TxId,
+) -> Result<Option<Fingerprint>, Error> {
+    let layout = Layout { format, source };
+    for (_, path) in archived(dir, source)? {
+        let file = File::open(&path).map_err(DiskError::at(&path))?;
+        match newest(&file, layout, id) {
+            Ok(Newest::NoTransaction) => {}
+            Ok(Newest::Found(fingerprint)) => return Ok(Some(fingerprint)),
+            Ok(Newest::Others) => return Ok(None),
+            Err(error @ LogError::Read { .. }) => return Err(error.in_file(&path).into()),
+            Err(error) => {
+                tracing::warn!("{error} of {}: it proves nothing", path.display());
+                return Ok(None);
+            }
         }
     }
     Ok(None)
+}
+
+/// What an archived log has.
+enum Newest {
+    NoTransaction,
+    Found(Fingerprint),
+    Others,
+}
+
+fn newest(file: &File, layout: Layout, id: TxId) -> Result<Newest, LogError> {
+    let (mut scan, mut read) = (Buffer::new(), Buffer::new());
+    let mut slot = SlotReader::open(file, layout, &mut scan)?;
+    let mut newest = Newest::NoTransaction;
+    while let Some(committed) = slot.next()? {
+        if committed.tx == id {
+            let found = log::slot::transaction(file, layout, &committed, &mut read);
+            return found.fingerprint().map(Newest::Found);
+        }
+        newest = Newest::Others;
+    }
+    Ok(newest)
 }
 
 #[cfg(test)]
@@ -107,7 +139,7 @@ mod tests {
     use super::*;
 
     fn logs(dir: &Path) -> Vec<u64> {
-        archived(dir)
+        archived(dir, DataSource::Graph)
             .unwrap()
             .into_iter()
             .map(|(version, _)| version.0)
@@ -134,6 +166,14 @@ mod tests {
         assert_eq!(prune(dir.path(), KeepLogs::Bytes(1), now).unwrap(), 1);
         assert_eq!(logs(dir.path()), [11]);
         assert!(dir.path().join("nioneo_logical.log.1").exists());
+    }
+
+    #[test]
+    fn logs_without_transactions_do_not_stand_for_the_one_that_proves() {
+        let dir = sample();
+        fs::write(dir.path().join("nioneo_logical.log.v12"), [0; 16]).unwrap();
+        assert_eq!(prune(dir.path(), KeepLogs::Bytes(1), SystemTime::now()).unwrap(), 3);
+        assert_eq!(logs(dir.path()), [12, 11]);
     }
 
     #[test]

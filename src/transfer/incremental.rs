@@ -6,60 +6,43 @@
 //! | step | found by the next run → do |
 //! |---|---|
 //! | 1 receive into names that Neo4j does not know | removed |
-//! | 2 manifest says `updating`; marker `C` away; the graph's log → slot 1 | slot 1 is replayed as in 3 – 5 |
+//! | 2 manifest says `updating`; marker away; the graph's log → slot 1 ([`super::graph_log`]) | slot 1 is replayed as in 3 – 5 |
 //! | 3 trailers and id files of the stores it touches away; replay; seal | the same |
-//! | 4 slot 1 → temporary name, log version + 1 | 5, since everything in it was applied |
-//! | 5 temporary name → archived log | nothing |
-//! | 6 index transactions into the pending log | what it lacks is asked for |
+//! | 4 slot 1 → applied log, log version + 1 | 5 |
+//! | 5 applied log → archived log | nothing |
+//! | 6 index transactions into the pending log ([`super::pending_index`]) | what it lacks is asked for |
 //! | 7 checksums, manifest | the next run makes them anew |
+//!
+//! Whatever the source sends is judged before step 2 ([`super::inspector`]), so that only the disk can fail behind it.
 
-use std::{
-    collections::BTreeMap,
-    fs::{self, File},
-    io,
-    path::{Path, PathBuf},
-    time::SystemTime,
-};
+use std::{collections::BTreeMap, fs, path::Path, time::SystemTime};
 
 use super::{
     BackupOutcome, DiskError, HistoryProof, Order, TakenMode, Verdict,
-    apply::{Applier, Touched},
+    apply::Touched,
     checksums::{self, Known},
-    full::{RECEIVED_INDEX_LOG, now, same_database},
+    full::{RECEIVED_INDEX_LOG, ask_store_id, now, same_database},
+    graph_log::{self, Graph, rename},
     history::{self, KeepLogs},
-    manifest::{MANIFEST, Manifest, Mode, Run, SUMS, State},
+    inspector::Inspector,
+    manifest::{MANIFEST, Manifest, Mode, Run, SUMS, State, files::NEW_MANIFEST},
+    neo4j_lock::Neo4jLock,
     pending_index::PendingIndex,
-    replay, seal,
-    staging::{Occupant, Target, sync_dir},
-    transactions::{Asked, Overlap, ReceivedLogs},
+    proof::{self, Unproven},
+    replay,
+    staging::{Occupant, Target},
+    transactions::{Overlap, ReceivedLogs},
 };
 use crate::{
     Error, ErrorKind,
     cancel::Cancel,
     disk_error::remove,
     ids::{DataSource, LogVersion, TxId},
-    log::{
-        self, Buffer, Fingerprint, Layout, LogFormat, SlotReader,
-        files::{Marker, Slot},
-    },
+    log::LogFormat,
     progress::{Phase, Progress},
     store::{Header, StoreFile, StoreFormat, lucene_store},
+    wire::Dialect,
 };
-
-/// Name of the received graph log until the store may change.
-const RECEIVED_GRAPH_LOG: &str = "neo4j-backup.received";
-
-/// Name of the new manifest until it is complete.
-const NEW_MANIFEST: &str = "neo4j-backup.json.new";
-
-/// What happens where it cannot be proven that the source continues the target's history.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Unproven {
-    /// The report says so.
-    Reported,
-    /// The run is refused.
-    Refused,
-}
 
 /// What an incremental backup is to do.
 #[derive(Debug)]
@@ -94,104 +77,105 @@ fn locked(
     progress: &dyn Progress,
     cancel: &Cancel,
 ) -> Result<BackupOutcome, Error> {
-    let dir = target.dir().to_owned();
+    let dir = target.dir();
     if target.occupant()? != Occupant::Database {
         let text = format!("{} doesn't contain a database", dir.display());
         return Err(Error::new(ErrorKind::FullNeeded, text).with_hint("take a full backup first"));
     }
-    let _held = hold(&dir)?;
-    let manifest = Manifest::read(&dir)?;
-    let format = Header::open(&dir)?.format()?;
+    let _lock = Neo4jLock::take(dir)?;
+    for kind in StoreFile::ALL {
+        if !dir.join(kind.name()).is_file() {
+            let text = format!("{} is missing in {}", kind.name(), dir.display());
+            return Err(Error::new(ErrorKind::FullNeeded, text).with_hint("take a full backup"));
+        }
+    }
+    let format = Header::open(dir)?.format()?;
     let job = Job {
         request,
         dir,
-        format,
-        log_format: format.into(),
+        graph: Graph {
+            dir,
+            format,
+            growth: request.order.growth,
+            cancel,
+        },
+        before: Manifest::read(dir)?,
         progress,
         cancel,
     };
-    job.run(manifest.as_ref())
-}
-
-/// Takes the lock that Neo4j holds on a database it has open; it ends when any descriptor of the file is closed, so it
-/// shows a running Neo4j but keeps none from starting.
-pub(super) fn hold(dir: &Path) -> Result<Vec<File>, Error> {
-    let mut held = Vec::new();
-    for name in ["neostore", "lock", "store_lock"] {
-        let path = dir.join(name);
-        let file = match File::options().read(true).write(true).open(&path) {
-            Ok(file) => file,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
-            Err(e) => return Err(DiskError::new(path, e).into()),
-        };
-        if rustix::fs::fcntl_lock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive).is_err() {
-            let text = format!("{}: is locked: Neo4j has this database open", path.display());
-            return Err(Error::new(ErrorKind::TargetInUse, text).with_hint("shut that Neo4j down, or copy the backup"));
-        }
-        held.push(file);
-    }
-    Ok(held)
+    // what was received and not used is asked for anew, whatever became of this run
+    let result = job.run();
+    let discarded = job.discard_received();
+    let outcome = result?;
+    discarded?;
+    Ok(outcome)
 }
 
 struct Job<'a> {
     request: &'a Incremental<'a>,
-    dir: PathBuf,
-    format: StoreFormat,
-    log_format: LogFormat,
+    dir: &'a Path,
+    graph: Graph<'a>,
+    /// The manifest as the last run left it.
+    before: Option<Manifest>,
     progress: &'a dyn Progress,
     cancel: &'a Cancel,
 }
 
-impl Job<'_> {
-    fn run(&self, before: Option<&Manifest>) -> Result<BackupOutcome, Error> {
-        for name in [RECEIVED_INDEX_LOG, NEW_MANIFEST] {
-            remove(&self.dir.join(name))?;
-        }
-        self.finish_archiving()?;
-        let mut touched = BTreeMap::new();
-        let recovered = self.finish_interrupted(&mut touched)?;
-        let had = self.had()?;
-        self.progress.phase(Phase::Transactions);
-        let started = now();
-        let version = self.free_version()?;
-        let places = BTreeMap::from([
-            (DataSource::Graph, (self.dir.join(RECEIVED_GRAPH_LOG), version)),
-            (DataSource::Lucene, (self.dir.join(RECEIVED_INDEX_LOG), LogVersion(0))),
-        ]);
-        let mut logs = ReceivedLogs::new(self.log_format, places).going_on_from(had.clone());
-        let proof = self.receive(&mut logs, &had, before)?;
-        logs.sync()?;
-        self.cancel.check()?;
+/// What arrived.
+struct Received {
+    logs: ReceivedLogs,
+    version: LogVersion,
+    proof: HistoryProof,
+}
 
-        let mut manifest = before
-            .cloned()
-            .unwrap_or_else(|| Manifest::receiving(self.new_run(started, &logs), None));
-        let nothing_new = logs.count() == 0 && !recovered && before.is_some_and(Manifest::is_complete);
+impl Job<'_> {
+    fn run(&self) -> Result<BackupOutcome, Error> {
+        self.discard_received()?;
+        remove(&self.dir.join(NEW_MANIFEST))?;
+        self.graph.finish_archiving()?;
+        let started = now();
+        let mut touched = BTreeMap::new();
+        let mut manifest = self.before.clone();
+        let mut nothing_new = manifest.as_ref().is_some_and(Manifest::is_complete);
+        if let Some(active) = self.graph.left_active()? {
+            self.progress
+                .warning("the graph's log was left pending and is replayed first");
+            nothing_new = false;
+            if let Some(manifest) = &mut manifest {
+                self.begin_update(manifest)?;
+            }
+            self.graph.apply(&active, &mut touched)?;
+        }
+        self.progress.phase(Phase::Transactions);
+        let received = self.receive()?;
+        let logs = &received.logs;
+        let mut manifest = manifest.unwrap_or_else(|| Manifest::receiving(self.new_run(started, logs), None));
+        nothing_new &= logs.count() == 0;
         if !nothing_new {
-            manifest.state = State::Updating;
-            self.publish_manifest(&manifest)?;
-            self.apply(&logs, version, &mut touched)?;
+            self.begin_update(&mut manifest)?;
+            self.apply(&received, &mut touched)?;
         }
         self.progress.phase(Phase::Sealing);
         let dialect = self.request.order.member.dialect();
-        fs::create_dir_all(self.dir.join("index")).map_err(DiskError::at(self.dir.join("index")))?;
-        let pending = replay::leave_index_log(&self.dir, dialect, &logs, None, self.log_format, self.progress)?;
-        let header = Header::open(&self.dir)?;
+        let index = self.dir.join("index");
+        fs::create_dir_all(&index).map_err(DiskError::at(&index))?;
+        let pending = replay::leave_index_log(self.dir, dialect, logs, None, self.log_format(), self.progress)?;
+        let header = Header::open(self.dir)?;
         let last = header.last_transaction()?;
-        let old = |source| before.and_then(|manifest| manifest.last_transaction(source));
+        let known = |source, id| replay::last_transaction(source, id, logs, self.kept_transaction(source));
         manifest.last_transactions = vec![
-            replay::last_transaction(DataSource::Graph, last, &logs, old(DataSource::Graph)),
-            replay::last_transaction(DataSource::Lucene, pending.last_tx, &logs, old(DataSource::Lucene)),
+            known(DataSource::Graph, last),
+            known(DataSource::Lucene, pending.last_tx),
         ];
-        let pruned = history::prune(&self.dir, self.request.keep, SystemTime::now())?;
+        let pruned = history::prune(self.dir, self.request.keep, SystemTime::now())?;
         if !nothing_new || pruned > 0 {
-            self.checksum(before, &touched, &mut manifest)?;
-            if before.is_some() {
-                manifest.add_run(self.new_run(started, &logs));
+            self.checksum(&touched, &mut manifest)?;
+            if self.before.is_some() {
+                manifest.add_run(self.new_run(started, logs));
             }
         }
         manifest.store_id = Some(header.store_id()?.into());
-        manifest.store_format = Some(self.format.version().to_owned());
+        manifest.store_format = Some(self.graph.format.version().to_owned());
         manifest.state = State::Complete;
         manifest.finished = Some(now());
         self.progress.phase(Phase::Syncing);
@@ -201,17 +185,26 @@ impl Job<'_> {
             member: self.request.order.member.address().to_owned(),
             dialect: dialect.name().to_owned(),
             releases: dialect.releases().to_owned(),
-            target: self.dir.clone(),
+            target: self.dir.to_owned(),
             store_id: header.store_id()?,
             last_transactions: BTreeMap::from([(DataSource::Graph, last), (DataSource::Lucene, pending.last_tx)]),
             files: 0,
             bytes: logs.bytes(),
             transactions: logs.count(),
-            history: proof,
+            history: received.proof,
             pending_index_log_bytes: pending.bytes,
-            history_log_bytes: history::bytes(&self.dir)?,
+            history_log_bytes: history::bytes(self.dir)?,
             verdict: Verdict::Good,
         })
+    }
+
+    fn log_format(&self) -> LogFormat {
+        self.graph.format.into()
+    }
+
+    /// What the manifest says of a data source.
+    fn kept_transaction(&self, source: DataSource) -> Option<(TxId, Option<&str>)> {
+        self.before.as_ref()?.last_transaction(source)
     }
 
     fn new_run(&self, started: u64, logs: &ReceivedLogs) -> Run {
@@ -224,261 +217,109 @@ impl Job<'_> {
 
     /// Last transaction per data source.
     fn had(&self) -> Result<BTreeMap<DataSource, TxId>, Error> {
-        let mut had = BTreeMap::from([(DataSource::Graph, Header::open(&self.dir)?.last_transaction()?)]);
+        let mut had = BTreeMap::from([(DataSource::Graph, Header::open(self.dir)?.last_transaction()?)]);
         if self.dir.join(lucene_store::PATH).exists() {
-            had.insert(
-                DataSource::Lucene,
-                PendingIndex::inspect(&self.dir, self.log_format)?.last_tx,
-            );
+            let index = PendingIndex::inspect(self.dir, self.log_format())?;
+            had.insert(DataSource::Lucene, index.last_tx);
         }
         Ok(had)
     }
 
-    /// The log version to use: no archived log may have it.
-    fn free_version(&self) -> Result<LogVersion, Error> {
-        let header = Header::open(&self.dir)?;
-        let found = header.log_version()?;
-        let mut version = found;
-        while self.dir.join(log::files::archived(DataSource::Graph, version)).exists() {
-            version = version.next();
-        }
-        if version != found {
-            header.set_log_version(version)?;
-            header.sync()?;
-        }
-        Ok(version)
-    }
-
-    /// Takes the transactions since, after comparing the last one of the target with the source's.
-    fn receive(
-        &self,
-        logs: &mut ReceivedLogs,
-        had: &BTreeMap<DataSource, TxId>,
-        before: Option<&Manifest>,
-    ) -> Result<HistoryProof, Error> {
+    /// Takes the transactions since into logs of their own, synced, after comparing the last one of the target with the
+    /// source's. Nothing else is written.
+    fn receive(&self) -> Result<Received, Error> {
         let member = self.request.order.member;
-        let (asked, answered) = logs.catch_up(member, had, Overlap::Compared, self.progress)?;
-        if let Some(theirs) = answered {
-            same_database(Header::open(&self.dir)?.store_id()?, theirs, &self.dir)?;
-        }
-        let proof = match asked {
-            Asked::Plainly => HistoryProof::NotProven,
-            Asked::WithLast => self.prove(logs, had, before)?,
-        };
-        if proof == HistoryProof::NotProven && self.request.unproven == Unproven::Refused {
-            let text =
-                "the source no longer has, or the target never had, the transaction that would prove a common history";
-            return Err(
-                Error::new(ErrorKind::NotOurs, text).with_hint("leave out -require-history, or take a full backup")
-            );
-        }
-        logs.level(member, had, self.progress)?;
-        Ok(proof)
-    }
-
-    fn prove(
-        &self,
-        logs: &ReceivedLogs,
-        had: &BTreeMap<DataSource, TxId>,
-        before: Option<&Manifest>,
-    ) -> Result<HistoryProof, Error> {
-        let mut proof = HistoryProof::Proven;
-        for (source, last) in had.iter().filter(|(_, last)| **last > TxId::BASE) {
-            let Some(theirs) = logs.overlap(*source) else {
-                let text = format!("the source is behind the target: it does not have transaction {last} of {source}");
-                return Err(Error::new(ErrorKind::NotOurs, text).with_hint(
-                    "it was restored from an older state, or is another server: take a full backup elsewhere",
-                ));
-            };
-            match self.fingerprint(*source, *last, before)? {
-                None => proof = HistoryProof::NotProven,
-                Some(ours) if ours == theirs => {}
-                Some(ours) => {
-                    let text = format!(
-                        "branched history: transaction {last} of {source} is {ours} in the target and {theirs} at the source"
-                    );
-                    return Err(Error::new(ErrorKind::NotOurs, text).with_hint(
-                        "the target has transactions that the source never had: take a full backup elsewhere",
-                    ));
-                }
+        let had = self.had()?;
+        let version = self.graph.free_version()?;
+        let places = BTreeMap::from([
+            (DataSource::Graph, (self.dir.join(graph_log::RECEIVED), version)),
+            (DataSource::Lucene, (self.dir.join(RECEIVED_INDEX_LOG), LogVersion(0))),
+        ]);
+        let inspector = Inspector::open(self.dir, self.graph.format, self.request.order.growth)?;
+        let mut logs = ReceivedLogs::new(self.log_format(), places)
+            .going_on_from(had.clone())
+            .judged_by(inspector);
+        let proof = self.same_format().and_then(|()| {
+            let (asked, answered) = logs.catch_up(member, &had, Overlap::Compared, self.progress)?;
+            if let Some(theirs) = answered {
+                same_database(Header::open(self.dir)?.store_id()?, theirs, self.dir)?;
             }
-        }
-        Ok(proof)
+            let target = proof::Target {
+                dir: self.dir,
+                format: self.log_format(),
+                dialect: member.dialect(),
+                manifest: self.before.as_ref(),
+                had: &had,
+            };
+            let proof = target.prove(&logs, asked, self.request.unproven)?;
+            logs.level(member, &had, self.progress)?;
+            Ok(proof)
+        });
+        let proof = proof.map_err(|error| self.of_this_database(error, &had))?;
+        logs.sync()?;
+        self.cancel.check()?;
+        Ok(Received { logs, version, proof })
     }
 
-    /// Fingerprint of the target's own last transaction: from the manifest, or from its newest archived log.
-    fn fingerprint(
-        &self,
-        source: DataSource,
-        last: TxId,
-        before: Option<&Manifest>,
-    ) -> Result<Option<Fingerprint>, Error> {
-        if let Some((id, Some(text))) = before.and_then(|manifest| manifest.last_transaction(source))
-            && id == last
-        {
-            return Ok(text.parse().ok());
+    /// A source that was upgraded sends what does not fit the store.
+    fn same_format(&self) -> Result<(), Error> {
+        let dialect = self.request.order.member.dialect();
+        let legacy = matches!(dialect, Dialect::D13 | Dialect::D14);
+        if legacy == (self.graph.format == StoreFormat::Legacy) {
+            return Ok(());
         }
-        match source {
-            DataSource::Graph => history::fingerprint(&self.dir, self.log_format, last),
-            DataSource::Lucene => Ok(None),
+        let text = format!(
+            "{}: a store of format {}, which {} does not continue",
+            self.dir.display(),
+            self.graph.format.version(),
+            dialect.releases()
+        );
+        Err(Error::new(ErrorKind::FullNeeded, text).with_hint("the source was upgraded since: take a full backup"))
+    }
+
+    /// That an answer is another database's matters more than whatever else is wrong with it.
+    fn of_this_database(&self, error: Error, had: &BTreeMap<DataSource, TxId>) -> Error {
+        let whose = || {
+            let ours = Header::open(self.dir)?.store_id()?;
+            same_database(ours, ask_store_id(self.request.order.member)?, self.dir)
+        };
+        match error.kind() {
+            ErrorKind::Protocol | ErrorKind::FullNeeded | ErrorKind::NotOurs => match whose() {
+                Err(other) if other.kind() == ErrorKind::NotOurs => other,
+                _ if error.kind() == ErrorKind::FullNeeded => proof::needing(&error, had),
+                _ => error,
+            },
+            _ => error,
         }
     }
 
-    fn apply(
-        &self,
-        logs: &ReceivedLogs,
-        version: LogVersion,
-        touched: &mut BTreeMap<StoreFile, Touched>,
-    ) -> Result<(), Error> {
-        let Some(received) = logs.log(DataSource::Graph) else {
+    /// Applies what was received of the graph, durably.
+    fn apply(&self, received: &Received, touched: &mut BTreeMap<StoreFile, Touched>) -> Result<(), Error> {
+        let Some(log) = received.logs.log(DataSource::Graph) else {
             return Ok(());
         };
         self.progress.phase(Phase::Applying);
-        let slot = self.dir.join(log::files::slot(DataSource::Graph, Slot::One));
-        remove(&self.dir.join(log::files::marker(DataSource::Graph)))?;
-        sync_dir(&self.dir)?;
-        rename(&received.path, &slot)?;
-        self.replay_slot(&slot, received.last, version, touched)
+        let stores = received.logs.touched();
+        let active = self.graph.activate(&log.path, received.version, log.last, stores)?;
+        self.graph.apply(&active, touched)
     }
 
-    /// A received log whose transactions were all applied only lacks its name; any other one will be asked for anew.
-    fn finish_archiving(&self) -> Result<(), Error> {
-        let path = self.dir.join(RECEIVED_GRAPH_LOG);
-        let Ok(file) = File::open(&path) else { return Ok(()) };
-        let layout = Layout {
-            format: self.log_format,
-            source: DataSource::Graph,
-        };
-        let mut buffer = Buffer::new();
-        let header = Header::open(&self.dir)?;
-        if let Ok(mut slot) = SlotReader::open(&file, layout, &mut buffer) {
-            let version = slot.header().version;
-            let mut last = None;
-            while let Ok(Some(committed)) = slot.next() {
-                last = Some(committed.tx);
-            }
-            let archived = self.dir.join(log::files::archived(DataSource::Graph, version));
-            if last == Some(header.last_transaction()?) && !archived.exists() {
-                header.set_log_version(header.log_version()?.max(version.next()))?;
-                header.sync()?;
-                return Ok(rename(&path, &archived)?);
-            }
-        }
-        Ok(remove(&path)?)
+    fn discard_received(&self) -> Result<(), DiskError> {
+        remove(&self.dir.join(graph_log::RECEIVED))?;
+        remove(&self.dir.join(RECEIVED_INDEX_LOG))
     }
 
-    /// What an interrupted run, or a Neo4j that was killed, left in the graph's active log is replayed first.
-    fn finish_interrupted(&self, touched: &mut BTreeMap<StoreFile, Touched>) -> Result<bool, Error> {
-        let marker = self.dir.join(log::files::marker(DataSource::Graph));
-        let active = match fs::read(&marker) {
-            Ok(bytes) => match Marker::decode(&bytes) {
-                Some(Marker::Clean) => return Ok(false),
-                Some(Marker::Active(slot)) => slot,
-                None => {
-                    let text = format!("{}: is no marker of an active log", marker.display());
-                    return Err(Error::new(ErrorKind::FullNeeded, text).with_hint("take a full backup"));
-                }
-            },
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Slot::One,
-            Err(e) => return Err(DiskError::new(marker, e).into()),
-        };
-        let path = self.dir.join(log::files::slot(DataSource::Graph, active));
-        let Ok(file) = File::open(&path) else { return Ok(false) };
-        if file.metadata().map_err(DiskError::at(&path))?.len() == 0 {
-            return Ok(false);
-        }
-        self.progress
-            .warning("the graph's log was left pending and is replayed first");
-        let mut buffer = Buffer::new();
-        let layout = Layout {
-            format: self.log_format,
-            source: DataSource::Graph,
-        };
-        let mut slot = SlotReader::open(&file, layout, &mut buffer).map_err(|e| e.in_file(&path))?;
-        let version = slot.header().version;
-        let mut last = Header::open(&self.dir)?.last_transaction()?;
-        while let Some(committed) = slot.next().map_err(|e| e.in_file(&path))? {
-            last = last.max(committed.tx);
-        }
-        let end = slot.finish().map_err(|e| e.in_file(&path))?;
-        if end
-            .unfinished
-            .iter()
-            .any(|left| left.progress == log::slot::Progress::Prepared)
-        {
-            let text = format!(
-                "{}: holds a transaction that is prepared and not committed",
-                path.display()
-            );
-            return Err(Error::new(ErrorKind::FullNeeded, text)
-                .with_hint("start and stop Neo4j on it once, or take a full backup"));
-        }
-        self.replay_slot(&path, last, version, touched)?;
-        remove(&marker)?;
-        Ok(true)
-    }
-
-    /// Replays a slot onto the stores and archives it.
-    fn replay_slot(
-        &self,
-        slot: &Path,
-        last: TxId,
-        version: LogVersion,
-        touched: &mut BTreeMap<StoreFile, Touched>,
-    ) -> Result<(), Error> {
-        let kinds = || StoreFile::ALL.into_iter().filter(|kind| *kind != StoreFile::Neostore);
-        for kind in kinds() {
-            seal::unseal(&self.dir, kind, self.format)?;
-            remove(&self.dir.join(kind.id_name()))?;
-        }
-        sync_dir(&self.dir)?;
-        let mut applier = Applier::open(&self.dir, self.format, self.request.order.growth)?;
-        let file = File::open(slot).map_err(DiskError::at(slot))?;
-        let layout = Layout {
-            format: self.log_format,
-            source: DataSource::Graph,
-        };
-        replay::apply_log(&file, slot, layout, &mut applier, self.cancel)?;
-        let header = Header::open(&self.dir)?;
-        if let Some(property) = applier.graph_property() {
-            header.set_graph_property(property)?;
-        }
-        header.set_last_transaction(last)?;
-        for (kind, new) in applier.touched() {
-            touched.entry(kind).or_default().merge(&new);
-        }
-        for kind in StoreFile::ALL {
-            let touched = touched.entry(kind).or_default();
-            touched.note(0, 1);
-            seal::seal(&self.dir, kind, self.format, touched)?;
-            for name in [kind.name().to_owned(), kind.id_name()] {
-                let path = self.dir.join(name);
-                File::open(&path)
-                    .and_then(|file| file.sync_all())
-                    .map_err(DiskError::at(&path))?;
-            }
-        }
-        sync_dir(&self.dir)?;
-        let archived = self.dir.join(RECEIVED_GRAPH_LOG);
-        rename(slot, &archived)?;
-        header.set_log_version(version.next())?;
-        header.sync()?;
-        rename(
-            &archived,
-            &self.dir.join(log::files::archived(DataSource::Graph, version)),
-        )?;
-        Ok(())
+    /// Says in the manifest that what it lists is being changed.
+    fn begin_update(&self, manifest: &mut Manifest) -> Result<(), DiskError> {
+        manifest.state = State::Updating;
+        self.publish_manifest(manifest)
     }
 
     /// New digests; where the directory shows that Neo4j opened it since, or where there are none, of everything.
-    fn checksum(
-        &self,
-        before: Option<&Manifest>,
-        touched: &BTreeMap<StoreFile, Touched>,
-        manifest: &mut Manifest,
-    ) -> Result<(), Error> {
+    fn checksum(&self, touched: &BTreeMap<StoreFile, Touched>, manifest: &mut Manifest) -> Result<(), Error> {
         let sums = self.dir.join(SUMS);
         let opened = ["messages.log", "active_tx_log", "tm_tx_log.1", "lock", "store_lock"];
+        let before = self.before.as_ref();
         let known = before
             .filter(|manifest| manifest.is_complete() && sums.exists())
             .filter(|_| !opened.iter().any(|name| self.dir.join(name).exists()))
@@ -486,18 +327,13 @@ impl Job<'_> {
                 files: &manifest.files,
                 sums: &sums,
             });
-        checksums::write(&self.dir, known.as_ref(), touched, manifest)?;
+        checksums::write(self.dir, known.as_ref(), touched, manifest)?;
         Ok(())
     }
 
-    fn publish_manifest(&self, manifest: &Manifest) -> Result<(), Error> {
+    fn publish_manifest(&self, manifest: &Manifest) -> Result<(), DiskError> {
         let (new, path) = (self.dir.join(NEW_MANIFEST), self.dir.join(MANIFEST));
         manifest.write(&new)?;
-        Ok(rename(&new, &path)?)
+        rename(&new, &path)
     }
-}
-
-fn rename(from: &Path, to: &Path) -> Result<(), DiskError> {
-    fs::rename(from, to).map_err(DiskError::at(to))?;
-    to.parent().map_or(Ok(()), sync_dir)
 }

@@ -46,6 +46,32 @@ pub fn unseal(dir: &Path, kind: StoreFile, format: StoreFormat) -> Result<(), Ap
     Ok(())
 }
 
+/// Whether a file ends with its trailer behind whole records and has an `.id` file that Neo4j takes.
+///
+/// # Errors
+/// Disk errors; no block size.
+pub fn is_clean(dir: &Path, kind: StoreFile, format: StoreFormat) -> Result<bool, ApplyError> {
+    let store = OpenStore::open(dir, kind, format)?;
+    let trailer = kind.trailer(format);
+    let Some(records) = store.length()?.checked_sub(trailer.len() as u64) else {
+        return Ok(false);
+    };
+    let mut end = vec![0; trailer.len()];
+    let found = store.file.read_exact_at(&mut end, records);
+    found.map_err(DiskError::at(&store.path))?;
+    if end != trailer.as_bytes() || records % store.record_size()? != 0 {
+        return Ok(false);
+    }
+    let path = dir.join(kind.id_name());
+    let mut id_header = [1; 9];
+    let read = File::open(&path).and_then(|file| file.read_exact_at(&mut id_header, 0));
+    match read {
+        Ok(()) => Ok(id_header[0] == 0),
+        Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::UnexpectedEof) => Ok(false),
+        Err(e) => Err(DiskError::new(path, e).into()),
+    }
+}
+
 /// Cuts the file at its high id, writes its trailer and its `.id` file. Nothing is synced.
 ///
 /// Returns the file's new length; the part from its old end of records on is noted as touched.
@@ -168,6 +194,32 @@ mod tests {
             seal(dir.path(), StoreFile::Node, format, &mut touched).unwrap(),
             9 * 80_000 + 16
         );
+    }
+
+    #[test]
+    fn a_file_is_clean_with_its_trailer_and_a_closed_id_file() {
+        let format = StoreFormat::Current;
+        let dir = empty_store(format);
+        let clean = || is_clean(dir.path(), StoreFile::String, format).unwrap();
+        assert!(!clean());
+        sealed(&dir, StoreFile::String, format);
+        assert!(clean());
+        let (id, store) = (
+            dir.path().join(StoreFile::String.id_name()),
+            dir.path().join(StoreFile::String.name()),
+        );
+        std::fs::write(&id, [1, 0, 0, 0, 0, 0, 0, 0, 1]).unwrap();
+        assert!(!clean());
+        std::fs::write(&id, [0; 8]).unwrap();
+        assert!(!clean());
+        std::fs::remove_file(&id).unwrap();
+        assert!(!clean());
+        sealed(&dir, StoreFile::String, format);
+        let bytes = std::fs::read(&store).unwrap();
+        std::fs::write(&store, [&bytes[..128], &[0], &bytes[128..]].concat()).unwrap();
+        assert!(!clean());
+        std::fs::write(&store, &bytes[..128]).unwrap();
+        assert!(!clean());
     }
 
     #[test]

@@ -5,22 +5,23 @@
 //! taken as far as the last transaction that the index part knows.
 
 use std::{
-    collections::{BTreeMap, HashSet, VecDeque},
-    fs::File,
+    collections::{BTreeMap, BTreeSet, HashSet, VecDeque},
+    fs::{self, File},
     io::{self, Read},
     path::PathBuf,
 };
 
-use super::DiskError;
+use super::{DiskError, inspector::Inspector};
 use crate::{
     Error, ErrorKind,
     client::{Incoming, Member},
     ids::{DataSource, LogVersion, StoreId, TxId},
     log::{
-        Buffer, Fingerprint, Layout, LogFormat, LogHeader, LogWriter, TransactionReader, TransactionSummary,
+        Buffer, Fingerprint, Item, Layout, LogFormat, LogHeader, LogWriter, TransactionReader, TransactionSummary,
         entry::CommitKind,
     },
     progress::Progress,
+    store::StoreFile,
     wire::{Dialect, Event},
 };
 
@@ -54,6 +55,8 @@ pub(super) struct ReceivedLogs {
     /// The last transaction that the target had before this run.
     had: BTreeMap<DataSource, TxId>,
     overlap: BTreeMap<DataSource, Fingerprint>,
+    /// Judges what has to be applied in place.
+    inspector: Option<Inspector>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -96,7 +99,22 @@ impl ReceivedLogs {
             last_match: None,
             had: BTreeMap::new(),
             overlap: BTreeMap::new(),
+            inspector: None,
         }
+    }
+
+    /// What cannot be applied is refused while it arrives.
+    pub(super) fn judged_by(mut self, inspector: Inspector) -> ReceivedLogs {
+        self.inspector = Some(inspector);
+        self
+    }
+
+    /// Store files in which the received transactions change something, as far as they are judged.
+    pub(super) fn touched(&self) -> BTreeSet<StoreFile> {
+        self.inspector
+            .as_ref()
+            .map(|inspector| inspector.touched().clone())
+            .unwrap_or_default()
     }
 
     /// What follows must go on from these transactions.
@@ -241,11 +259,24 @@ impl ReceivedLogs {
         let mut graph = self.following(base);
         graph.retain(|(source, _)| *source == DataSource::Graph);
         self.receive(&mut member.incremental(&graph), Overlap::Refused, progress)?;
-        if let (Some(mark), Some(log)) = (self.last_match, self.logs.get_mut(&DataSource::Graph)) {
+        self.cut_graph()?;
+        self.unmatched.clear();
+        Ok(())
+    }
+
+    /// Cuts the graph's log behind the last match.
+    fn cut_graph(&mut self) -> Result<(), Error> {
+        let Some(log) = self.logs.get_mut(&DataSource::Graph) else {
+            return Ok(());
+        };
+        if let Some(mark) = self.last_match {
             log.writer.truncate(mark.position)?;
             (log.last, log.fingerprint, log.count) = (mark.last, mark.fingerprint, mark.count);
+        } else {
+            // all of it came just now, and the index part knows none of it
+            fs::remove_file(&log.path).map_err(DiskError::at(&log.path))?;
+            self.logs.remove(&DataSource::Graph);
         }
-        self.unmatched.clear();
         Ok(())
     }
 
@@ -302,9 +333,14 @@ impl ReceivedLogs {
             return body.skip();
         };
         let mut reader = TransactionReader::new(&mut body, layout, id, &mut self.buffer);
-        let summary = match log.writer.append(&mut reader) {
+        let inspector = &mut self.inspector;
+        let judge = |item: &Item<'_>| match inspector {
+            Some(inspector) => inspector.look(item).map_err(Error::from),
+            None => Ok(()),
+        };
+        let summary = match log.writer.append_judged(&mut reader, judge) {
             Ok(summary) => summary,
-            Err(error) => return Err(body.error.take().unwrap_or_else(|| error.into())),
+            Err(error) => return Err(body.error.take().unwrap_or(error)),
         };
         log.last = id;
         log.fingerprint = summary.fingerprint;

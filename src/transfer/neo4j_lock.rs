@@ -1,0 +1,172 @@
+//! The locks by which Neo4j knows that a database is open, held while an incremental backup changes it.
+//!
+//! Neo4j locks whole files as POSIX record locks. An open file description lock conflicts with those just the same, so
+//! a running Neo4j is seen and one that starts meanwhile is kept out, but it belongs to the descriptor it was taken
+//! through: it stays when another descriptor of the file is closed, which every look at `neostore` does.
+
+use std::{
+    fs::File,
+    io,
+    path::{Path, PathBuf},
+};
+
+use nix::{
+    errno::Errno,
+    fcntl::{FcntlArg, fcntl},
+    libc,
+};
+
+use super::DiskError;
+use crate::{Error, ErrorKind};
+
+/// What the releases lock: 1.3 – 1.9 the store itself, 1.4 – 1.8.1 also `lock`, later ones also `store_lock`.
+const LOCKED: [&str; 3] = ["neostore", "lock", "store_lock"];
+
+/// The locks on one database, until this is dropped.
+#[derive(Debug)]
+pub(super) struct Neo4jLock {
+    _held: Vec<File>,
+}
+
+/// Why a database cannot be locked.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum LockError {
+    /// The file system failed.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+    /// Another process has the lock.
+    #[error("{}: is locked by {holder}: Neo4j has this database open", path.display())]
+    Held {
+        /// The locked file.
+        path: PathBuf,
+        /// Who has it.
+        holder: Holder,
+    },
+}
+
+/// Who holds a lock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Holder {
+    /// The process of this id.
+    Process(libc::pid_t),
+    /// One that the kernel does not tell: on another machine, or in another namespace.
+    Unknown,
+}
+
+impl std::fmt::Display for Holder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Holder::Process(pid) => write!(f, "process {pid}"),
+            Holder::Unknown => f.write_str("another process"),
+        }
+    }
+}
+
+impl From<LockError> for Error {
+    fn from(error: LockError) -> Error {
+        match error {
+            LockError::Disk(error) => error.into(),
+            LockError::Held { .. } => {
+                Error::new(ErrorKind::TargetInUse, error).with_hint("shut that Neo4j down, or copy the backup")
+            }
+        }
+    }
+}
+
+impl Neo4jLock {
+    /// Takes the locks of the database in `dir` without waiting.
+    ///
+    /// # Errors
+    /// [`LockError`].
+    pub(super) fn take(dir: &Path) -> Result<Neo4jLock, LockError> {
+        let mut held = Vec::new();
+        for name in LOCKED {
+            let path = dir.join(name);
+            match File::options().read(true).write(true).open(&path) {
+                Ok(file) => {
+                    lock(&file, &path)?;
+                    held.push(file);
+                }
+                Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+                Err(e) => return Err(DiskError::new(path, e).into()),
+            }
+        }
+        Ok(Neo4jLock { _held: held })
+    }
+}
+
+fn lock(file: &File, path: &Path) -> Result<(), LockError> {
+    match fcntl(file, FcntlArg::F_OFD_SETLK(&whole_file())) {
+        Ok(_) => Ok(()),
+        Err(Errno::EAGAIN | Errno::EACCES) => Err(LockError::Held {
+            path: path.to_owned(),
+            holder: holder(file),
+        }),
+        Err(errno) => Err(DiskError::new(path, errno.into()).into()),
+    }
+}
+
+fn holder(file: &File) -> Holder {
+    let mut found = whole_file();
+    match fcntl(file, FcntlArg::F_OFD_GETLK(&mut found)) {
+        // an open file description lock belongs to no process, and has −1 here
+        Ok(_) if found.l_pid > 0 => Holder::Process(found.l_pid),
+        _ => Holder::Unknown,
+    }
+}
+
+/// A write lock on all bytes, present and future.
+fn whole_file() -> libc::flock {
+    let narrow = |constant: libc::c_int| libc::c_short::try_from(constant).unwrap_or_default();
+    libc::flock {
+        l_type: narrow(libc::F_WRLCK),
+        l_whence: narrow(libc::SEEK_SET),
+        l_start: 0,
+        l_len: 0,
+        l_pid: 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_stays_when_another_descriptor_of_the_file_is_closed() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("neostore"), [1; 9]).unwrap();
+        let first = Neo4jLock::take(dir.path()).unwrap();
+        drop(File::open(dir.path().join("neostore")).unwrap());
+        let second = Neo4jLock::take(dir.path()).unwrap_err();
+        assert!(
+            matches!(
+                second,
+                LockError::Held {
+                    holder: Holder::Unknown,
+                    ..
+                }
+            ),
+            "{second}"
+        );
+        drop(first);
+        Neo4jLock::take(dir.path()).unwrap();
+    }
+
+    #[test]
+    fn the_process_that_holds_a_posix_lock_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("neostore"), [1; 9]).unwrap();
+        // descriptors of this process: a POSIX lock is seen through another open file description
+        let file = File::options()
+            .read(true)
+            .write(true)
+            .open(dir.path().join("neostore"))
+            .unwrap();
+        fcntl(&file, FcntlArg::F_SETLK(&whole_file())).unwrap();
+        let refused = Neo4jLock::take(dir.path()).unwrap_err();
+        let LockError::Held { holder: found, .. } = refused else {
+            panic!("{refused}")
+        };
+        assert_eq!(found, Holder::Process(std::process::id().cast_signed()));
+    }
+}

@@ -1,0 +1,166 @@
+//! Whether a source continues the history that a backup holds (`docs/formats/wire-protocol.md` §9.3).
+//!
+//! Equal store ids and a higher transaction id do not prove it: a server that was restored from an older state counts on
+//! from there, and an old master may take its role back. So the last transaction of each data source is asked for again
+//! and compared with what the target keeps of it: a fingerprint in its manifest, or the transaction itself in the newest
+//! archived log.
+
+use std::{collections::BTreeMap, path::Path};
+
+use super::{
+    HistoryProof, history,
+    manifest::Manifest,
+    transactions::{Asked, ReceivedLogs},
+};
+use crate::{
+    Error, ErrorKind,
+    ids::{DataSource, TxId},
+    log::{Fingerprint, LogFormat},
+    wire::Dialect,
+};
+
+/// What happens where it cannot be proven that the source continues the target's history.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unproven {
+    /// The report says so.
+    Reported,
+    /// The run is refused.
+    Refused,
+}
+
+/// What the target can show.
+#[derive(Debug)]
+pub(super) struct Target<'a> {
+    pub(super) dir: &'a Path,
+    pub(super) format: LogFormat,
+    /// What the source speaks.
+    pub(super) dialect: Dialect,
+    pub(super) manifest: Option<&'a Manifest>,
+    /// Last transaction per data source.
+    pub(super) had: &'a BTreeMap<DataSource, TxId>,
+}
+
+/// Why a source is not the one to go on with.
+#[derive(Debug, thiserror::Error)]
+enum Broken {
+    #[error("the source is behind the target: it does not have transaction {last} of {source_name}")]
+    Behind { source_name: DataSource, last: TxId },
+    #[error("branched history: transaction {last} of {source_name} is {ours} in the target and {theirs} at the source")]
+    Branched {
+        source_name: DataSource,
+        last: TxId,
+        ours: Fingerprint,
+        theirs: Fingerprint,
+    },
+    #[error(
+        "the target was written to since its last backup, which ended with transaction {backup} of {source_name}: it \
+         has transaction {last} now, and nothing shows that this is the source's"
+    )]
+    WrittenTo {
+        source_name: DataSource,
+        backup: TxId,
+        last: TxId,
+    },
+    #[error("the source no longer has, or the target never had, the transaction that would prove a common history")]
+    NotProven,
+}
+
+impl From<Broken> for Error {
+    fn from(broken: Broken) -> Error {
+        let hint = match broken {
+            Broken::Behind { .. } => {
+                "it was restored from an older state, or is another server: take a full backup elsewhere"
+            }
+            Broken::Branched { .. } => {
+                "the target has transactions that the source never had: take a full backup elsewhere"
+            }
+            Broken::WrittenTo { .. } => "keep it as a database of its own and take a full backup elsewhere",
+            Broken::NotProven => "leave out -require-history, or take a full backup",
+        };
+        Error::new(ErrorKind::NotOurs, broken).with_hint(hint)
+    }
+}
+
+impl Target<'_> {
+    /// Compares the last transactions with those that the source sent for that.
+    ///
+    /// # Errors
+    /// The source does not continue this history; it cannot be proven, and that was asked for; disk errors.
+    pub(super) fn prove(&self, logs: &ReceivedLogs, asked: Asked, unproven: Unproven) -> Result<HistoryProof, Error> {
+        let mut proof = HistoryProof::Proven;
+        for (source, last) in self.had.iter().filter(|(_, last)| **last > TxId::BASE) {
+            let (source_name, last) = (*source, *last);
+            let theirs = logs.overlap(source_name);
+            if asked == Asked::WithLast && theirs.is_none() {
+                return Err(Broken::Behind { source_name, last }.into());
+            }
+            match theirs.zip(self.fingerprint(source_name, last)?) {
+                Some((theirs, ours)) if theirs == ours => {}
+                Some((theirs, ours)) => {
+                    return Err(Broken::Branched {
+                        source_name,
+                        last,
+                        ours,
+                        theirs,
+                    }
+                    .into());
+                }
+                None => {
+                    proof = HistoryProof::NotProven;
+                    self.not_written_to(source_name, last)?;
+                }
+            }
+        }
+        if asked == Asked::Plainly {
+            proof = HistoryProof::NotProven;
+        }
+        match (proof, unproven) {
+            (HistoryProof::NotProven, Unproven::Refused) => Err(Broken::NotProven.into()),
+            _ => Ok(proof),
+        }
+    }
+
+    /// Fingerprint of the target's own last transaction.
+    fn fingerprint(&self, source: DataSource, last: TxId) -> Result<Option<Fingerprint>, Error> {
+        if let Some((id, Some(text))) = self.manifest.and_then(|manifest| manifest.last_transaction(source))
+            && id == last
+        {
+            return Ok(text.parse().ok());
+        }
+        // what is left to Neo4j of an index transaction may be less than the server has, and Neo4j archives that
+        if source == DataSource::Lucene && self.manifest.is_some_and(|manifest| !manifest.is_complete()) {
+            return Ok(None);
+        }
+        history::fingerprint(self.dir, self.format, source, last)
+    }
+
+    /// A complete backup that has other transactions than its manifest says got them from somebody else. That may well
+    /// have been the original tool of 1.3, which keeps no log to show it.
+    fn not_written_to(&self, source_name: DataSource, last: TxId) -> Result<(), Error> {
+        let complete = self.manifest.filter(|manifest| manifest.is_complete());
+        match complete.and_then(|manifest| manifest.last_transaction(source_name)) {
+            Some((backup, _)) if backup != last && self.dialect != Dialect::D13 => Err(Broken::WrittenTo {
+                source_name,
+                backup,
+                last,
+            }
+            .into()),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The server has dropped logs that are needed: names the first transactions that would have been.
+pub(super) fn needing(error: &Error, had: &BTreeMap<DataSource, TxId>) -> Error {
+    let needed: Vec<String> = had
+        .iter()
+        .map(|(source, last)| format!("transaction {} of {source}", last.next()))
+        .collect();
+    let hint = error.hint().map(str::to_owned);
+    let text = format!("{error}; the first ones needed are {}", needed.join(" and "));
+    let error = Error::new(ErrorKind::FullNeeded, text);
+    match hint {
+        Some(hint) => error.with_hint(hint),
+        None => error,
+    }
+}

@@ -1,0 +1,246 @@
+//! What a program does to a folder, call by call, as `strace` saw it: where it can be stopped, and what a disk that loses
+//! power may have kept of it.
+
+#![allow(
+    dead_code,
+    unreachable_pub,
+    reason = "each test file compiles this module and uses a part of it"
+)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "panicking is how tests report"
+)]
+
+use std::{
+    collections::BTreeMap,
+    env, fs,
+    io::{self, Write},
+    path::{Path, PathBuf},
+    process::{Command, Output, Stdio},
+};
+
+/// Calls that change a file system, and those that tell where a `write` goes.
+const TRACED: &str = "openat,lseek,write,writev,pwrite64,pwritev,fsync,fdatasync,sync_file_range,rename,renameat,\
+                      renameat2,mkdir,mkdirat,ftruncate,fallocate,unlink,unlinkat,rmdir,chmod,fchmod,copy_file_range";
+
+/// Longer strings would be cut.
+const STRING: &str = "33554432";
+
+/// One call that changed something below the folder. Paths are relative to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Call {
+    pub name: String,
+    /// The path it names, or that its descriptor has.
+    pub path: PathBuf,
+    /// The path by which `strace` knows it: the folder where it names a file relative to that.
+    watched: PathBuf,
+    /// Which of the calls of this name with that path it is, from 1.
+    pub number: usize,
+    pub effect: Effect,
+}
+
+/// What it did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Effect {
+    /// Opened a file that is created or emptied by that if need be.
+    Create {
+        empties: bool,
+    },
+    Write {
+        offset: usize,
+        bytes: Vec<u8>,
+    },
+    Truncate {
+        length: usize,
+    },
+    Rename {
+        to: PathBuf,
+    },
+    Remove,
+    MakeFolder,
+    RemoveFolder,
+    Sync,
+    /// Nothing that a disk would keep.
+    Nothing,
+}
+
+/// Whether calls can be traced and stopped here. Says loudly if not; under `CI=true` that is a failure.
+pub fn require_strace(what: &str) -> bool {
+    let version = Command::new("strace").arg("-V").stdout(Stdio::null()).status();
+    if version.is_ok_and(|status| status.success()) {
+        return true;
+    }
+    assert!(env::var("CI").as_deref() != Ok("true"), "missing: strace");
+    // past the capture of test output
+    let _ = io::stderr().write_all(format!("SKIPPED {what}: missing strace\n").as_bytes());
+    false
+}
+
+/// Runs a program to its end and gives what it did below `folder`, thread by thread.
+pub fn record(program: &str, args: &[&str], folder: &Path) -> Vec<Call> {
+    let logs = tempfile::tempdir().unwrap();
+    let mut strace = Command::new("strace");
+    strace.args(["-ff", "-qq", "-y", "-xx", "-s", STRING, "-e"]);
+    strace
+        .arg(format!("trace={TRACED}"))
+        .arg("-o")
+        .arg(logs.path().join("log"));
+    let output = strace.arg(program).args(args).stdin(Stdio::null()).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let mut threads = Vec::new();
+    for entry in fs::read_dir(logs.path()).unwrap() {
+        let text = fs::read_to_string(entry.unwrap().path()).unwrap();
+        let calls = read(&text, folder);
+        if !calls.is_empty() {
+            threads.push(calls);
+        }
+    }
+    assert_eq!(threads.len(), 1, "one thread alone works on the disk");
+    threads.remove(0)
+}
+
+/// Runs a program that is killed, or whose call fails, at one of the recorded calls.
+pub fn run_with_fault(program: &str, args: &[&str], folder: &Path, call: &Call, fault: &str) -> Output {
+    // without a slash at the end, which the folder itself would get
+    let path: PathBuf = folder.components().chain(call.watched.components()).collect();
+    let mut strace = Command::new("strace");
+    strace.args(["-f", "-qq", "-o", "/dev/null", "-P"]).arg(path);
+    strace.arg("-e").arg(format!("trace={}", call.name));
+    strace
+        .arg("-e")
+        .arg(format!("inject={}:{fault}:when={}", call.name, call.number));
+    strace.arg(program).args(args).stdin(Stdio::null()).output().unwrap()
+}
+
+fn read(text: &str, folder: &Path) -> Vec<Call> {
+    let mut calls = Vec::new();
+    let mut numbers: BTreeMap<(String, PathBuf), usize> = BTreeMap::new();
+    // where `write` goes on, by descriptor
+    let mut positions: BTreeMap<String, usize> = BTreeMap::new();
+    for line in text.lines().filter(|line| !line.starts_with(['+', '-'])) {
+        let (name, rest) = line.split_once('(').unwrap_or_else(|| panic!("{line:.200}"));
+        let (arguments, result) = rest.rsplit_once(" = ").unwrap_or_else(|| panic!("{line:.200}"));
+        let arguments = split(arguments.trim_end().trim_end_matches(')'));
+        let failed = result.starts_with('-');
+        if name == "openat" && !failed {
+            let descriptor = result.split('<').next().unwrap().to_owned();
+            positions.insert(descriptor, 0);
+        }
+        let descriptor = arguments[0].split('<').next().unwrap().to_owned();
+        if name == "lseek" && !failed {
+            positions.insert(descriptor.clone(), result.trim().parse().unwrap());
+        }
+        // openat and its kin name a path relative to a descriptor
+        let at = |n: usize| -> Option<PathBuf> {
+            let path = quoted(&arguments[n])?;
+            let base = n
+                .checked_sub(1)
+                .and_then(|before| arguments.get(before))
+                .and_then(|base| descriptor_path(base));
+            let path = base.map_or_else(|| path.clone(), |base| base.join(&path));
+            path.strip_prefix(folder).ok().map(Path::to_owned)
+        };
+        let own = || -> Option<PathBuf> {
+            let path = descriptor_path(&arguments[0])?;
+            path.strip_prefix(folder).ok().map(Path::to_owned)
+        };
+        let path = match name {
+            "openat" | "unlinkat" | "mkdirat" | "renameat" | "renameat2" => at(1),
+            "rename" | "mkdir" | "unlink" | "rmdir" | "chmod" => at(0),
+            _ => own(),
+        };
+        let number_of = |n: usize| -> usize { arguments[n].trim().parse().unwrap() };
+        let effect = match name {
+            "lseek" => continue,
+            "openat" if !arguments[2].contains("O_CREAT") && !arguments[2].contains("O_TRUNC") => Effect::Nothing,
+            "openat" => Effect::Create {
+                empties: arguments[2].contains("O_TRUNC"),
+            },
+            "write" => {
+                let bytes = unescape(inner(&arguments[1]).unwrap());
+                let position = positions.entry(descriptor).or_default();
+                let offset = *position;
+                *position += bytes.len();
+                Effect::Write { offset, bytes }
+            }
+            "pwrite64" => Effect::Write {
+                offset: number_of(3),
+                bytes: unescape(inner(&arguments[1]).unwrap()),
+            },
+            "ftruncate" => Effect::Truncate { length: number_of(1) },
+            "rename" => Effect::Rename {
+                to: at(1).unwrap_or_default(),
+            },
+            "renameat" | "renameat2" => Effect::Rename {
+                to: at(3).unwrap_or_default(),
+            },
+            "unlinkat" if arguments[2].contains("AT_REMOVEDIR") => Effect::RemoveFolder,
+            "unlink" | "unlinkat" => Effect::Remove,
+            "rmdir" => Effect::RemoveFolder,
+            "mkdir" | "mkdirat" => Effect::MakeFolder,
+            "fsync" | "fdatasync" => Effect::Sync,
+            _ => Effect::Nothing,
+        };
+        let Some(path) = path else { continue };
+        let effect = if failed { Effect::Nothing } else { effect };
+        let relative = name.ends_with("at") && !arguments[0].starts_with("AT_FDCWD");
+        let watched = match path.parent() {
+            Some(parent) if relative => parent.to_owned(),
+            _ => path.clone(),
+        };
+        let named = match &effect {
+            Effect::Rename { to } => vec![watched.clone(), to.clone()],
+            _ => vec![watched.clone()],
+        };
+        let mut number = 0;
+        for path in named {
+            let count = numbers.entry((name.to_owned(), path)).or_default();
+            *count += 1;
+            number = if number == 0 { *count } else { number };
+        }
+        let writes = matches!(name, "write" | "pwrite64" | "ftruncate");
+        assert!(!writes || effect != Effect::Nothing, "{line:.200}");
+        assert!(
+            !matches!(name, "writev" | "pwritev" | "copy_file_range" | "fallocate"),
+            "{name} on the disk, which is not followed here"
+        );
+        calls.push(Call {
+            name: name.to_owned(),
+            path,
+            watched,
+            number,
+            effect,
+        });
+    }
+    calls
+}
+
+/// The arguments of a call; none of its strings holds a comma, as they are hexadecimal.
+fn split(arguments: &str) -> Vec<String> {
+    arguments.split(", ").map(str::to_owned).collect()
+}
+
+/// The path in `"\x2f…"`.
+fn quoted(argument: &str) -> Option<PathBuf> {
+    inner(argument).map(|text| PathBuf::from(String::from_utf8(unescape(text)).unwrap()))
+}
+
+fn inner(argument: &str) -> Option<&str> {
+    argument.strip_prefix('"')?.strip_suffix('"')
+}
+
+/// The path in `3<\x2f…>`.
+fn descriptor_path(argument: &str) -> Option<PathBuf> {
+    let (_, path) = argument.split_once('<')?;
+    let path = unescape(path.split('>').next()?);
+    Some(PathBuf::from(String::from_utf8(path).ok()?))
+}
+
+fn unescape(text: &str) -> Vec<u8> {
+    text.split("\\x")
+        .filter(|hex| !hex.is_empty())
+        .map(|hex| u8::from_str_radix(hex.get(..2).unwrap(), 16).unwrap())
+        .collect()
+}
