@@ -14,6 +14,7 @@ pub mod error;
 #[cfg(test)]
 mod hex;
 pub mod ids;
+pub mod inspect;
 pub mod log;
 pub mod manifest;
 pub mod progress;

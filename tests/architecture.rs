@@ -104,7 +104,7 @@ const RULES: &[Rule] = &[
     },
     Rule {
         name: "what a backup says about itself is known without those who write it",
-        within: &["manifest", "verify"],
+        within: &["manifest", "verify", "inspect"],
         except: &[],
         forbidden: &[
             "std::net",
@@ -212,6 +212,7 @@ fn every_rule_for_an_existing_layer_finds_its_sources() {
         "discovery",
         "manifest",
         "verify",
+        "inspect",
         "transfer",
         "sandbox",
         "cli",

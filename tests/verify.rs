@@ -1,6 +1,7 @@
 //! `verify` on directories that somebody changed: byte by byte at random, and by real Neo4j releases.
 //!
-//! `VERIFY_SEED` chooses other damage and `VERIFY_DAMAGES` how much of it; `tests/verify_damages` does 10 000.
+//! `VERIFY_SEED` chooses other damage and `VERIFY_DAMAGES` how much of it; `tests/verify_all` does 10 000, and all
+//! releases.
 
 #![expect(
     clippy::unwrap_used,
@@ -10,6 +11,7 @@
 )]
 
 mod damage;
+mod support;
 
 use std::{env, path::Path};
 
@@ -22,6 +24,8 @@ use neo4j_backup::{
     transfer::adopt,
     verify::{Cause, Problem, Verdict, VerifyOutcome, verify},
 };
+use serde_json::Value;
+use support::{Options, Peer, Release, copy_dir, original_tool, our_tool, require_peers};
 use tempfile::TempDir;
 
 /// Damages of a usual run of the tests, for each store format.
@@ -40,7 +44,7 @@ fn backup(format: StoreFormat, rng: &mut Rng) -> TempDir {
     let dir = TempDir::new().unwrap();
     let database = dir.path().join("db");
     damage::database(&database, format, rng);
-    adopt(&database, "run", &Quiet).unwrap();
+    adopt(&database, "run", &Quiet, &Cancel::default()).unwrap();
     assert_eq!(verified(&database).verdict, Verdict::Intact);
     dir
 }
@@ -115,4 +119,135 @@ fn assert_named(damage: &Damage, outcome: &VerifyOutcome, round: u64) {
             context()
         );
     }
+}
+
+macro_rules! for_each_release {
+    ($($(#[$attribute:meta])* $name:ident: $release:ident),* $(,)?) => {$(
+        #[test]
+        $(#[$attribute])*
+        fn $name() {
+            real_directories_are_judged(Release::$release);
+        }
+    )*};
+}
+
+for_each_release! {
+    #[ignore = "long, tests/verify_all runs it"]
+    directories_of_1_3_are_judged: V1_3,
+    directories_of_1_4_2_are_judged: V1_4_2,
+    #[ignore = "long, tests/verify_all runs it"]
+    directories_of_1_5_are_judged: V1_5,
+    #[ignore = "long, tests/verify_all runs it"]
+    directories_of_1_6_1_are_judged: V1_6_1,
+    #[ignore = "long, tests/verify_all runs it"]
+    directories_of_1_7_2_are_judged: V1_7_2,
+    directories_of_1_8_are_judged: V1_8,
+    #[ignore = "long, tests/verify_all runs it"]
+    directories_of_1_9_9_are_judged: V1_9_9,
+}
+
+/// What `verify` says about a directory of its own, as exit code and report.
+fn run(args: &[&str]) -> (Option<i32>, Value) {
+    let finished = our_tool(&[&["verify"], args, &["-output=json"]].concat());
+    let report = serde_json::from_str(&finished.stdout).unwrap_or_else(|error| panic!("{error}: {finished:#?}"));
+    (finished.code, report)
+}
+
+fn assert_verdict(dir: &Path, code: i32, verdict: &str) {
+    let (found, report) = run(&[dir.to_str().unwrap()]);
+    assert_eq!(
+        (found, &report["result"]["verdict"]),
+        (Some(code), &Value::from(verdict)),
+        "{}: {report:#}",
+        dir.display()
+    );
+}
+
+fn real_directories_are_judged(release: Release) {
+    if !require_peers(release) {
+        return;
+    }
+    let work = TempDir::new().unwrap();
+    let dir = |name: &str| work.path().join(name);
+    let mut source = Peer::start(release, &dir("source"), &Options::source(release));
+    source.load(7, 250);
+    let copy = |name: &str| {
+        copy_dir(&dir("backup"), &dir(name));
+        dir(name)
+    };
+    take(&["-full", "-from", &source.uri(), "-to", dir("backup").to_str().unwrap()]);
+    assert_verdict(&dir("backup"), 0, "intact");
+
+    // Neo4j opens it, and nothing is committed.
+    let opened = copy("opened");
+    Peer::boot(release, &opened).quit();
+    assert_verdict(&opened, 21, "changed-by-neo4j");
+    assert_damage_shows(&opened);
+
+    // Neo4j has it open, and is killed.
+    let killed = copy("killed");
+    let running = Peer::boot(release, &killed);
+    assert_verdict(&killed, 21, "changed-by-neo4j");
+    drop(running);
+    assert_verdict(&killed, 21, "changed-by-neo4j");
+    assert_damage_shows(&killed);
+
+    // Neo4j has it open and commits.
+    let written = copy("written");
+    let mut running = Peer::boot(release, &written);
+    running.load(8, 100);
+    running.quit();
+    assert_verdict(&written, 21, "changed-by-neo4j");
+
+    // An incremental backup brings the digests up to date, also after Neo4j opened the directory.
+    source.load(7, 100);
+    for base in ["backup", "opened"] {
+        take(&[
+            "-incremental",
+            "-from",
+            &source.uri(),
+            "-to",
+            dir(base).to_str().unwrap(),
+        ]);
+        assert_verdict(&dir(base), 0, "intact");
+    }
+
+    // A backup of the original tool, taken over.
+    let original = dir("original");
+    let finished = original_tool(
+        release,
+        &["-full", "-from", &source.uri(), "-to", original.to_str().unwrap()],
+    );
+    assert!(finished.success(), "{finished:#?}");
+    let (code, report) = run(&[original.to_str().unwrap()]);
+    assert_eq!(code, Some(1), "{report:#}");
+    assert!(
+        report["error"]["hint"].as_str().unwrap().contains("-adopt"),
+        "{report:#}"
+    );
+    let (code, report) = run(&[original.to_str().unwrap(), "-adopt"]);
+    assert_eq!(code, Some(0), "{report:#}");
+    assert_verdict(&original, 0, "intact");
+    Peer::boot(release, &original).quit();
+    assert_verdict(&original, 21, "changed-by-neo4j");
+}
+
+fn take(args: &[&str]) {
+    let finished = our_tool(&[args, &["-verify=false"]].concat());
+    assert!(finished.success(), "{finished:#?}");
+}
+
+/// A flipped byte in a record of a directory that Neo4j opened and did not write to is damage, not one of its changes.
+fn assert_damage_shows(dir: &Path) {
+    for path in ["neostore", "neostore.nodestore.db", "neostore.propertystore.db"] {
+        let damage = Damage::Flip {
+            path: path.to_owned(),
+            at: 5,
+            bit: 3,
+        };
+        let undo = damage.inflict(dir);
+        assert_verdict(dir, 20, "damaged");
+        drop(undo);
+    }
+    assert_verdict(dir, 21, "changed-by-neo4j");
 }

@@ -7,7 +7,7 @@ use std::{env, ffi::OsString};
 
 use clap::{ArgAction, ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand, parser::ValueSource};
 
-use super::generate;
+use super::{generate, inspect, verify};
 
 /// Read by clap, and where clap cannot.
 const OUTPUT_VARIABLE: &str = "NEO4J_BACKUP_OUTPUT";
@@ -39,6 +39,8 @@ EXIT STATUS
    17  time limit
    18  no space
    19  disk error
+   20  verify: damage
+   21  verify: no damage, but Neo4j opened it since, or an update did not end
    64  usage
    78  configuration
   130  interrupted (SIGINT)
@@ -171,6 +173,12 @@ pub(super) enum Command {
 
     /// Print the manual page, in roff
     Man,
+
+    /// Say what a directory is: which database, how far, since when, what the first start will do
+    Inspect(inspect::InspectArgs),
+
+    /// Compare a backup with its checksums, every byte of it; exit code 20 for damage, 21 for changes by Neo4j
+    Verify(verify::VerifyArgs),
 }
 
 /// A switch and where it came from: what is typed wins over the environment.
@@ -232,7 +240,7 @@ fn origin(matches: &ArgMatches, name: &str, on: bool) -> Switch {
 }
 
 /// The value of a switch in the environment; an empty one is off.
-fn switch(text: &str) -> Result<bool, String> {
+pub(super) fn switch(text: &str) -> Result<bool, String> {
     match text.to_ascii_lowercase().as_str() {
         "true" | "yes" | "on" | "1" => Ok(true),
         "" | "false" | "no" | "off" | "0" => Ok(false),

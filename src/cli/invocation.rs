@@ -7,10 +7,11 @@ use tracing::level_filters::LevelFilter;
 
 use super::{
     args::{Args, Command, ModeSwitches},
-    backup, generate, legacy_dashes, output,
+    backup, generate, inspect, legacy_dashes, output,
     report::{self, Failure},
     request::{BackupRequest, Output, RequestError},
     terminal::{self, Loudness},
+    verify,
 };
 use crate::{Error, ErrorKind};
 
@@ -49,6 +50,8 @@ pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
         None => take_backup(&args, modes, output, loudness, logs),
         Some(Command::Completions(wanted)) => generate::completions(wanted, definitions, output),
         Some(Command::Man) => generate::man(definitions, output),
+        Some(Command::Inspect(wanted)) => inspect::run(wanted, output),
+        Some(Command::Verify(wanted)) => verify::run(wanted, output, loudness, logs),
     }
 }
 

@@ -6,7 +6,9 @@
 
 mod args;
 mod backup;
+mod calendar;
 mod generate;
+mod inspect;
 mod invocation;
 mod legacy_dashes;
 mod output;
@@ -15,5 +17,6 @@ mod report;
 mod request;
 mod signals;
 mod terminal;
+mod verify;
 
 pub use invocation::run;

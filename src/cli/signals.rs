@@ -2,9 +2,33 @@
 
 use std::{io, process};
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::{
+    runtime,
+    signal::unix::{SignalKind, signal},
+};
 
-use crate::{ErrorKind, cancel::Cancel};
+use crate::{Error, ErrorKind, cancel::Cancel};
+
+/// Does `work` on this thread, while one beside it watches for signals.
+///
+/// # Errors
+/// Those of `work`; the system's, where a thread or a handler cannot be had.
+pub(super) fn cancelling<T>(work: impl FnOnce(&Cancel) -> Result<T, Error>) -> Result<T, Error> {
+    let failed = |error: io::Error| Error::new(ErrorKind::Failed, error);
+    let runtime = runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .map_err(failed)?;
+    let cancel = Cancel::default();
+    let result = {
+        let _entered = runtime.enter();
+        watch(&cancel).map_err(failed)?;
+        work(&cancel)
+    };
+    runtime.shutdown_background();
+    result
+}
 
 /// Cancels the run at the first signal. The second of the same kind ends the process at once, which is safe at every
 /// instant: what is on disk then is what a power cut would leave.

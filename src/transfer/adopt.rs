@@ -13,9 +13,13 @@ use super::{
 };
 use crate::{
     Error, ErrorKind,
+    cancel::Cancel,
     ids::DataSource,
     log::LogFormat,
-    manifest::{LastTransaction, MANIFEST, Manifest, SCHEMA_VERSION, State, files::NEW_MANIFEST},
+    manifest::{
+        LastTransaction, MANIFEST, Manifest, SCHEMA_VERSION, State,
+        files::{NEW_MANIFEST, NEW_SUMS},
+    },
     progress::{Phase, Progress},
     store::{Header, lucene_store},
 };
@@ -23,15 +27,15 @@ use crate::{
 /// Writes the manifest of `dir`, which has none; when it returns, the manifest is durable.
 ///
 /// # Errors
-/// There is a manifest already, or no database; it is in use; of the disk.
-pub fn adopt(dir: &Path, run_id: &str, progress: &dyn Progress) -> Result<Manifest, Error> {
+/// There is a manifest already, or no database; it is in use; of the disk; the run was cancelled.
+pub fn adopt(dir: &Path, run_id: &str, progress: &dyn Progress, cancel: &Cancel) -> Result<Manifest, Error> {
     let target = Target::lock(dir, run_id, now())?;
-    let result = locked(&target, progress);
+    let result = locked(&target, progress, cancel);
     target.release(&result);
     result
 }
 
-fn locked(target: &Target, progress: &dyn Progress) -> Result<Manifest, Error> {
+fn locked(target: &Target, progress: &dyn Progress, cancel: &Cancel) -> Result<Manifest, Error> {
     let dir = target.dir();
     if target.occupant()? != Occupant::Database {
         let text = format!("{}: holds no database", dir.display());
@@ -60,7 +64,10 @@ fn locked(target: &Target, progress: &dyn Progress) -> Result<Manifest, Error> {
         sums_checksum: None,
         files: Vec::new(),
     };
-    checksums::write(dir, None, &BTreeMap::new(), &mut manifest)?;
+    if let Err(error) = checksums::write(dir, None, &BTreeMap::new(), &mut manifest, cancel) {
+        let _ = fs::remove_file(dir.join(NEW_SUMS));
+        return Err(error);
+    }
     manifest.finished = Some(now());
     publish(dir, &manifest)?;
     Ok(manifest)

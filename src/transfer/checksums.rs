@@ -11,7 +11,8 @@ use std::{
 
 use super::apply::Touched;
 use crate::{
-    DiskError,
+    DiskError, Error,
+    cancel::Cancel,
     disk_error::remove,
     manifest::{
         FileEntry, Manifest, SUMS,
@@ -33,13 +34,14 @@ pub(super) struct Known<'a> {
 /// Lists every file of the directory in the manifest and writes its checksum file; nothing else is changed.
 ///
 /// # Errors
-/// Of the disk.
+/// Of the disk; the run was cancelled.
 pub(super) fn write(
     dir: &Path,
     known: Option<&Known<'_>>,
     touched: &BTreeMap<StoreFile, Touched>,
     manifest: &mut Manifest,
-) -> Result<(), DiskError> {
+    cancel: &Cancel,
+) -> Result<(), Error> {
     let (new_path, path) = (dir.join(NEW_SUMS), dir.join(SUMS));
     remove(&new_path)?;
     let mut new = SumsWriter::create(&new_path).map_err(DiskError::at(&new_path))?;
@@ -47,6 +49,7 @@ pub(super) fn write(
     if let Some(known) = known {
         let mut old = SumsReader::open(known.sums).map_err(DiskError::at(known.sums))?;
         for entry in known.files {
+            cancel.check()?;
             carry_over(dir, entry, touched, &mut old, &mut new, &mut files)?;
         }
     }
@@ -60,6 +63,7 @@ pub(super) fn write(
         let file = File::open(&place).map_err(DiskError::at(&place))?;
         let length = file.metadata().map_err(DiskError::at(&place))?.len();
         for chunk in 0..sums::chunks(length) {
+            cancel.check()?;
             digest(&file, chunk, length)
                 .and_then(|digest| new.push(digest))
                 .map_err(DiskError::at(&place))?;
@@ -68,7 +72,7 @@ pub(super) fn write(
     }
     manifest.files = files;
     manifest.sums_checksum = Some(new.finish().map_err(DiskError::at(&new_path))?);
-    fs::rename(&new_path, &path).map_err(DiskError::at(&path))
+    Ok(fs::rename(&new_path, &path).map_err(DiskError::at(&path))?)
 }
 
 fn carry_over(

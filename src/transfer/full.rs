@@ -250,7 +250,7 @@ impl Job<'_> {
             files: &received.files,
             sums: &self.dir.join(RECEIVED_SUMS),
         };
-        checksums::write(&self.dir, Some(&old), &touched, &mut manifest)?;
+        checksums::write(&self.dir, Some(&old), &touched, &mut manifest, self.cancel)?;
         let old = self.dir.join(RECEIVED_SUMS);
         fs::remove_file(&old).map_err(DiskError::at(&old))?;
         self.run.bytes = received.bytes;

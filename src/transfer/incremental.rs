@@ -327,8 +327,7 @@ impl Job<'_> {
                 files: &manifest.files,
                 sums: &sums,
             });
-        checksums::write(self.dir, known.as_ref(), touched, manifest)?;
-        Ok(())
+        checksums::write(self.dir, known.as_ref(), touched, manifest, self.cancel)
     }
 
     fn publish_manifest(&self, manifest: &Manifest) -> Result<(), DiskError> {

@@ -6,9 +6,9 @@
 
 use std::{
     fs::{self, File, TryLockError},
-    io::{Read, Seek, Write},
+    io::{self, Read, Seek, Write},
     os::unix::fs::MetadataExt,
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 use serde::{Deserialize, Serialize};
@@ -58,10 +58,7 @@ impl RunLock {
             match locked {
                 Ok(()) => {}
                 Err(TryLockError::WouldBlock) => {
-                    let holder = match note {
-                        Some(note) => format!("pid {} on {}", note.pid, note.host),
-                        None => "just starting".to_owned(),
-                    };
+                    let holder = holder(note.as_ref());
                     return Err(TargetError::Locked { path, holder }.into());
                 }
                 Err(TryLockError::Error(e)) => return Err(DiskError::new(path, e).into()),
@@ -72,6 +69,29 @@ impl RunLock {
                 let stale = note;
                 return Ok(RunLock { file, path, stale });
             }
+        }
+    }
+
+    /// Refuses where another run holds the file at `path`; creates nothing.
+    ///
+    /// # Errors
+    /// [`TargetError::Locked`]; disk errors.
+    pub(super) fn refuse_if_held(path: &Path) -> Result<(), Error> {
+        let file = match File::open(path) {
+            Ok(file) => file,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(e) => return Err(DiskError::new(path, e).into()),
+        };
+        let mut text = String::new();
+        let _ = Read::by_ref(&mut &file).take(4096).read_to_string(&mut text);
+        match file.try_lock_shared() {
+            Ok(()) => Ok(()),
+            Err(TryLockError::WouldBlock) => {
+                let holder = holder(serde_json::from_str(&text).ok().as_ref());
+                let path = path.to_owned();
+                Err(TargetError::Locked { path, holder }.into())
+            }
+            Err(TryLockError::Error(e)) => Err(DiskError::new(path, e).into()),
         }
     }
 
@@ -117,6 +137,13 @@ impl RunLock {
     }
 }
 
+fn holder(note: Option<&LockNote>) -> String {
+    match note {
+        Some(note) => format!("pid {} on {}", note.pid, note.host),
+        None => "just starting".to_owned(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -129,6 +156,7 @@ mod tests {
         assert!(!first.is_stale() && !first.leaves_unreported("a"));
         first.note("a", None, 1).unwrap();
         assert!(RunLock::take(path.clone()).unwrap_err().to_string().contains("pid "));
+        assert!(RunLock::refuse_if_held(&path).unwrap_err().to_string().contains("pid "));
         drop(first);
         let mut second = RunLock::take(path.clone()).unwrap();
         assert!(second.leaves_unreported("a"));
@@ -137,6 +165,8 @@ mod tests {
         let third = RunLock::take(path.clone()).unwrap();
         assert!(third.leaves_unreported("a") && third.leaves_unreported("b") && !third.leaves_unreported("c"));
         third.remove();
+        assert!(!path.exists());
+        RunLock::refuse_if_held(&path).unwrap();
         assert!(!path.exists());
     }
 }

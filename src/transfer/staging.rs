@@ -355,6 +355,17 @@ impl Target {
     }
 }
 
+/// Refuses a directory that a run is working on; for readers, who leave nothing behind.
+///
+/// # Errors
+/// [`TargetError::Locked`]; disk errors.
+pub fn refuse_if_at_work(dir: &Path) -> Result<(), Error> {
+    let Ok(dir) = fs::canonicalize(dir) else {
+        return Ok(());
+    };
+    RunLock::refuse_if_held(&sibling(&dir, "lock"))
+}
+
 /// Makes the names in a directory durable.
 ///
 /// # Errors

@@ -70,6 +70,30 @@ pub struct VerifyOutcome {
     pub notes: Vec<String>,
 }
 
+impl VerifyOutcome {
+    /// What there is to say about a directory whose manifest was just written from it.
+    pub fn adopted(manifest: &Manifest) -> VerifyOutcome {
+        VerifyOutcome {
+            notes: vec!["taken over as it stands: whether these are the right bytes, nothing tells".to_owned()],
+            ..VerifyOutcome::of(manifest)
+        }
+    }
+
+    fn of(manifest: &Manifest) -> VerifyOutcome {
+        VerifyOutcome {
+            verdict: Verdict::Intact,
+            run_id: manifest.run_id().map(str::to_owned),
+            finished: manifest.finished,
+            files: manifest.files.len() as u64,
+            bytes: manifest.files.iter().map(|file| file.length).sum(),
+            unchecked_bytes: 0,
+            opened: Opened::No,
+            findings: Vec::new(),
+            notes: Vec::new(),
+        }
+    }
+}
+
 /// Compares the directory with its manifest, every byte of it. Nothing is written.
 ///
 /// # Errors
@@ -173,14 +197,11 @@ impl<'a> Comparison<'a> {
         self.note(&traces, opened);
         Ok(VerifyOutcome {
             verdict: verdict(&self.findings, self.manifest.state),
-            run_id: self.manifest.run_id().map(str::to_owned),
-            finished: self.manifest.finished,
-            files: self.manifest.files.len() as u64,
-            bytes: self.manifest.files.iter().map(|file| file.length).sum(),
             unchecked_bytes: differences.iter().map(|found| found.unchecked).sum(),
             opened,
             findings: self.findings,
             notes: self.notes,
+            ..VerifyOutcome::of(self.manifest)
         })
     }
 

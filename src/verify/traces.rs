@@ -9,8 +9,12 @@
 //! | `active_tx_log` names a file that is there | every start makes both |
 //! | `neostore` is of the same database and not behind the backup | whoever changes a store raises its last transaction |
 
-use std::{fs, path::Path};
+use std::{
+    fs::{self, File},
+    path::Path,
+};
 
+use rustix::process::{Flock, FlockOffsetType, FlockType, fcntl_getlk};
 use serde::Serialize;
 
 use crate::{
@@ -24,7 +28,7 @@ use crate::{
 const MESSAGES: &str = "messages.log";
 
 /// Names the transaction manager's log.
-const ACTIVE_TX_LOG: &str = "active_tx_log";
+pub(crate) const ACTIVE_TX_LOG: &str = "active_tx_log";
 
 /// Larger than any file that is read here as a whole.
 const SMALL: u64 = 4096;
@@ -177,6 +181,23 @@ fn records(dir: &Path) -> Option<Records> {
         format: header.format().ok()?,
         last: header.last_transaction().ok()?,
         log_version: header.log_version().ok()?.0,
+    })
+}
+
+/// Whether another process holds one of the locks that Neo4j takes on a database it has open.
+pub fn is_locked(dir: &Path) -> bool {
+    ["neostore", "lock", "store_lock"].into_iter().any(|name| {
+        let whole_file = Flock {
+            start: 0,
+            length: 0,
+            pid: None,
+            typ: FlockType::ReadLock,
+            offset_type: FlockOffsetType::Set,
+        };
+        let found = fs::symlink_metadata(dir.join(name)).is_ok_and(|found| found.is_file());
+        found
+            && File::open(dir.join(name))
+                .is_ok_and(|file| fcntl_getlk(&file, &whole_file).is_ok_and(|holder| holder.is_some()))
     })
 }
 
