@@ -7,7 +7,7 @@ use std::{env, ffi::OsString};
 
 use clap::{ArgAction, ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand, parser::ValueSource};
 
-use super::{generate, inspect, verify};
+use super::{generate, inspect, serve, verify};
 
 /// Read by clap, and where clap cannot.
 const OUTPUT_VARIABLE: &str = "NEO4J_BACKUP_OUTPUT";
@@ -179,6 +179,9 @@ pub(super) enum Command {
 
     /// Compare a backup with its checksums, every byte of it; exit code 20 for damage, 21 for changes by Neo4j
     Verify(verify::VerifyArgs),
+
+    /// Serve a cleanly closed database, or a backup, as a backup source
+    Serve(Box<serve::ServeArgs>),
 }
 
 /// A switch and where it came from: what is typed wins over the environment.

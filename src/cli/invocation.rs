@@ -10,6 +10,7 @@ use super::{
     backup, generate, inspect, legacy_dashes, output,
     report::{self, Failure},
     request::{BackupRequest, Output, RequestError},
+    serve,
     terminal::{self, Loudness},
     verify,
 };
@@ -52,6 +53,7 @@ pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
         Some(Command::Man) => generate::man(definitions, output),
         Some(Command::Inspect(wanted)) => inspect::run(wanted, output),
         Some(Command::Verify(wanted)) => verify::run(wanted, output, loudness, logs),
+        Some(Command::Serve(wanted)) => serve::run(wanted, output, loudness, logs),
     }
 }
 

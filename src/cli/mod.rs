@@ -15,6 +15,7 @@ mod output;
 mod quantity;
 mod report;
 mod request;
+mod serve;
 mod signals;
 mod terminal;
 mod verify;

@@ -12,7 +12,7 @@ use std::{
     io,
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
-    rc::Rc,
+    sync::Arc,
 };
 
 use thiserror::Error;
@@ -29,7 +29,7 @@ use super::{
 use crate::ids::{DataSource, LogVersion, TxId};
 
 /// Transactions that follow each other, and the logs to find them in.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Stretch {
     /// Whose logs, in which format.
     pub layout: Layout,
@@ -37,8 +37,8 @@ pub struct Stretch {
     pub after: TxId,
     /// The last one; there are none where it is not greater than `after`.
     pub last: TxId,
-    /// The logs, oldest first.
-    logs: Vec<PathBuf>,
+    /// The logs, oldest first. An active one is held open: its name may soon mean another.
+    logs: Vec<(PathBuf, Option<Arc<File>>)>,
 }
 
 /// Transactions cannot be had from the logs of a directory.
@@ -88,27 +88,30 @@ impl Stretch {
         after: TxId,
         last: TxId,
     ) -> Result<Stretch, StretchError> {
-        let mut logs = Vec::new();
-        if last <= after {
-            return Ok(Stretch::new(layout, after, last, logs));
+        let mut stretch = Stretch {
+            layout,
+            after,
+            last,
+            logs: Vec::new(),
+        };
+        if stretch.is_empty() {
+            return Ok(stretch);
         }
+        let archived = archived(dir, layout.source)?.into_iter().map(|path| (path, false));
         let mut newer: Option<Found> = None;
-        for path in active
-            .map(Path::to_owned)
-            .into_iter()
-            .chain(archived(dir, layout.source)?)
-        {
-            let Some(log) = Found::look(&path, layout)? else {
+        for (path, is_active) in active.map(|path| (path.to_owned(), true)).into_iter().chain(archived) {
+            let file = open(&path)?;
+            let Some(log) = Found::look(&file, &path, layout)? else {
                 continue;
             };
-            if newer.is_some_and(|newer| newer.version != log.version.next() && log.falls_short_of(newer, &path)) {
+            if newer.is_some_and(|newer| newer.version != log.version.next() && log.falls_short_of(newer, &file)) {
                 break;
             }
-            logs.push(path);
+            stretch.logs.push((path, is_active.then(|| Arc::new(file))));
             newer = Some(log);
             if log.before <= after {
-                logs.reverse();
-                return Ok(Stretch::new(layout, after, last, logs));
+                stretch.logs.reverse();
+                return Ok(stretch);
             }
         }
         Err(StretchError::Missing {
@@ -116,15 +119,6 @@ impl Stretch {
             missing: after.next(),
             version: LogVersion(newer.map_or(0, |oldest| oldest.version.0.saturating_sub(1))),
         })
-    }
-
-    fn new(layout: Layout, after: TxId, last: TxId, logs: Vec<PathBuf>) -> Stretch {
-        Stretch {
-            layout,
-            after,
-            last,
-            logs,
-        }
     }
 
     /// Whether there is nothing in it.
@@ -142,9 +136,12 @@ impl Stretch {
     ) -> Result<(), E> {
         let (mut scan, mut read) = (Buffer::new(), Buffer::new());
         let mut due = self.after.next();
-        let mut waiting: BTreeMap<TxId, (Rc<File>, Committed)> = BTreeMap::new();
-        for path in &self.logs {
-            let file = Rc::new(open(path)?);
+        let mut waiting: BTreeMap<TxId, (Arc<File>, Committed)> = BTreeMap::new();
+        for (path, active) in &self.logs {
+            let file = match active {
+                Some(file) => Arc::clone(file),
+                None => Arc::new(open(path)?),
+            };
             let in_file = |error: LogError| StretchError::from(error.in_file(path));
             let mut log = SlotReader::open(&file, self.layout, &mut scan).map_err(in_file)?;
             while due <= self.last {
@@ -154,7 +151,7 @@ impl Stretch {
                 if committed.tx < due || committed.tx > self.last {
                     continue;
                 }
-                waiting.insert(committed.tx, (Rc::clone(&file), committed));
+                waiting.insert(committed.tx, (Arc::clone(&file), committed));
                 while let Some((file, committed)) = waiting.remove(&due) {
                     each(&mut slot::transaction(&file, self.layout, &committed, &mut read))?;
                     due = due.next();
@@ -192,8 +189,7 @@ struct Found {
 
 impl Found {
     /// `None` for a log that holds nothing and makes no statement.
-    fn look(path: &Path, layout: Layout) -> Result<Option<Found>, StretchError> {
-        let file = open(path)?;
+    fn look(file: &File, path: &Path, layout: Layout) -> Result<Option<Found>, StretchError> {
         let mut bytes = [0; LogHeader::SIZE];
         match file.read_exact_at(&mut bytes, 0) {
             Ok(()) => {}
@@ -202,7 +198,7 @@ impl Found {
         }
         let in_file = |error: LogError| StretchError::from(error.in_file(path));
         let mut buffer = Buffer::new();
-        let mut slot = SlotReader::open(&file, layout, &mut buffer).map_err(in_file)?;
+        let mut slot = SlotReader::open(file, layout, &mut buffer).map_err(in_file)?;
         let header = slot.header();
         let before = match header.previous_last_tx {
             // a log of one transaction that the original tool leaves (§8.4)
@@ -217,15 +213,22 @@ impl Found {
     }
 
     /// Whether transactions are missing between this log and the `newer` one; if it cannot be read, they are.
-    fn falls_short_of(&self, newer: Found, path: &Path) -> bool {
+    fn falls_short_of(&self, newer: Found, file: &File) -> bool {
         let last = || {
-            let file = open(path).ok()?;
             let mut buffer = Buffer::new();
-            let slot = SlotReader::open(&file, self.layout, &mut buffer).ok()?;
+            let slot = SlotReader::open(file, self.layout, &mut buffer).ok()?;
             Some(slot.finish().ok()?.last_tx.unwrap_or(self.before))
         };
         last().is_none_or(|last| last < newer.before)
     }
+}
+
+/// The last transaction before the first of a log; `None` for a log without any and without a word about it.
+///
+/// # Errors
+/// [`StretchError`].
+pub fn before(path: &Path, layout: Layout) -> Result<Option<TxId>, StretchError> {
+    Ok(Found::look(&open(path)?, path, layout)?.map(|log| log.before))
 }
 
 /// The archived logs of a data source, newest first.

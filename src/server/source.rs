@@ -11,7 +11,7 @@ use crate::{
     ids::{DataSource, LogVersion, StoreId, TxId},
     log::{Stretch, StretchError},
     store::StoreFormat,
-    wire::PeerPath,
+    wire::{Dialect, PeerPath},
 };
 
 /// What a service hands out: a directory at rest, or a live database that goes on committing.
@@ -44,6 +44,17 @@ pub struct Identity {
     pub format: StoreFormat,
     /// Which of the legacy releases it is of, where that is known.
     pub release: Release,
+}
+
+impl Identity {
+    /// The dialects that its clients can make use of: files and transactions are of one format.
+    pub fn dialects(self) -> &'static [Dialect] {
+        match (self.format, self.release) {
+            (StoreFormat::Legacy, Release::Neo4j13) => &[Dialect::D13],
+            (StoreFormat::Legacy, Release::Other) => &[Dialect::D13, Dialect::D14],
+            (StoreFormat::Current, _) => &[Dialect::D15, Dialect::D18],
+        }
+    }
 }
 
 /// A 1.3 server and a 1.4 one cannot stand in for each other, though their files look the same.

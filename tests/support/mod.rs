@@ -19,6 +19,7 @@ mod model;
 mod mounted;
 mod peer;
 mod process;
+mod serve;
 mod tool;
 
 use std::{
@@ -34,6 +35,7 @@ pub use model::as_seen_by;
 pub use mounted::Mounted;
 pub use peer::{Backup, Options, Peer};
 pub use process::Finished;
+pub use serve::Serving;
 pub use tool::{original_tool, our_tool};
 
 /// A release of the original that tests run against.

@@ -1,0 +1,204 @@
+//! `serve` in the place of a real server: the original tools back up from it, and ours, and what they got boots with the
+//! contents of the source.
+//!
+//! A sample runs with all tests, every release with `tests/serve_matrix`. `INTEROP_SEED` chooses another load.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "panicking is how tests report"
+)]
+
+mod support;
+
+use std::{env, fs, path::Path};
+
+use support::{Contents, Finished, Options, Peer, Release, Serving, copy_dir, original_tool, our_tool, require_peers};
+use tempfile::TempDir;
+
+const DEFAULT_SEED: u64 = 7;
+/// Transactions before the first backup, and between two.
+const LOAD: u32 = 120;
+/// Transactions a second during a backup under load.
+const RATE: u32 = 300;
+
+macro_rules! for_each_release {
+    ($($(#[$attribute:meta])* $closed:ident $cascade:ident: $release:ident),* $(,)?) => {$(
+        $(#[$attribute])*
+        #[test]
+        fn $closed() {
+            a_closed_database_is_backed_up(Release::$release);
+        }
+
+        $(#[$attribute])*
+        #[test]
+        fn $cascade() {
+            backups_of_backups_equal_their_source(Release::$release);
+        }
+    )*};
+}
+
+for_each_release! {
+    #[ignore = "tests/serve_matrix runs it"]
+    a_closed_database_of_1_3_is_backed_up backups_of_backups_of_1_3_equal_their_source: V1_3,
+    #[ignore = "tests/serve_matrix runs it"]
+    a_closed_database_of_1_4_2_is_backed_up backups_of_backups_of_1_4_2_equal_their_source: V1_4_2,
+    #[ignore = "tests/serve_matrix runs it"]
+    a_closed_database_of_1_5_is_backed_up backups_of_backups_of_1_5_equal_their_source: V1_5,
+    #[ignore = "tests/serve_matrix runs it"]
+    a_closed_database_of_1_6_1_is_backed_up backups_of_backups_of_1_6_1_equal_their_source: V1_6_1,
+    #[ignore = "tests/serve_matrix runs it"]
+    a_closed_database_of_1_7_2_is_backed_up backups_of_backups_of_1_7_2_equal_their_source: V1_7_2,
+    a_closed_database_of_1_8_is_backed_up backups_of_backups_of_1_8_equal_their_source: V1_8,
+    #[ignore = "tests/serve_matrix runs it"]
+    a_closed_database_of_1_9_9_is_backed_up backups_of_backups_of_1_9_9_equal_their_source: V1_9_9,
+}
+
+fn seed() -> u64 {
+    env::var("INTEROP_SEED").map_or(DEFAULT_SEED, |seed| seed.parse().unwrap())
+}
+
+/// Which program takes a backup.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Tool {
+    Ours,
+    Original,
+}
+
+fn take(tool: Tool, release: Release, mode: &str, uri: &str, to: &Path) -> Finished {
+    let args = [mode, "-from", uri, "-to", to.to_str().unwrap()];
+    let finished = match tool {
+        Tool::Ours => our_tool(&[&args[..], &["-verify=false", "-output=json"]].concat()),
+        Tool::Original => original_tool(release, &args),
+    };
+    finished
+}
+
+#[track_caller]
+fn back_up(tool: Tool, release: Release, mode: &str, serving: &Serving, to: &Path) {
+    let finished = take(tool, release, mode, &serving.uri(), to);
+    assert!(
+        finished.success(),
+        "{tool:?} {mode} of {}: {finished:#?}\n{}",
+        release.name(),
+        serving.log()
+    );
+}
+
+/// A server's directory after it was shut down, served in its place: full, and incremental after it ran once more.
+fn a_closed_database_is_backed_up(release: Release) {
+    if !require_peers(release) {
+        return;
+    }
+    eprintln!("neo4j {}: INTEROP_SEED={}", release.name(), seed());
+    let work = TempDir::new().unwrap();
+    let dir = |name: &str| work.path().join(name);
+    let source = dir("source");
+    let first = run(release, &source);
+    {
+        let serving = serve(release, &source);
+        for (tool, name) in [(Tool::Original, "original"), (Tool::Ours, "ours")] {
+            back_up(tool, release, "-full", &serving, &dir(name));
+            assert_boots_as(&first, release, &dir(name), &dir(&format!("{name}-booted")));
+        }
+    }
+    let second = run(release, &source);
+    let serving = serve(release, &source);
+    for base in ["original", "ours"] {
+        for (tool, name) in [(Tool::Original, "by-original"), (Tool::Ours, "by-us")] {
+            let copy = dir(&format!("{base}-{name}"));
+            copy_dir(&dir(base), &copy);
+            back_up(tool, release, "-incremental", &serving, &copy);
+            let booted = copy.with_extension("booted");
+            assert_continued(tool, &second, release, &copy, &booted);
+        }
+    }
+}
+
+/// From a server under load to a backup, from that to a second, from that to a third, by both tools; then the same way
+/// for what is committed since, while all of them are served.
+fn backups_of_backups_equal_their_source(release: Release) {
+    if !require_peers(release) {
+        return;
+    }
+    eprintln!("neo4j {}: INTEROP_SEED={}", release.name(), seed());
+    let work = TempDir::new().unwrap();
+    let dir = |name: &str| work.path().join(name);
+    // an index that is deleted makes the next one in the chain take a full backup
+    let options = Options {
+        settings: vec!["delete-indexes=false".to_owned()],
+        ..Options::source(release)
+    };
+    let mut source = Peer::start(release, &dir("source"), &options);
+    source.load(seed(), LOAD);
+    source.start_load(seed(), RATE);
+    let finished = take(Tool::Ours, release, "-full", &source.uri(), &dir("first"));
+    source.stop_load();
+    assert!(finished.success(), "{finished:#?}");
+
+    let first = serve(release, &dir("first"));
+    back_up(Tool::Ours, release, "-full", &first, &dir("second"));
+    let second = serve(release, &dir("second"));
+    back_up(Tool::Ours, release, "-full", &second, &dir("third"));
+    back_up(Tool::Original, release, "-full", &second, &dir("third-original"));
+    let expected = boot(release, &dir("first"), &dir("first-booted"));
+    for name in ["second", "third", "third-original"] {
+        assert_boots_as(&expected, release, &dir(name), &dir(&format!("{name}-booted")));
+    }
+
+    source.load(seed(), LOAD);
+    let now = source.contents();
+    let finished = take(Tool::Ours, release, "-incremental", &source.uri(), &dir("first"));
+    assert!(finished.success(), "{finished:#?}");
+    back_up(Tool::Ours, release, "-incremental", &first, &dir("second"));
+    back_up(Tool::Ours, release, "-incremental", &second, &dir("third"));
+    back_up(Tool::Original, release, "-incremental", &second, &dir("third-original"));
+    for name in ["first", "second", "third", "third-original"] {
+        assert_boots_as(&now, release, &dir(name), &dir(&format!("{name}-continued")));
+    }
+}
+
+/// Lets a server run on `dir` for a while, closes it, and returns what it held.
+fn run(release: Release, dir: &Path) -> Contents {
+    let mut peer = Peer::start(release, dir, &Options::source(release));
+    peer.load(seed(), LOAD);
+    let contents = peer.contents();
+    peer.quit();
+    contents
+}
+
+fn serve(release: Release, dir: &Path) -> Serving {
+    Serving::with(dir, &["-release", release.name()])
+}
+
+/// The original of 1.8 leaves the old entries of an index that was deleted since the last backup in its copy.
+fn assert_continued(tool: Tool, expected: &Contents, release: Release, copy: &Path, booted: &Path) {
+    let mut found = boot(release, copy, booted);
+    let mut expected = expected.clone();
+    if tool == Tool::Original && release == Release::V1_8 {
+        expected.forget_index("temp");
+        found.forget_index("temp");
+    }
+    assert_same(&expected, &found, release, copy);
+}
+
+/// Boots a copy of the copy, since booting changes it.
+fn assert_boots_as(expected: &Contents, release: Release, copy: &Path, booted: &Path) {
+    assert_same(expected, &boot(release, copy, booted), release, copy);
+}
+
+fn assert_same(expected: &Contents, found: &Contents, release: Release, copy: &Path) {
+    if let Some(difference) = expected.difference(found) {
+        panic!("neo4j {}, {}:\n{difference}", release.name(), copy.display());
+    }
+}
+
+fn boot(release: Release, copy: &Path, booted: &Path) -> Contents {
+    copy_dir(copy, booted);
+    let _ = fs::remove_file(booted.join("messages.log"));
+    let mut peer = Peer::boot(release, booted);
+    let contents = peer.contents();
+    peer.quit();
+    contents
+}
