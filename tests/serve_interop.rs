@@ -68,11 +68,10 @@ enum Tool {
 
 fn take(tool: Tool, release: Release, mode: &str, uri: &str, to: &Path) -> Finished {
     let args = [mode, "-from", uri, "-to", to.to_str().unwrap()];
-    let finished = match tool {
+    match tool {
         Tool::Ours => our_tool(&[&args[..], &["-verify=false", "-output=json"]].concat()),
         Tool::Original => original_tool(release, &args),
-    };
-    finished
+    }
 }
 
 #[track_caller]

@@ -16,6 +16,7 @@ use crate::{
     Error, ErrorKind,
     cancel::Cancel,
     server::{Directory, Enabled, Limits, Network, Release, Service, Settings, Source, Stop, bind},
+    store::StoreFormat,
     wire::Dialect,
 };
 
@@ -97,6 +98,8 @@ struct ServeRequest {
     host: String,
     ports: RangeInclusive<u16>,
     release: Option<Release>,
+    /// What a database of that release has.
+    format: Option<StoreFormat>,
     allowed: Vec<Network>,
     limits: Limits,
 }
@@ -128,6 +131,17 @@ pub(super) fn run(args: &ServeArgs, output: Output, loudness: Loudness, logs: Le
             .build()
             .map_err(|error| Error::new(ErrorKind::Failed, error))?;
         let directory = Arc::new(Directory::open(&request.db, request.release)?);
+        if request
+            .format
+            .is_some_and(|format| format != directory.identity().format)
+        {
+            let text = format!(
+                "{}: has format {}, which is not that of the release given with -release",
+                request.db.display(),
+                directory.identity().format.version()
+            );
+            return Err(Error::new(ErrorKind::Configuration, text).with_hint("leave out -release"));
+        }
         let listener = runtime.block_on(bind(&request.host, request.ports.clone()));
         let listener = listener.map_err(|error| {
             Error::new(ErrorKind::Configuration, error).with_hint("choose another address with -listen")
@@ -282,6 +296,13 @@ impl ServeRequest {
             db: PathBuf::from(db),
             host,
             ports,
+            format: release.as_deref().map(|release| {
+                if release.starts_with("1.3") || release.starts_with("1.4") {
+                    StoreFormat::Legacy
+                } else {
+                    StoreFormat::Current
+                }
+            }),
             release: release.map(|release| {
                 if release.starts_with("1.3") {
                     Release::Neo4j13

@@ -60,7 +60,7 @@ fn store_file(dir: &Path, kind: StoreFile, format: StoreFormat) -> Result<Offere
     }
     Ok(Offered {
         path: name(kind.name())?,
-        content: Content::Open(file, length),
+        content: Content::Records { file, length, trailer },
     })
 }
 

@@ -1,9 +1,6 @@
 //! One response: from a [`Source`] through the encoder to whoever sends the chunks.
 
-use std::{
-    fs::File,
-    io::{self, Read},
-};
+use std::{fs::File, io, os::unix::fs::FileExt};
 
 use super::{Content, Copy, Moment, Offered, Refusal, Source};
 use crate::{
@@ -140,34 +137,35 @@ impl Response<'_> {
 
     fn file(&mut self, Offered { path, content }: Offered, buffer: &mut [u8]) -> Result<(), Unfinished> {
         let failed = |cause: io::Error| Refusal::Failed(format!("{path}: {cause}"));
-        let (file, length) = match content {
+        let (file, length, trailer) = match content {
             Content::Bytes(bytes) => {
                 self.encoder.file(&path, u64::try_from(bytes.len()).unwrap_or(u64::MAX));
                 self.data(&bytes)?;
                 return self.end_of_item();
             }
-            Content::Open(file, length) => (file, length),
+            Content::Open(file, length) => (file, length, String::new()),
+            Content::Records { file, length, trailer } => (file, length, trailer),
             Content::Unchanging(place) => {
                 let file = File::open(place).map_err(failed)?;
                 let length = file.metadata().map_err(failed)?.len();
-                (file, length)
+                (file, length, String::new())
             }
         };
         self.encoder.file(&path, length);
-        let mut left = length;
-        let mut input = file.take(length);
-        while left > 0 {
-            let n = match input.read(buffer) {
-                Ok(0) => {
-                    let text = format!("{path}: ends {left} bytes before the length that it had");
-                    return Err(Refusal::Failed(text).into());
-                }
+        let mut at = 0;
+        while at < length {
+            let room = usize::try_from(length - at).unwrap_or(READ).min(READ);
+            let room = buffer.get_mut(..room).unwrap_or_default();
+            let n = match file.read_at(room, at) {
                 Ok(n) => n,
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
                 Err(e) => return Err(failed(e).into()),
             };
-            self.data(buffer.get(..n).unwrap_or_default())?;
-            left = left.saturating_sub(u64::try_from(n).unwrap_or(u64::MAX));
+            at += u64::try_from(n).unwrap_or_default();
+            if n == 0 || is_cut(&file, at, &trailer).map_err(failed)? {
+                return Err(Refusal::Busy(format!("{path} became shorter during this backup")).into());
+            }
+            self.data(room.get(..n).unwrap_or_default())?;
         }
         self.end_of_item()
     }
@@ -209,5 +207,42 @@ impl Response<'_> {
         self.sent.bytes += u64::try_from(frame.len()).unwrap_or(u64::MAX);
         self.encoder.next_chunk();
         Ok(())
+    }
+}
+
+/// Whether a file no longer has records up to `end`: then what was read may have been its trailer.
+fn is_cut(file: &File, end: u64, trailer: &str) -> io::Result<bool> {
+    let length = file.metadata()?.len();
+    let width = u64::try_from(trailer.len()).unwrap_or_default();
+    if length >= end.saturating_add(width) {
+        return Ok(false);
+    }
+    let Some(at) = length.checked_sub(width).filter(|_| length >= end) else {
+        return Ok(true);
+    };
+    let mut found = vec![0; trailer.len()];
+    file.read_exact_at(&mut found, at)?;
+    Ok(found == trailer.as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_whose_trailer_moved_before_the_end_is_cut() {
+        let file = tempfile::tempfile().unwrap();
+        let holds = |bytes: &[u8]| {
+            file.set_len(0).unwrap();
+            file.write_all_at(bytes, 0).unwrap();
+            !is_cut(&file, 20, "TRAILER").unwrap()
+        };
+        assert!(holds(&[1; 20]), "open, nothing behind the records");
+        assert!(holds(&[1; 40]), "grown");
+        assert!(holds(&[&[1; 20][..], b"TRAILER"].concat()), "closed as it was");
+        assert!(!holds(&[&[1; 18][..], b"TRAILER"].concat()), "closed, and shorter");
+        assert!(!holds(&[1; 19]), "open, and shorter");
+        assert!(!holds(&[]));
+        assert!(!is_cut(&file, 0, "").unwrap());
     }
 }

@@ -89,6 +89,16 @@ pub struct Offered {
 pub enum Content {
     /// The first `length` bytes of a file that may grow and change meanwhile.
     Open(File, u64),
+    /// The same of a file that was closed, and may be opened and closed again meanwhile.
+    Records {
+        /// The file.
+        file: File,
+        /// Bytes of its records.
+        length: u64,
+        /// What stands behind them while it is closed. Where it stands before `length`, the file was cut, and the
+        /// backup fails.
+        trailer: String,
+    },
     /// A file that never changes, opened when it is its turn; if it is gone by then, the backup fails.
     Unchanging(PathBuf),
     /// Bytes that were read at the moment itself.

@@ -1,0 +1,561 @@
+//! `serve` without Java: what it hands out, how it behaves under load, whom it refuses.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "panicking is how tests report"
+)]
+
+mod replay;
+mod support;
+
+use std::{
+    fs::{self, File},
+    io::{Read, Write},
+    net::{Shutdown, TcpStream},
+    os::unix::fs::FileExt,
+    path::{Path, PathBuf},
+    process::Command,
+    thread,
+    time::{Duration, Instant},
+};
+
+use neo4j_backup::{
+    ids::TxId,
+    manifest::{MANIFEST, Manifest, State},
+    wire::{Decoder, Dialect, Event, Request, Wanted, WireError, failure, request},
+};
+use replay::{STORES, Server, judge};
+use rustix::fs::{FlockOperation, fcntl_lock};
+use support::{Finished, Serving, copy_dir, our_tool};
+use tempfile::TempDir;
+
+/// A backup, made from what a real 1.8 sent.
+fn backup() -> (TempDir, PathBuf) {
+    let folder = TempDir::new().unwrap();
+    let dir = folder.path().join("backup");
+    let finished = take("-full", &Server::recorded().uri(), &dir);
+    assert!(finished.success(), "{finished:?}");
+    (folder, dir)
+}
+
+/// Makes the directory so many bytes larger, with what looks like unused records.
+fn enlarge(dir: &Path, bytes: u64) {
+    let path = dir.join("neostore.propertystore.db.strings");
+    let file = File::options().write(true).open(path).unwrap();
+    file.set_len(bytes).unwrap();
+}
+
+fn take(mode: &str, uri: &str, to: &Path) -> Finished {
+    our_tool(&[mode, "-from", uri, "-to", to.to_str().unwrap(), "-output=json"])
+}
+
+/// Runs `serve` where it must not start.
+fn refused(dir: &Path, options: &[&str]) -> Finished {
+    let dir = dir.to_str().unwrap();
+    our_tool(&[&["serve", "-listen", "127.0.0.1:0", "-db", dir][..], options].concat())
+}
+
+/// What a response says.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Told {
+    files: Vec<String>,
+    transactions: Vec<(String, i64)>,
+    bytes: usize,
+}
+
+fn connect(serving: &Serving) -> TcpStream {
+    let stream = TcpStream::connect(serving.address()).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    stream
+}
+
+/// Sends a request and reads its whole response.
+fn ask(stream: &mut TcpStream, frame: &[u8]) -> Result<Told, String> {
+    stream.write_all(frame).map_err(|e| e.to_string())?;
+    let Request { dialect, wanted } = Request::decode(&frame[4..]).unwrap();
+    let mut decoder = match wanted {
+        Wanted::Full => Decoder::full(dialect),
+        Wanted::Incremental(_) => Decoder::incremental(dialect),
+    };
+    let (mut told, mut buffer) = (Told::default(), vec![0; 64 * 1024]);
+    loop {
+        let n = stream.read(&mut buffer).map_err(|e| e.to_string())?;
+        if n == 0 {
+            return Err("closed".to_owned());
+        }
+        let mut input = &buffer[..n];
+        loop {
+            match decoder.next(&mut input).map_err(|e: WireError| e.to_string())? {
+                None => break,
+                Some(Event::File(path)) => told.files.push(path.to_string()),
+                Some(Event::Transaction(source, id)) => told.transactions.push((source.to_string(), id.0)),
+                Some(Event::Data(data)) => told.bytes += data.len(),
+                Some(Event::End) => return Ok(told),
+                Some(_) => {}
+            }
+        }
+    }
+}
+
+#[test]
+fn a_backup_of_a_backup_of_a_backup_has_the_same_stores() {
+    let (folder, first) = backup();
+    let mut from = first.clone();
+    for name in ["second", "third"] {
+        let to = folder.path().join(name);
+        let serving = Serving::start(&from);
+        let finished = take("-full", &serving.uri(), &to);
+        assert!(finished.success(), "{finished:?}\n{}", serving.log());
+        assert_eq!(judge(&to), Ok(()));
+        for store in STORES {
+            let [copy, source] = [&to, &first].map(|dir| fs::read(dir.join(store)).unwrap());
+            // a copy without a log of the graph has no use for the next log version
+            let version = if store == "neostore" { 19..27 } else { 0..0 };
+            assert_eq!(copy[..version.start], source[..version.start], "{store}");
+            assert_eq!(copy[version.end..], source[version.end..], "{store}");
+        }
+        let slot = "index/lucene.log.1";
+        assert_eq!(fs::read(to.join(slot)).unwrap(), fs::read(first.join(slot)).unwrap());
+        assert!(take("-incremental", &serving.uri(), &to).success());
+        from = to;
+    }
+}
+
+#[test]
+fn both_dialects_of_a_format_get_the_same_answer_and_a_connection_is_used_again() {
+    let (_folder, dir) = backup();
+    let serving = Serving::start(&dir);
+    assert_eq!(serving.said["result"]["dialects"], serde_json::json!(["D15", "D18"]));
+    let mut stream = connect(&serving);
+    let answers: Vec<Told> = [Dialect::D15, Dialect::D18, Dialect::D15]
+        .map(|dialect| ask(&mut stream, &request::full(dialect)).unwrap())
+        .into();
+    assert_eq!(answers[0].files.len(), answers[1].files.len());
+    assert!(answers[0].files.contains(&"neostore".to_owned()));
+    assert_eq!(
+        answers[0].files.iter().position(|name| name == "neostore"),
+        Some(10),
+        "{answers:?}"
+    );
+    assert!(
+        !answers[0]
+            .files
+            .iter()
+            .any(|name| name.contains("log") || name.contains("json"))
+    );
+    assert_eq!(answers[0], answers[1]);
+    assert_eq!(answers[0], answers[2]);
+}
+
+#[test]
+fn a_probe_of_an_older_dialect_learns_which_ones_are_spoken() {
+    let (_folder, dir) = backup();
+    let serving = Serving::start(&dir);
+    let mut stream = connect(&serving);
+    stream.write_all(&request::probe()).unwrap();
+    let mut head = [0; 8];
+    stream.read_exact(&mut head).unwrap();
+    assert_eq!(head[4..], [8, 1, 0xac, 0xed]);
+}
+
+#[test]
+fn transactions_are_given_as_far_back_as_the_logs_reach() {
+    let (_folder, dir) = backup();
+    let serving = Serving::start(&dir);
+    let mut stream = connect(&serving);
+    let full = ask(&mut stream, &request::full(Dialect::D18)).unwrap();
+    let all = |source: &str, after: i64| {
+        let mut stream = connect(&serving);
+        ask(
+            &mut stream,
+            &request::incremental(Dialect::D18, &[(source, TxId(after))]),
+        )
+    };
+    // the log of the graph holds what the full backup received: transactions from 4 on
+    let graph = all("nioneodb", 4).unwrap().transactions;
+    assert_eq!(graph.first(), Some(&("nioneodb".to_owned(), 5)));
+    let last = graph.last().unwrap().1;
+    assert_eq!(all("nioneodb", last).unwrap().transactions, []);
+    assert_eq!(all("nioneodb", 99).unwrap().transactions, []);
+    let index = &full.transactions;
+    assert!(index.iter().all(|(source, _)| source == "lucene-index"), "{index:?}");
+    assert_eq!(all("lucene-index", index[0].1 - 1).unwrap().transactions, *index);
+    let error = all("nioneodb", 1).unwrap_err();
+    assert!(
+        error.contains("No such log version") && error.contains("nioneodb"),
+        "{error}"
+    );
+    let error = all("nothere", 1).unwrap_err();
+    assert!(error.contains("No data source 'nothere' found"), "{error}");
+    assert_eq!(
+        ask(&mut stream, &request::incremental(Dialect::D18, &[])).unwrap(),
+        Told::default()
+    );
+}
+
+#[test]
+fn a_base_that_the_logs_do_not_reach_needs_a_full_backup() {
+    let (folder, first) = backup();
+    let second = folder.path().join("second");
+    copy_dir(&first, &second);
+    // as if the second had been taken earlier
+    File::options()
+        .write(true)
+        .open(second.join("neostore"))
+        .unwrap()
+        .write_all_at(&2_i64.to_be_bytes(), 28)
+        .unwrap();
+    let serving = Serving::start(&first);
+    let finished = take("-incremental", &serving.uri(), &second);
+    assert_eq!(finished.code, Some(14), "{finished:?}");
+}
+
+#[test]
+fn more_clients_than_there_may_be_are_told_so() {
+    let (folder, dir) = backup();
+    let serving = Serving::with(&dir, &["-max-connections", "2"]);
+    let mut held = [connect(&serving), connect(&serving)];
+    for stream in &mut held {
+        ask(stream, &request::incremental(Dialect::D18, &[])).unwrap();
+    }
+    let finished = take("-full", &serving.uri(), &folder.path().join("copy"));
+    assert_eq!(finished.code, Some(16), "{finished:?}");
+    assert!(
+        finished.stderr.contains("as many clients as there may be (2)"),
+        "{}",
+        finished.stderr
+    );
+    drop(held);
+    let limit = Instant::now() + Duration::from_secs(10);
+    while !take("-full", &serving.uri(), &folder.path().join("copy")).success() {
+        assert!(Instant::now() < limit, "{}", serving.log());
+    }
+}
+
+#[test]
+fn hostile_clients_cost_their_connection_and_nothing_else() {
+    let (folder, dir) = backup();
+    let serving = Serving::with(&dir, &["-max-connections", "40"]);
+    let full = request::full(Dialect::D18);
+    let whole = [&u32::MAX.to_be_bytes()[..], &[0; 100]].concat();
+    let many = [&[0, 0, 0, 24, 8, 1, 1][..], &[0xff; 16], &[127, 0x7f, 0xff, 0xff, 0xff]].concat();
+    let mut half = Vec::new();
+    for _ in 0..10 {
+        for bytes in [
+            b"GET / HTTP/1.1\r\n\r\n".to_vec(),
+            whole.clone(),
+            many.clone(),
+            vec![0; 4],
+            vec![0xff; 9],
+        ] {
+            let mut stream = connect(&serving);
+            let _ = stream.write_all(&bytes);
+            // a failure, or nothing; then the connection is closed
+            let mut rest = Vec::new();
+            let _ = stream.read_to_end(&mut rest);
+            assert!(rest.is_empty() || failure::read(&rest[6..]).exceptions.len() == 1);
+        }
+        let mut stream = connect(&serving);
+        stream.write_all(&full[..20]).unwrap();
+        half.push(stream);
+        // never reads
+        let mut stream = connect(&serving);
+        stream.write_all(&full).unwrap();
+        half.push(stream);
+        let mut stream = connect(&serving);
+        stream.write_all(&full).unwrap();
+        stream.shutdown(Shutdown::Both).unwrap();
+    }
+    let finished = take("-full", &serving.uri(), &folder.path().join("copy"));
+    assert!(finished.success(), "{finished:?}\n{}", serving.log());
+    let (rss, descriptors) = serving.resources();
+    assert!(rss < 64 << 20, "{rss}");
+    assert!(descriptors < 60, "{descriptors}");
+    drop(half);
+}
+
+#[test]
+fn a_client_that_asks_for_nothing_or_does_not_read_is_given_up() {
+    let (_folder, dir) = backup();
+    // more than any socket's buffer holds
+    enlarge(&dir, 64 << 20);
+    let serving = Serving::with(&dir, &["-idle-timeout", "1s", "-reader-timeout", "1s"]);
+    let mut silent = connect(&serving);
+    let mut lazy = connect(&serving);
+    lazy.write_all(&request::full(Dialect::D18)).unwrap();
+    serving.wait_for("asked for nothing for 1 s");
+    serving.wait_for("given up: it did not take what it asked for within 1 s");
+    assert_eq!(silent.read(&mut [0]).unwrap(), 0);
+}
+
+#[test]
+fn all_clients_together_get_the_rate_that_was_given() {
+    let (_folder, dir) = backup();
+    enlarge(&dir, 100_000);
+    let serving = Serving::with(&dir, &["-max-rate", "200k"]);
+    let (start, mut bytes) = (Instant::now(), 0);
+    let clients: Vec<_> = (0..3)
+        .map(|_| {
+            let mut stream = connect(&serving);
+            thread::spawn(move || ask(&mut stream, &request::full(Dialect::D18)).unwrap().bytes)
+        })
+        .collect();
+    for client in clients {
+        bytes += client.join().unwrap();
+    }
+    let seconds = start.elapsed().as_secs_f64();
+    // the first portion of an eighth of a second goes at once
+    let least = f64::from(u32::try_from(bytes).unwrap()) / (200.0 * 1024.0) - 0.2;
+    assert!(seconds > least, "{bytes} bytes in {seconds} s");
+}
+
+#[test]
+fn only_those_who_may_are_answered() {
+    let (_folder, dir) = backup();
+    let serving = Serving::with(&dir, &["-allow", "10.0.0.0/8", "-allow", "fd00::/8"]);
+    let mut stream = connect(&serving);
+    assert_eq!(stream.read(&mut [0]).unwrap(), 0);
+    serving.wait_for("is not among those who may ask");
+    let serving = Serving::with(&dir, &["-allow", "10.0.0.0/8,127.0.0.0/8"]);
+    ask(&mut connect(&serving), &request::full(Dialect::D18)).unwrap();
+}
+
+#[test]
+fn a_signal_lets_responses_under_way_end_and_takes_no_new_ones() {
+    let (_folder, dir) = backup();
+    enlarge(&dir, 100_000);
+    let serving = Serving::with(&dir, &["-max-rate", "100k"]);
+    let mut idle = connect(&serving);
+    ask(&mut idle, &request::incremental(Dialect::D18, &[])).unwrap();
+    let mut busy = connect(&serving);
+    busy.write_all(&request::full(Dialect::D18)).unwrap();
+    let mut first = [0; 1];
+    busy.read_exact(&mut first).unwrap();
+    let address = serving.address().to_owned();
+    serving.terminate();
+    assert_eq!(idle.read(&mut [0]).unwrap(), 0, "idle connections end at once");
+    assert!(TcpStream::connect(address).is_err());
+    let mut rest = Vec::new();
+    busy.read_to_end(&mut rest).unwrap();
+    let whole = [&first[..], &rest].concat();
+    let (mut decoder, mut input) = (Decoder::full(Dialect::D18), &whole[..]);
+    while decoder.next(&mut input).unwrap() != Some(Event::End) {}
+    let (code, rest) = serving.ended();
+    assert_eq!((code, rest.as_str()), (Some(0), ""));
+}
+
+#[test]
+fn responses_that_do_not_end_in_time_are_cut_off_and_the_exit_code_says_so() {
+    let (_folder, dir) = backup();
+    enlarge(&dir, 100_000);
+    let serving = Serving::with(&dir, &["-max-rate", "1k", "-drain-timeout", "1s"]);
+    let mut busy = connect(&serving);
+    busy.write_all(&request::full(Dialect::D18)).unwrap();
+    busy.read_exact(&mut [0]).unwrap();
+    serving.terminate();
+    serving.wait_for("1 responses were cut off");
+    assert_eq!(serving.ended().0, Some(143));
+}
+
+#[test]
+fn the_port_comes_from_the_settings_of_a_server() {
+    let (folder, dir) = backup();
+    let config = folder.path().join("neo4j.properties");
+    let said = |text: &str, options: &[&str]| {
+        fs::write(&config, text).unwrap();
+        refused(&dir, &[&["-config", config.to_str().unwrap()], options].concat())
+    };
+    let off = said("online_backup_enabled=false\n", &[]);
+    assert_eq!(off.code, Some(78), "{off:?}");
+    assert!(off.stderr.contains("does not enable online backup"), "{}", off.stderr);
+    let wrong = said("enable_online_backup=port=x\n", &[]);
+    assert_eq!(wrong.code, Some(78), "{wrong:?}");
+    assert!(
+        wrong.stderr.contains("Invalid configuration value 'port=x'"),
+        "{}",
+        wrong.stderr
+    );
+    // a port of the range that is taken is passed over
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    fs::write(
+        &config,
+        format!("online_backup_server=127.0.0.1:{port}-{}\n", port.saturating_add(50)),
+    )
+    .unwrap();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_neo4j-backup"))
+        .args(["serve", "-db"])
+        .arg(&dir)
+        .args(["-config", config.to_str().unwrap()])
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    std::io::BufRead::read_line(&mut std::io::BufReader::new(child.stdout.take().unwrap()), &mut line).unwrap();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(
+        line.contains("on 127.0.0.1:") && !line.contains(&format!(":{port} ")),
+        "{line}"
+    );
+}
+
+#[test]
+fn what_cannot_be_served_is_refused_at_the_start() {
+    let (folder, dir) = backup();
+    let nothing = refused(&folder.path().join("nothing"), &[]);
+    assert_eq!(nothing.code, Some(78), "{nothing:?}");
+    let empty = folder.path().join("empty");
+    fs::create_dir(&empty).unwrap();
+    assert_ne!(refused(&empty, &[]).code, Some(0));
+    assert_eq!(refused(&dir, &["-release", "2.0"]).code, Some(64));
+    assert_eq!(refused(&dir, &["-release", "1.4.2"]).code, Some(78));
+    assert_eq!(refused(&dir, &["-allow", "10.0.0.1/8"]).code, Some(64));
+    assert_eq!(refused(&dir, &["-max-connections", "0"]).code, Some(64));
+
+    let copy = |name: &str| {
+        let copy = folder.path().join(name);
+        copy_dir(&dir, &copy);
+        copy
+    };
+    let incomplete = copy("incomplete");
+    fs::remove_file(incomplete.join(STORES[1])).unwrap();
+    assert_eq!(refused(&incomplete, &[]).code, Some(78));
+    let unclean = copy("unclean");
+    fs::write(unclean.join("nioneo_logical.log.active"), [0, b'1', 0, 0]).unwrap();
+    let said = refused(&unclean, &[]);
+    assert_eq!(said.code, Some(78), "{said:?}");
+    assert!(said.stderr.contains("was not closed cleanly"), "{}", said.stderr);
+    let interrupted = copy("interrupted");
+    set_state(&interrupted, State::Updating);
+    let said = refused(&interrupted, &[]);
+    assert_eq!(said.code, Some(11), "{said:?}");
+    assert!(said.stderr.contains("was interrupted"), "{}", said.stderr);
+    // Neo4j's own lock
+    let open = copy("open");
+    let held = File::options()
+        .read(true)
+        .write(true)
+        .open(open.join("neostore"))
+        .unwrap();
+    fcntl_lock(&held, FlockOperation::NonBlockingLockExclusive).unwrap();
+    let said = refused(&open, &[]);
+    assert_eq!(said.code, Some(11), "{said:?}");
+    assert!(said.stderr.contains("is open in Neo4j"), "{}", said.stderr);
+}
+
+#[test]
+fn requests_wait_for_an_incremental_and_are_refused_while_neo4j_has_the_directory() {
+    let (_folder, dir) = backup();
+    let serving = Serving::start(&dir);
+    let full = || ask(&mut connect(&serving), &request::full(Dialect::D18));
+    let before = full().unwrap();
+
+    let lock = File::options()
+        .read(true)
+        .write(true)
+        .open(dir.join("neostore"))
+        .unwrap();
+    fcntl_lock(&lock, FlockOperation::NonBlockingLockExclusive).unwrap();
+    let error = full().unwrap_err();
+    assert!(error.contains("is open in Neo4j; try again later"), "{error}");
+
+    // the lock is an incremental's where its note names the holder
+    let note = replay::sibling(&dir, ".lock");
+    fs::write(&note, format!("{{\"pid\": {}}}", std::process::id())).unwrap();
+    assert_eq!(full().unwrap(), before);
+    set_state(&dir, State::Updating);
+    let waiting = thread::spawn({
+        let mut stream = connect(&serving);
+        move || ask(&mut stream, &request::full(Dialect::D18))
+    });
+    thread::sleep(Duration::from_millis(300));
+    assert!(!waiting.is_finished());
+    set_state(&dir, State::Complete);
+    assert_eq!(waiting.join().unwrap().unwrap(), before);
+    drop(lock);
+    fs::remove_file(note).unwrap();
+
+    set_state(&dir, State::Updating);
+    let error = full().unwrap_err();
+    assert!(error.contains("was interrupted"), "{error}");
+}
+
+/// Puts a manifest with another state in place, as a run does.
+fn set_state(dir: &Path, state: State) {
+    let mut manifest = Manifest::read(dir).unwrap().unwrap();
+    manifest.state = state;
+    let new = dir.join("neo4j-backup.json.new");
+    manifest.write(&new).unwrap();
+    fs::rename(new, dir.join(MANIFEST)).unwrap();
+}
+
+#[test]
+fn an_index_deleted_during_a_full_backup_ends_it() {
+    let (_folder, dir) = backup();
+    // more than one chunk
+    enlarge(&dir, 400_000);
+    let serving = Serving::with(&dir, &["-max-rate", "400k"]);
+    let mut stream = connect(&serving);
+    stream.write_all(&request::full(Dialect::D18)).unwrap();
+    stream.read_exact(&mut [0; 4]).unwrap();
+    let path = dir.join("index.db");
+    let bytes = fs::read(&path).unwrap();
+    fs::remove_file(&path).unwrap();
+    fs::write(&path, bytes).unwrap();
+    let end = b"an index was deleted during this backup";
+    let (mut rest, mut buffer) = (Vec::<u8>::new(), [0; 4096]);
+    while !rest.windows(end.len()).any(|window| window == end) {
+        let n = stream.read(&mut buffer).unwrap();
+        assert_ne!(n, 0, "{}", serving.log());
+        rest.drain(..rest.len().saturating_sub(end.len()));
+        rest.extend(&buffer[..n]);
+    }
+}
+
+#[test]
+fn each_request_leaves_one_line_in_the_log() {
+    let (_folder, dir) = backup();
+    let serving = Serving::start(&dir);
+    let mut stream = connect(&serving);
+    let told = ask(&mut stream, &request::full(Dialect::D18)).unwrap();
+    let client = stream.local_addr().unwrap();
+    serving.wait_for("outcome=\"sent\"");
+    let log = serving.log();
+    let lines: Vec<&str> = log.lines().filter(|line| line.contains("request")).collect();
+    assert_eq!(lines.len(), 1, "{log}");
+    for part in [
+        format!("client={client}"),
+        "dialect=\"D18\"".to_owned(),
+        "asked=\"full\"".to_owned(),
+        format!("files={}", told.files.len()),
+        format!("transactions={}", told.transactions.len()),
+        "bytes=".to_owned(),
+        "milliseconds=".to_owned(),
+    ] {
+        assert!(lines[0].contains(&part), "{part} in {}", lines[0]);
+    }
+}
+
+#[test]
+fn many_clients_one_after_the_other_leave_nothing_behind() {
+    let (_folder, dir) = backup();
+    let serving = Serving::start(&dir);
+    let full = request::full(Dialect::D18);
+    let cycle = |count: usize| {
+        for _ in 0..count {
+            ask(&mut connect(&serving), &full).unwrap();
+        }
+    };
+    cycle(100);
+    let (before, _) = serving.resources();
+    cycle(400);
+    let (after, descriptors) = serving.resources();
+    assert!(
+        after < before + (8 << 20),
+        "{before} bytes of memory before, {after} after"
+    );
+    assert!(descriptors < 20, "{descriptors}");
+}
