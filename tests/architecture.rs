@@ -130,6 +130,18 @@ const RULES: &[Rule] = &[
         ],
     },
     Rule {
+        name: "the server reads what others write",
+        within: &["server"],
+        except: &[],
+        forbidden: &[
+            "crate::client",
+            "crate::discovery",
+            "crate::sandbox",
+            "std::fs::OpenOptions",
+            "tokio::fs",
+        ],
+    },
+    Rule {
         name: "a transfer pulls from a stream it is given",
         within: &["transfer"],
         except: &[],
