@@ -11,6 +11,7 @@ pub mod client;
 pub mod discovery;
 mod disk_error;
 pub mod error;
+pub mod failover;
 #[cfg(test)]
 mod hex;
 pub mod ids;

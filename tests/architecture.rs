@@ -148,6 +148,19 @@ const RULES: &[Rule] = &[
         forbidden: &["std::net", "tokio::net", "crate::discovery", "crate::server"],
     },
     Rule {
+        name: "failover decides and leaves doing to others",
+        within: &["failover"],
+        except: &[],
+        forbidden: &[
+            "std::fs",
+            "std::net",
+            "rustix",
+            "tokio",
+            "crate::server",
+            "crate::sandbox",
+        ],
+    },
+    Rule {
         name: "blocking file work is not done through the runtime",
         within: &[""],
         except: &[],

@@ -166,10 +166,10 @@ fn one_dash_and_two_start_the_same_run() {
 }
 
 #[test]
-fn clusters_are_refused_until_they_are_supported() {
+fn a_cluster_without_coordinators_has_its_own_exit_code() {
     let output = run(&FAILING);
     assert_eq!(output.status.code(), Some(12));
-    assert!(stderr(&output).starts_with("error: ha:// sources are not supported yet\nhint: "));
+    assert!(stderr(&output).starts_with("error: no coordinator can be used: 127.0.0.1:1: cannot connect: "));
 }
 
 #[test]
@@ -190,13 +190,16 @@ fn a_failure_is_one_json_object_with_its_exit_code() {
             "source": "ha://127.0.0.1:1",
             "target": "/nonexistent/backup",
             "result": null,
+            "members": {"served": null, "failed": [], "passed_over": []},
             "seconds": {},
             "warnings": [],
             "error": {
                 "kind": "no-member",
-                "message": "ha:// sources are not supported yet",
+                "message": "no coordinator can be used: 127.0.0.1:1: cannot connect: \
+                            127.0.0.1:1: Connection refused (os error 111)",
                 "causes": [],
-                "hint": "name the member itself, as in -from single://host:port",
+                "hint": "check hosts and ports (default 2181); a member can be named itself, \
+                         as in -from single://host:port",
             },
         })
     );

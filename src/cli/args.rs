@@ -7,7 +7,7 @@ use std::{env, ffi::OsString};
 
 use clap::{ArgAction, ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand, parser::ValueSource};
 
-use super::{generate, inspect, serve, verify};
+use super::{cluster::ClusterArgs, generate, inspect, serve, verify};
 
 /// Read by clap, and where clap cannot.
 const OUTPUT_VARIABLE: &str = "NEO4J_BACKUP_OUTPUT";
@@ -17,6 +17,7 @@ const AFTER_HELP: &str = "\
 EXAMPLES
   neo4j-backup -full -from single://192.168.1.34 -to /mnt/backup/neo4j-backup
   neo4j-backup -incremental -from single://192.168.1.34:9999 -to /mnt/backup/neo4j-backup
+  neo4j-backup -full -from ha://192.168.1.15:2181,192.168.1.16:2181 -to /mnt/backup/neo4j-backup
 
 The directory given with -to is the database: to restore, stop the server and put the directory in
 the place of its data directory.
@@ -29,6 +30,8 @@ EXIT STATUS
     1  failed, none of the below
     2  backup good, check could not run
     3  backup good, inconsistencies found, or an index of a 1.3 could not be had
+    4  backup good, but its source lost the master role meanwhile: the cluster may lose its last
+       transactions
    10  source unreachable
    11  target in use by another run or by Neo4j
    12  coordinators unreachable, no such cluster, no usable member
@@ -84,7 +87,8 @@ pub(super) struct Args {
 
     #[arg(
         long,
-        help = "The running database: single://host[:port], port 6362 unless given",
+        help = "The running database: single://host[:port], port 6362 unless given; or a cluster by its coordinators: \
+                ha://host[:port],host[:port][/chroot], port 2181 unless given",
         value_name = "URI",
         hide_env = true,
         env = "NEO4J_BACKUP_FROM"
@@ -135,6 +139,9 @@ pub(super) struct Args {
     /// length, unless given
     #[arg(long, value_name = "SIZE", hide_env = true, env = "NEO4J_BACKUP_MAX_GROWTH")]
     pub(super) max_growth: Option<String>,
+
+    #[command(flatten)]
+    pub(super) of_cluster: ClusterArgs,
 
     #[command(flatten)]
     pub(super) common: Common,

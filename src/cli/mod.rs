@@ -7,9 +7,11 @@
 mod args;
 mod backup;
 mod calendar;
+mod cluster;
 mod generate;
 mod inspect;
 mod invocation;
+mod job;
 mod legacy_dashes;
 mod output;
 mod quantity;

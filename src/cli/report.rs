@@ -9,6 +9,7 @@ use indicatif::HumanBytes;
 use serde::Serialize;
 
 use super::{
+    job::{Done, Members},
     output::{printable, to_stderr, to_stdout},
     request::{BackupRequest, Mode, Output},
     terminal::{Loudness, Record},
@@ -25,7 +26,7 @@ const SCHEMA_VERSION: u32 = 1;
 pub(super) struct Report<'a> {
     pub(super) request: &'a BackupRequest,
     pub(super) record: Record,
-    pub(super) result: Result<BackupOutcome, Error>,
+    pub(super) done: Done,
 }
 
 /// An error with the lines that show where in the arguments it is.
@@ -59,6 +60,7 @@ struct JsonReport<'a> {
     source: Option<&'a str>,
     target: Option<String>,
     result: Option<&'a BackupOutcome>,
+    members: Option<&'a Members>,
     seconds: BTreeMap<&'static str, f64>,
     warnings: &'a [String],
     error: Option<JsonError>,
@@ -97,7 +99,7 @@ impl JsonError {
 impl Report<'_> {
     /// Prints the result, and the error if it is one.
     pub(super) fn print(&self, output: Output, loudness: Loudness) -> ExitCode {
-        match &self.result {
+        match &self.done.result {
             Ok(outcome) => {
                 if let Some(warning) = verdict_warning(outcome.verdict) {
                     to_stderr(&format!("warning: {warning}\n"));
@@ -105,7 +107,7 @@ impl Report<'_> {
             }
             Err(error) => to_stderr(&error_text(error, None)),
         }
-        match (output, &self.result) {
+        match (output, &self.done.result) {
             (Output::Json, _) => to_stdout(&to_line(&self.json())),
             (Output::Text, Ok(outcome)) if loudness == Loudness::Normal => to_stdout(&self.text(outcome)),
             (Output::Text, _) => {}
@@ -114,7 +116,7 @@ impl Report<'_> {
     }
 
     fn exit_code(&self) -> u8 {
-        match &self.result {
+        match &self.done.result {
             Ok(outcome) => outcome.verdict.exit_code(),
             Err(error) => error.kind().exit_code(),
         }
@@ -130,13 +132,14 @@ impl Report<'_> {
             mode: Some(self.request.mode.name()),
             source: Some(&self.request.from),
             target: Some(self.request.target.to_string_lossy().into_owned()),
-            result: self.result.as_ref().ok(),
+            result: self.done.result.as_ref().ok(),
+            members: self.done.members.as_ref(),
             seconds: phases
                 .chain([total])
                 .map(|(name, time)| (name, to_milliseconds(time)))
                 .collect(),
             warnings: &self.record.warnings,
-            error: self.result.as_ref().err().map(JsonError::new),
+            error: self.done.result.as_ref().err().map(JsonError::new),
         }
     }
 
@@ -168,7 +171,11 @@ impl Report<'_> {
             outcome.transactions,
             HumanBytes(outcome.bytes)
         );
-        let member = format!("{}, {} ({})", outcome.member, outcome.releases, outcome.dialect);
+        let served = self.done.members.as_ref().and_then(|members| members.served);
+        let served = served.map_or(String::new(), |member| {
+            format!("{} ({}) at ", member.id, member.role.name())
+        });
+        let member = format!("{served}{}, {} ({})", outcome.member, outcome.releases, outcome.dialect);
         let rows = [
             ("mode", Some(taken.to_owned())),
             ("member", Some(member)),
@@ -181,14 +188,26 @@ impl Report<'_> {
             ("seconds", Some(self.seconds())),
             ("target", Some(outcome.target.to_string_lossy().into_owned())),
         ];
+        let rows = rows.into_iter().filter_map(|(name, value)| Some((name, value?)));
         let mut text = String::new();
-        for (name, value) in rows {
-            if let Some(value) = value {
-                let _ = writeln!(text, "  {name:<10}{}", printable(&value));
-            }
+        for (name, value) in rows.chain(self.others()) {
+            let _ = writeln!(text, "  {name:<10}{}", printable(&value));
         }
         text.push_str("Done\n");
         text
+    }
+
+    /// Members that did not give the backup, each with the reason.
+    fn others(&self) -> Vec<(&'static str, String)> {
+        let Some(members) = &self.done.members else {
+            return Vec::new();
+        };
+        let failed = members.failed.iter().map(|attempt| ("failed", attempt.to_string()));
+        let passed_over = members.passed_over.iter().map(|member| {
+            let text = format!("member {} ({}): {}", member.id, member.role.name(), member.reason);
+            ("not asked", text)
+        });
+        failed.chain(passed_over).collect()
     }
 
     fn seconds(&self) -> String {
@@ -259,6 +278,7 @@ pub(super) fn refused(failure: &Failure, output: Output) -> ExitCode {
             source: None,
             target: None,
             result: None,
+            members: None,
             seconds: BTreeMap::new(),
             warnings: &[],
             error: Some(JsonError::new(&failure.error)),
@@ -319,6 +339,7 @@ mod tests {
     use super::*;
     use crate::{
         ErrorKind,
+        cli::cluster::{ClusterArgs, ClusterRequest},
         cli::request::{Existing, Fallback, History, Verify},
         ids::{DataSource, StoreId, TxId},
         uri::Source,
@@ -328,6 +349,7 @@ mod tests {
         BackupRequest {
             mode,
             source: Source::parse("db").unwrap(),
+            cluster: ClusterRequest::from_args(&ClusterArgs::default()).unwrap(),
             from: "single://db".into(),
             target: "/b".into(),
             verify: Verify::On,
@@ -377,7 +399,7 @@ mod tests {
         Report {
             request,
             record: record(),
-            result,
+            done: result.into(),
         }
     }
 
@@ -410,6 +432,7 @@ mod tests {
                     "history_log_bytes": 0,
                     "verdict": "good",
                 },
+                "members": null,
                 "seconds": {"receiving": 1.0, "total": 1.235},
                 "warnings": ["slow"],
                 "error": null,

@@ -4,6 +4,7 @@ use std::{num::NonZeroU64, path::PathBuf, time::Duration};
 
 use super::{
     args::{Args, ModeSwitches, Switch},
+    cluster::ClusterRequest,
     quantity::{self, Keep, QuantityError},
 };
 use crate::{
@@ -87,6 +88,8 @@ pub(super) struct BackupRequest {
     pub(super) mode: Mode,
     /// Where from.
     pub(super) source: Source,
+    /// Which cluster and which of its members, where the source is one.
+    pub(super) cluster: ClusterRequest,
     /// `-from` as it was typed, for messages.
     pub(super) from: String,
     /// Where to.
@@ -179,6 +182,7 @@ impl BackupRequest {
         Ok(BackupRequest {
             mode,
             source: Source::parse(&from)?,
+            cluster: ClusterRequest::from_args(&args.of_cluster)?,
             from,
             target,
             verify: verify(args.verify.as_deref())?,
@@ -282,13 +286,13 @@ fn quantity<T>(
 }
 
 /// An empty value counts as absent.
-fn given(text: Option<&str>) -> Option<&str> {
+pub(super) fn given(text: Option<&str>) -> Option<&str> {
     text.filter(|text| !text.is_empty())
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::cluster::ClusterArgs, *};
 
     fn modes(full: Switch, incremental: Switch, auto: Switch) -> ModeSwitches {
         ModeSwitches {
@@ -330,6 +334,7 @@ mod tests {
                     host: "192.168.1.34".into(),
                     port: 6362,
                 },
+                cluster: ClusterRequest::from_args(&ClusterArgs::default()).unwrap(),
                 from: "single://192.168.1.34".into(),
                 target: "/mnt/b".into(),
                 verify: Verify::Off,

@@ -154,6 +154,22 @@ fn judge(request: &Full<'_>, target: &Target, progress: &dyn Progress) -> Result
     }
 }
 
+/// Makes sure before anything is received that a member serves this database.
+///
+/// # Errors
+/// Of kind [`ErrorKind::NotOurs`] where it is another one; of the member.
+pub fn require_database(member: &Member, expected: StoreId) -> Result<(), Error> {
+    let found = ask_store_id(member)?;
+    if (found.creation_time, found.random) == (expected.creation_time, expected.random) {
+        return Ok(());
+    }
+    let text = format!(
+        "{}: serves database {found}, the cluster's is {expected}",
+        member.address()
+    );
+    Err(Error::new(ErrorKind::NotOurs, text).with_hint("look at that member: it has not joined this cluster"))
+}
+
 pub(super) fn same_database(ours: StoreId, theirs: StoreId, dir: &Path) -> Result<(), Error> {
     if (ours.creation_time, ours.random) == (theirs.creation_time, theirs.random) {
         return Ok(());

@@ -37,7 +37,7 @@ use crate::manifest::{self, sums};
 pub use crate::disk_error::DiskError;
 pub use adopt::adopt;
 pub use apply::Growth;
-pub use full::{Full, Replace, full};
+pub use full::{Full, Replace, full, require_database};
 pub use history::KeepLogs;
 pub use incremental::{Incremental, incremental};
 pub use order::Order;

@@ -1,0 +1,217 @@
+//! Asks one member after the other until one has given the backup; every failure is kept with its cause.
+
+use std::{
+    fmt,
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
+
+use serde::Serialize;
+
+use super::{
+    Fate,
+    rounds::{Ranked, Rounds, Step},
+};
+use crate::{
+    Error, ErrorKind,
+    cancel::Cancel,
+    progress::{Phase, Progress},
+    retry::{Clock, Retry},
+};
+
+/// How often the time limit begins anew because a member had sent something before it failed: a transfer that breaks
+/// more often than that is not going to succeed.
+pub(super) const FRESH_STARTS: u32 = 5;
+
+/// A member that was asked and did not give the backup.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Attempt {
+    /// In which round over the members, from 1.
+    pub round: u32,
+    /// Who was asked.
+    pub member: String,
+    /// How the attempt ended.
+    #[serde(serialize_with = "kind_name")]
+    pub kind: ErrorKind,
+    /// In the words of whoever found it.
+    pub cause: String,
+    /// Bytes of files and transactions that had arrived.
+    pub bytes: u64,
+    /// How long it took.
+    #[serde(rename = "seconds", serialize_with = "as_seconds")]
+    pub took: Duration,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+fn kind_name<S: serde::Serializer>(kind: &ErrorKind, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(kind.name())
+}
+
+fn as_seconds<S: serde::Serializer>(took: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_f64((took.as_secs_f64() * 1000.0).round() / 1000.0)
+}
+
+impl fmt::Display for Attempt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.member, self.cause)
+    }
+}
+
+/// How asking ended.
+#[derive(Debug)]
+pub(super) enum End<C, T> {
+    /// This member gave it.
+    Done(C, T),
+    /// It makes no sense to ask anybody else.
+    Final(Error),
+    /// No member could. What those agree on who cannot give it whatever the time; `None` if a member might have come
+    /// back, or if there was none.
+    NoMember(Option<ErrorKind>),
+}
+
+/// What it takes to ask members one after the other.
+pub(super) struct Asking<'a> {
+    pub(super) retry: Retry<'a>,
+    pub(super) clock: &'a dyn Clock,
+    pub(super) cancel: &'a Cancel,
+    pub(super) progress: &'a dyn Progress,
+    pub(super) fate: fn(&Error) -> Fate,
+    /// In the order in which they happened.
+    pub(super) failures: Vec<Attempt>,
+}
+
+impl Asking<'_> {
+    /// Asks the members of the ranking, and between rounds of the ranking that `rank_again` has then, if it has one.
+    pub(super) fn ask<C: Clone + PartialEq + fmt::Display, T>(
+        &mut self,
+        ranked: Ranked<C>,
+        mut rank_again: impl FnMut() -> Option<Ranked<C>>,
+        mut attempt: impl FnMut(&C, &dyn Progress) -> Result<T, Error>,
+    ) -> End<C, T> {
+        let mut known = ranked;
+        let mut rounds = Rounds::begin(known.clone());
+        let mut fresh_starts = 0;
+        loop {
+            match rounds.next() {
+                Step::Ask(member) => {
+                    tracing::info!(round = rounds.number(), %member, "asking");
+                    let counted = Counted::new(self.progress);
+                    let begun = self.clock.now();
+                    let error = match attempt(&member, &counted) {
+                        Ok(done) => return End::Done(member, done),
+                        Err(error) => error,
+                    };
+                    // a silent member and the limit of the whole run are errors of one kind
+                    if let Err(ended) = self.cancel.check() {
+                        return End::Final(ended);
+                    }
+                    let fate = (self.fate)(&error);
+                    if fate == Fate::Final {
+                        return End::Final(error);
+                    }
+                    let failed = Attempt {
+                        round: rounds.number(),
+                        member: member.to_string(),
+                        kind: error.kind(),
+                        cause: error.to_string(),
+                        bytes: counted.bytes(),
+                        took: self.clock.now().duration_since(begun),
+                    };
+                    tracing::info!(%failed, ?fate, "attempt failed");
+                    if failed.bytes > 0 && fresh_starts < FRESH_STARTS {
+                        fresh_starts += 1;
+                        self.retry.progressed();
+                    }
+                    self.progress.warning(&failed.to_string());
+                    self.failures.push(failed);
+                    rounds.failed(member, fate);
+                }
+                Step::NextRound => match self.retry.pause() {
+                    Err(ended) => return End::Final(ended),
+                    Ok(None) => return End::NoMember(None),
+                    Ok(Some(_)) => {
+                        if let Some(ranked) = rank_again() {
+                            known = ranked;
+                        }
+                        if let Err(ended) = self.cancel.check() {
+                            return End::Final(ended);
+                        }
+                        rounds.begin_next(known.clone());
+                    }
+                },
+                Step::End => return End::NoMember(verdict(&self.failures)),
+            }
+        }
+    }
+}
+
+/// What those who can never give the backup agree on: that it belongs to others weighs most, then that a full one is
+/// needed.
+fn verdict(failures: &[Attempt]) -> Option<ErrorKind> {
+    [ErrorKind::NotOurs, ErrorKind::FullNeeded, ErrorKind::Protocol]
+        .into_iter()
+        .find(|kind| failures.iter().any(|failed| failed.kind == *kind))
+}
+
+/// Counts what passes, to tell a member that failed at once from one that got on.
+struct Counted<'a> {
+    inner: &'a dyn Progress,
+    bytes: AtomicU64,
+}
+
+impl<'a> Counted<'a> {
+    fn new(inner: &'a dyn Progress) -> Counted<'a> {
+        Counted {
+            inner,
+            bytes: AtomicU64::new(0),
+        }
+    }
+
+    fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+}
+
+impl Progress for Counted<'_> {
+    fn phase(&self, phase: Phase) {
+        self.inner.phase(phase);
+    }
+
+    fn file(&self, path: &str) {
+        self.inner.file(path);
+    }
+
+    fn bytes(&self, count: u64) {
+        self.bytes.fetch_add(count, Ordering::Relaxed);
+        self.inner.bytes(count);
+    }
+
+    fn transactions(&self, count: u64) {
+        self.inner.transactions(count);
+    }
+
+    fn warning(&self, text: &str) {
+        self.inner.warning(text);
+    }
+}
+
+/// The causes of all members, each named once with its last one.
+pub(super) fn summary(failures: &[Attempt]) -> String {
+    let mut members: Vec<&Attempt> = Vec::new();
+    for failed in failures.iter().rev() {
+        if !members.iter().any(|known| known.member == failed.member) {
+            members.insert(0, failed);
+        }
+    }
+    let lines: Vec<String> = members
+        .iter()
+        .map(|last| {
+            let times = failures.iter().filter(|failed| failed.member == last.member).count();
+            match times {
+                1 => last.to_string(),
+                _ => format!("{last} (asked {times} times)"),
+            }
+        })
+        .collect();
+    lines.join("; ")
+}

@@ -1,0 +1,27 @@
+//! A backup that goes on with the next member when one fails: the same full or incremental transfer, driven over the
+//! members of a cluster.
+//!
+//! ```text
+//! ranked members ─▶ rounds ─▶ attempt ─▶ done
+//!        ▲            │          │
+//!        │            │          └─ failed: fate decides
+//!        └─ discovery ┴─ round over: pause
+//! ```
+//!
+//! A full backup begins anew with each member, in an empty directory, so that files of two never mix; an incremental one
+//! asks the next member for what follows the last transaction that was applied. Once members are known the coordinators
+//! are only asked again between rounds, and where they do not answer the last ranking stands.
+//!
+//! `rounds` decides and is pure; `attempts` asks, on a clock that is handed in; `fate` says what an error of one member
+//! means for the others; `cluster` puts them together with discovery.
+
+mod attempts;
+mod cluster;
+mod fate;
+mod rounds;
+#[cfg(test)]
+mod tests;
+
+pub use attempts::Attempt;
+pub use cluster::{Cluster, Failover, Found, Served};
+pub use fate::Fate;
