@@ -1,6 +1,9 @@
 //! A real cluster of Neo4j 1.3 – 1.8 on loopback.
 
-use std::{path::Path, thread};
+use std::{
+    path::{Path, PathBuf},
+    thread,
+};
 
 use super::{Backup, Coordinators, Options, Peer, Release, coordinators::free_ports};
 
@@ -9,6 +12,10 @@ use super::{Backup, Coordinators, Options, Peer, Release, coordinators::free_por
 pub struct Cluster {
     /// The member of id 1 first.
     pub members: Vec<Peer>,
+    release: Release,
+    dir: PathBuf,
+    /// How each was started.
+    options: Vec<Options>,
 }
 
 /// How the members of a cluster are started.
@@ -16,6 +23,8 @@ pub struct Cluster {
 pub struct Settings {
     /// `ha.cluster_name`, which releases from 1.5.1 on look at.
     pub name: Option<String>,
+    /// Where the first member finds its coordinators, if not where they are: a relay that can be cut.
+    pub first_looks_at: Option<String>,
     /// More, `key=value`.
     pub more: Vec<String>,
 }
@@ -23,23 +32,41 @@ pub struct Settings {
 impl Cluster {
     /// Starts `count` members below `dir`, the first one alone, so that it is the master.
     pub fn start(release: Release, count: usize, coordinators: &Coordinators, dir: &Path, settings: &Settings) -> Self {
-        let start = |id: usize, port: u16| {
-            let dir = dir.join(format!("member{id}"));
-            Peer::start(release, &dir, &options(release, id, port, coordinators, settings))
+        let options: Vec<Options> = (1..=count)
+            .zip(free_ports(count))
+            .map(|(id, port)| options(release, id, port, coordinators, settings))
+            .collect();
+        let mut cluster = Self {
+            members: Vec::new(),
+            release,
+            dir: dir.to_owned(),
+            options,
         };
-        let ports = free_ports(count);
-        let mut members = vec![start(1, ports[0])];
-        let others: Vec<Peer> = thread::scope(|scope| {
-            let start = &start;
-            let starting: Vec<_> = (2..=count)
-                .zip(&ports[1..])
-                .map(|(id, port)| scope.spawn(move || start(id, *port)))
-                .collect();
-            starting.into_iter().map(|member| member.join().unwrap()).collect()
-        });
-        members.extend(others);
-        Self { members }
+        cluster.members = all_at_once(0..1, cluster.starter());
+        cluster.members.extend(all_at_once(1..count, cluster.starter()));
+        cluster
     }
+
+    /// Starts members again that were killed, by their places in `members`; each gets a new backup port.
+    pub fn restart(&mut self, killed: &[usize]) {
+        let started = all_at_once(killed.iter().copied(), self.starter());
+        for (index, member) in killed.iter().zip(started) {
+            self.members[*index] = member;
+        }
+    }
+
+    fn starter(&self) -> impl Fn(usize) -> Peer + Sync + use<> {
+        let (release, dir, options) = (self.release, self.dir.clone(), self.options.clone());
+        move |index| Peer::start(release, &dir.join(format!("member{}", index + 1)), &options[index])
+    }
+}
+
+fn all_at_once(indices: impl Iterator<Item = usize>, start: impl Fn(usize) -> Peer + Sync) -> Vec<Peer> {
+    thread::scope(|scope| {
+        let start = &start;
+        let starting: Vec<_> = indices.map(|index| scope.spawn(move || start(index))).collect();
+        starting.into_iter().map(|member| member.join().unwrap()).collect()
+    })
 }
 
 fn options(release: Release, id: usize, port: u16, coordinators: &Coordinators, settings: &Settings) -> Options {
@@ -48,9 +75,11 @@ fn options(release: Release, id: usize, port: u16, coordinators: &Coordinators, 
     } else {
         ("ha.server_id", "ha.coordinators")
     };
+    let relay = settings.first_looks_at.clone().filter(|_| id == 1);
+    let coordinators = relay.unwrap_or_else(|| coordinators.hosts());
     let mut all = vec![
         format!("{id_key}={id}"),
-        format!("{coordinators_key}={}", coordinators.hosts()),
+        format!("{coordinators_key}={coordinators}"),
         format!("ha.server=127.0.0.1:{port}"),
     ];
     all.extend(settings.name.iter().map(|name| format!("ha.cluster_name={name}")));

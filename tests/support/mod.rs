@@ -19,6 +19,7 @@ mod model;
 mod mounted;
 mod peer;
 mod process;
+mod relay;
 mod serve;
 mod tool;
 
@@ -35,6 +36,7 @@ pub use model::as_seen_by;
 pub use mounted::Mounted;
 pub use peer::{Backup, Options, Peer};
 pub use process::Finished;
+pub use relay::Relay;
 pub use serve::Serving;
 pub use tool::{original_tool, our_tool};
 

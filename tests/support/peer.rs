@@ -179,6 +179,11 @@ impl Peer {
         Contents::parse(&fs::read_to_string(file).unwrap())
     }
 
+    /// Ends it without a warning.
+    pub fn kill(&mut self) {
+        process::end(&mut self.child);
+    }
+
     /// A clean shutdown.
     pub fn quit(mut self) {
         writeln!(self.stdin, "quit").unwrap();

@@ -1,0 +1,114 @@
+import java.util.*;
+import org.neo4j.graphdb.*;
+import org.neo4j.graphdb.index.*;
+
+/**
+ * A load whose every committed state can be told from all others, whichever member of a cluster writes it and whatever
+ * fails meanwhile: each transaction books one pair of nodes with a relationship between them, or strikes one, and keeps
+ * the number of pairs at the reference node. What is not booked as a whole breaks the balance.
+ */
+class Ledger extends Thread {
+    enum Type implements RelationshipType { BOOKED }
+
+    final GraphDatabaseService db;
+    final int rate;
+    final Random random = new Random();
+    final ArrayDeque<Long> own = new ArrayDeque<Long>();
+    volatile boolean stopping;
+    volatile long committed, failed;
+
+    /** Writes RATE transactions a second; whatever fails, it goes on. */
+    Ledger(GraphDatabaseService db, int rate) {
+        this.db = db;
+        this.rate = rate;
+    }
+
+    @Override
+    public void run() {
+        while (!stopping) {
+            try {
+                transaction();
+                committed++;
+            } catch (Throwable e) {
+                failed++;
+            }
+            try {
+                Thread.sleep(1000 / rate);
+            } catch (InterruptedException e) {
+                return;
+            }
+        }
+    }
+
+    void transaction() {
+        Transaction tx = db.beginTx();
+        Long booked = null;
+        try {
+            Node total = db.getReferenceNode();
+            // the lock comes first, so that transactions of two members follow each other
+            total.setProperty("turn", random.nextLong());
+            long pairs = (Long) total.getProperty("pairs", 0L);
+            if (own.size() > 20 && random.nextInt(3) == 0) {
+                strike(db.getNodeById(own.poll()));
+                pairs--;
+            } else {
+                booked = book(total.getProperty("pairs", 0L) + "-" + random.nextLong());
+                pairs++;
+            }
+            total.setProperty("pairs", pairs);
+            tx.success();
+        } finally {
+            tx.finish();
+        }
+        if (booked != null) own.add(booked);
+    }
+
+    long book(String name) {
+        Node from = db.createNode(), to = db.createNode();
+        from.setProperty("pair", name);
+        to.setProperty("pair", name);
+        if (random.nextInt(4) == 0) to.setProperty("text", Values.text(random, 100 + random.nextInt(300)));
+        from.createRelationshipTo(to, Type.BOOKED).setProperty("pair", name);
+        db.index().forNodes("ledger").add(from, "pair", name);
+        return from.getId();
+    }
+
+    void strike(Node from) {
+        Relationship booked = from.getSingleRelationship(Type.BOOKED, Direction.OUTGOING);
+        Node to = booked.getEndNode();
+        db.index().forNodes("ledger").remove(from);
+        booked.delete();
+        from.delete();
+        to.delete();
+    }
+
+    /** Number of pairs; fails where a transaction is there in part. */
+    static long balance(GraphDatabaseService db) {
+        Map<String, Integer> nodes = new HashMap<String, Integer>();
+        long relationships = 0, indexed = 0;
+        for (Node node : db.getAllNodes()) {
+            Object pair = node.getProperty("pair", null);
+            if (pair == null) continue;
+            nodes.put((String) pair, nodes.containsKey(pair) ? nodes.get(pair) + 1 : 1);
+            for (Relationship booked : node.getRelationships(Type.BOOKED, Direction.OUTGOING)) {
+                relationships++;
+                if (!pair.equals(booked.getProperty("pair")) || !pair.equals(booked.getEndNode().getProperty("pair")))
+                    throw new IllegalStateException("relationship " + booked.getId() + " is of another pair");
+            }
+        }
+        for (Map.Entry<String, Integer> pair : nodes.entrySet())
+            if (pair.getValue() != 2) throw new IllegalStateException(pair + " nodes of a pair");
+        long pairs = (Long) db.getReferenceNode().getProperty("pairs", 0L);
+        if (nodes.size() != pairs || relationships != pairs)
+            throw new IllegalStateException(pairs + " pairs, " + nodes.size() + " of nodes, " + relationships + " relationships");
+        if (db.index().existsForNodes("ledger")) {
+            IndexHits<Node> hits = db.index().forNodes("ledger").query("pair", "*");
+            for (Node hit : hits) {
+                hit.getProperty("pair");
+                indexed++;
+            }
+        }
+        if (indexed != pairs) throw new IllegalStateException(pairs + " pairs, " + indexed + " of them in the index");
+        return pairs;
+    }
+}
