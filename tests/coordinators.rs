@@ -16,7 +16,11 @@ use neo4j_backup::{
     ids::MemberId,
     uri::HostPort,
 };
-use support::coordinator_double::{Conduct, Tree, start};
+use serde_json::{Value, json};
+use support::{
+    coordinator_double::{Conduct, Tree, start},
+    our_tool,
+};
 use tokio::runtime::Runtime;
 
 const ROOT: &str = "/1340000000000_-7";
@@ -293,4 +297,77 @@ fn a_cancelled_search_ends_at_once() {
     let error = runtime.block_on(discover(&search, &cancel)).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Interrupted);
     assert!(begin.elapsed() < Duration::from_secs(1));
+}
+
+/// The cluster of [`tree`], whose second member has its backup service off and whose first does not listen.
+fn nobody_serves() -> (Tree, u16) {
+    let mut tree = tree();
+    let closed = closed_port();
+    tree.insert(
+        format!("{ROOT}/ha-servers/1"),
+        (server("127.0.0.1:6361", i32::from(closed)), 11),
+    );
+    tree.insert(format!("{ROOT}/ha-servers/2"), (server("10.0.0.2:6361", 0), 12));
+    (tree, closed)
+}
+
+#[test]
+fn members_shows_each_with_what_is_wrong_and_ends_with_12_where_nobody_would_serve() {
+    let (tree, closed) = nobody_serves();
+    let uri = format!("ha://127.0.0.1:{}", start(Conduct::Serves, tree));
+    let shown = our_tool(&["members", "-from", &uri]);
+    assert_eq!((shown.code, shown.stderr.as_str()), (Some(12), ""));
+    let expected = [
+        "  cluster   neo4j.ha".to_owned(),
+        "  store id  1340000000000--7".to_owned(),
+        "  master    member 2".to_owned(),
+        String::new(),
+        "  id  role    address         backup           last tx  registered  releases         answers".to_owned(),
+        format!("  1   slave   127.0.0.1:6361  127.0.0.1:{closed:<5}  42       complete    Neo4j 1.4 - 1.7  no"),
+        "  2   master  10.0.0.2:6361   -                42       complete    Neo4j 1.4 - 1.7  no".to_owned(),
+        String::new(),
+        format!(
+            "  member 1: 127.0.0.1:{closed}: cannot connect: 127.0.0.1:{closed}: Connection refused (os error 111)"
+        ),
+        "  member 2: its backup service is off (setting enable_online_backup)".to_owned(),
+        "Nobody would serve".to_owned(),
+        String::new(),
+    ];
+    assert_eq!(shown.stdout, expected.join("\n"));
+}
+
+#[test]
+fn members_is_one_json_object_on_failure_too() {
+    let (tree, _) = nobody_serves();
+    let uri = format!("ha://127.0.0.1:{}", start(Conduct::Serves, tree));
+    let shown = our_tool(&["members", "-from", &uri, "-output", "json"]);
+    let report: Value = serde_json::from_str(&shown.stdout).unwrap();
+    assert_eq!(report["exit_code"], 12);
+    assert_eq!(report["result"]["would_serve"], json!([]));
+    assert_eq!(report["result"]["master"], 2);
+    let member = &report["result"]["members"][1];
+    assert_eq!(
+        (
+            &member["id"],
+            &member["role"],
+            &member["backup_address"],
+            &member["reachable"]
+        ),
+        (&json!(2), &json!("master"), &Value::Null, &json!(false))
+    );
+
+    let shown = our_tool(&["members", "-from", &uri, "-cluster", "gamma", "-output", "json"]);
+    assert_eq!(shown.code, Some(12));
+    let report: Value = serde_json::from_str(&shown.stdout).unwrap();
+    assert_eq!(report["error"]["kind"], "no-member");
+    assert_eq!(report["error"]["hint"], "choose one with -cluster NAME");
+    assert!(
+        shown.stderr.starts_with("error: no cluster gamma is known"),
+        "{}",
+        shown.stderr
+    );
+
+    let shown = our_tool(&["members", "-from", "single://h"]);
+    assert_eq!(shown.code, Some(64), "{}", shown.stderr);
+    assert!(shown.stderr.contains("coordinators are expected"), "{}", shown.stderr);
 }

@@ -1,49 +1,166 @@
 //! Finding real clusters through real coordinators.
+//!
+//! A sample runs by default. `NEO4J_BACKUP_TESTS=clusters` runs every release on both versions of `ZooKeeper`, and
+//! `NEO4J_BACKUP_ZNODES=DIR` writes what each cluster's coordinators hold to DIR (`tests/vectors/znodes`).
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests may end the test")]
 
 mod support;
 
+use std::{env, fs, path::Path};
+
 use neo4j_backup::{
+    Error,
     cancel::Cancel,
-    discovery::{Cluster as Found, Layout, Master, Registration, Search, discover},
-    ids::MemberId,
+    discovery::{
+        Answer, Answers, Cluster as Found, Last, Layout, Master, Patience, Ranking, Registration, Search, Wanted,
+        ask_members, discover, rank,
+    },
+    ids::{MemberId, TxId},
     uri::Source,
 };
-use support::{Cluster, ClusterSettings, Coordinators, Release, ZooKeeper, require_peers};
+use serde_json::Value;
+use support::{Cluster, ClusterSettings, Coordinators, Release, ZooKeeper, nodes, our_tool, require_peers};
 
-fn search(uri: &str) -> Search {
+fn search(uri: &str, cluster: Option<&str>) -> Search {
     match Source::parse(uri).unwrap() {
         Source::Ha { coordinators, chroot } => Search {
             coordinators,
             chroot,
-            cluster: None,
+            cluster: cluster.map(str::to_owned),
         },
         Source::Single { .. } => panic!("{uri} names no coordinators"),
     }
 }
 
-fn found(uri: &str) -> Result<Found, neo4j_backup::Error> {
+fn look(uri: &str, cluster: Option<&str>, wanted: &Wanted) -> Result<(Found, Answers, Ranking), Error> {
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    runtime.block_on(discover(&search(uri), &Cancel::default()))
+    runtime.block_on(async {
+        let cancel = Cancel::default();
+        let found = discover(&search(uri, cluster), &cancel).await?;
+        let answers = ask_members(&found, wanted, Patience::Everybody, &cancel).await?;
+        let ranking = rank(&found, &answers, wanted);
+        Ok((found, answers, ranking))
+    })
 }
 
-#[test]
-fn a_cluster_of_1_8_is_found_on_three_coordinators() {
-    if !require_peers(Release::V1_8) || !ZooKeeper::Debian.require() {
-        return;
+/// Whether this release on this version is tested now, and can be.
+fn is_wanted(release: Release, version: ZooKeeper, sampled: bool) -> bool {
+    let all = env::var("NEO4J_BACKUP_TESTS").is_ok_and(|tests| tests == "clusters");
+    (sampled || all) && require_peers(release) && version.require()
+}
+
+fn layout(release: Release) -> Layout {
+    match release {
+        Release::V1_3 => Layout::V1_3,
+        Release::V1_8 => Layout::V1_8,
+        _ => Layout::V1_4,
     }
+}
+
+/// The last transaction that a full backup from this member has.
+fn last_in_a_backup(uri: &str, dir: &Path) -> i64 {
+    let _ = fs::remove_dir_all(dir);
+    let to = dir.to_str().unwrap();
+    let done = our_tool(&["-full", "-from", uri, "-to", to, "-verify=false", "-output", "json"]);
+    assert!(done.success(), "{}", done.stderr);
+    let report: Value = serde_json::from_str(&done.stdout).unwrap();
+    report["result"]["last_transactions"]["nioneodb"].as_i64().unwrap()
+}
+
+/// A cluster is found with all that can be known of it, and still so when its master has died.
+fn a_cluster_is_found(release: Release, version: ZooKeeper, coordinators: usize, members: usize) {
     let dir = tempfile::tempdir().unwrap();
-    let coordinators = Coordinators::start(ZooKeeper::Debian, 3, dir.path());
-    let cluster = Cluster::start(Release::V1_8, 2, &coordinators, dir.path(), &ClusterSettings::default());
-    let found = found(&coordinators.uri()).unwrap();
+    let coordinators = Coordinators::start(version, coordinators, dir.path());
+    let mut cluster = Cluster::start(release, members, &coordinators, dir.path(), &ClusterSettings::default());
+    cluster.members[0].command("gen 40 2");
+    if let Ok(into) = env::var("NEO4J_BACKUP_ZNODES") {
+        let text = nodes::dump(coordinators.servers[0].port());
+        fs::write(Path::new(&into).join(format!("{}.txt", release.name())), text).unwrap();
+    }
+
+    let (found, answers, ranking) = look(&coordinators.uri(), None, &Wanted::default()).unwrap();
     assert_eq!(found.master, Master::Announced(MemberId(1)));
+    assert_eq!(found.members.len(), members);
+    let is_named = release >= Release::V1_6_1;
+    assert_eq!(found.name.as_deref(), is_named.then_some("neo4j.ha"));
+    let last = last_in_a_backup(&cluster.members[0].uri(), &dir.path().join("backup"));
     for (found, member) in found.members.iter().zip(&cluster.members) {
         assert_eq!(
             (found.layout, found.registration),
-            (Layout::V1_8, Registration::Complete)
+            (layout(release), Registration::Complete)
         );
         assert_eq!(found.service().unwrap().port, Some(member.port()));
+        let Some(Answer::Alive { store_id, last, .. }) = answers.get(&found.id) else {
+            panic!("{:?}", answers.get(&found.id));
+        };
+        assert!(store_id.is_some(), "every release tells whose copy it serves");
+        assert_eq!(last.is_some(), release == Release::V1_8, "the others register it");
     }
-    assert_eq!(found.members.len(), 2);
+    let known = |id: i32| match (&found.members[0].last, &answers[&MemberId(id)]) {
+        (Last::Live(last), _) => Some(*last),
+        (_, Answer::Alive { last, .. }) => *last,
+        _ => None,
+    };
+    assert_eq!(known(1), Some(TxId(last)));
+    assert_eq!(ranking.candidates[0].id, MemberId(1));
+    assert_eq!(ranking.candidates.len(), members);
+
+    let shown = our_tool(&["members", "-from", &coordinators.uri(), "-output", "json"]);
+    assert!(shown.success(), "{}", shown.stderr);
+    let shown: Value = serde_json::from_str(&shown.stdout).unwrap();
+    assert_eq!(shown["result"]["would_serve"][0], 1);
+    assert_eq!(shown["result"]["members"][0]["last_transaction"], last);
+    assert_eq!(shown["result"]["members"][1]["reachable"], true);
+
+    drop(cluster.members.remove(0));
+    let (found, _, ranking) = look(&coordinators.uri(), None, &Wanted::default()).unwrap();
+    assert_eq!(found.members.len(), members, "a registration outlives its member");
+    assert_eq!(ranking.candidates.len(), members - 1);
+    let reason = ranking.passed_over[0].reason.to_string();
+    assert!(
+        ranking.passed_over[0].id == MemberId(1) && reason.contains("cannot connect"),
+        "{reason}"
+    );
+}
+
+#[test]
+fn clusters_of_1_8_are_found() {
+    if is_wanted(Release::V1_8, ZooKeeper::Debian, true) {
+        a_cluster_is_found(Release::V1_8, ZooKeeper::Debian, 3, 3);
+    }
+    if is_wanted(Release::V1_8, ZooKeeper::Shipped, false) {
+        a_cluster_is_found(Release::V1_8, ZooKeeper::Shipped, 1, 3);
+    }
+}
+
+#[test]
+fn clusters_of_1_6_1_are_found() {
+    if is_wanted(Release::V1_6_1, ZooKeeper::Debian, true) {
+        a_cluster_is_found(Release::V1_6_1, ZooKeeper::Debian, 1, 3);
+    }
+    if is_wanted(Release::V1_6_1, ZooKeeper::Shipped, false) {
+        a_cluster_is_found(Release::V1_6_1, ZooKeeper::Shipped, 3, 3);
+    }
+}
+
+#[test]
+fn clusters_of_1_4_2_are_found() {
+    if is_wanted(Release::V1_4_2, ZooKeeper::Shipped, true) {
+        a_cluster_is_found(Release::V1_4_2, ZooKeeper::Shipped, 3, 3);
+    }
+    if is_wanted(Release::V1_4_2, ZooKeeper::Debian, false) {
+        a_cluster_is_found(Release::V1_4_2, ZooKeeper::Debian, 3, 3);
+    }
+}
+
+#[test]
+fn clusters_of_the_other_releases_are_found() {
+    for release in [Release::V1_3, Release::V1_5, Release::V1_7_2] {
+        for version in [ZooKeeper::Shipped, ZooKeeper::Debian] {
+            if is_wanted(release, version, version == ZooKeeper::Debian) {
+                a_cluster_is_found(release, version, 1, 2);
+            }
+        }
+    }
 }

@@ -7,7 +7,7 @@ use std::{env, ffi::OsString};
 
 use clap::{ArgAction, ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand, parser::ValueSource};
 
-use super::{cluster::ClusterArgs, generate, inspect, serve, verify};
+use super::{cluster::ClusterArgs, generate, inspect, members, serve, verify};
 
 /// Read by clap, and where clap cannot.
 const OUTPUT_VARIABLE: &str = "NEO4J_BACKUP_OUTPUT";
@@ -175,6 +175,9 @@ pub(super) struct Common {
 /// Everything but taking a backup; each command's own file says what it takes.
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
+    /// Show who is in a cluster and who would be asked for a backup
+    Members(members::MembersArgs),
+
     /// Print the completion script of a shell
     Completions(generate::CompletionsArgs),
 

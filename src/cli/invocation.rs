@@ -7,7 +7,7 @@ use tracing::level_filters::LevelFilter;
 
 use super::{
     args::{Args, Command, ModeSwitches},
-    backup, generate, inspect, legacy_dashes, output,
+    backup, generate, inspect, legacy_dashes, members, output,
     report::{self, Failure},
     request::{BackupRequest, Output, RequestError},
     serve,
@@ -49,6 +49,7 @@ pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
     let logs = terminal::log_level(args.common.verbose);
     match &args.command {
         None => take_backup(&args, modes, output, loudness, logs),
+        Some(Command::Members(wanted)) => members::run(wanted, output, loudness, logs),
         Some(Command::Completions(wanted)) => generate::completions(wanted, definitions, output),
         Some(Command::Man) => generate::man(definitions, output),
         Some(Command::Inspect(wanted)) => inspect::run(wanted, output),

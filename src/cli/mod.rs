@@ -13,6 +13,7 @@ mod inspect;
 mod invocation;
 mod job;
 mod legacy_dashes;
+mod members;
 mod output;
 mod quantity;
 mod report;

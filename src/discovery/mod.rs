@@ -17,6 +17,7 @@ mod guard;
 mod ranking;
 mod relay;
 mod search;
+mod services;
 mod session;
 #[cfg(test)]
 mod tests;
@@ -27,3 +28,4 @@ pub use coordinators::CoordinatorError;
 pub use error::{ClusterSummary, DiscoveryError};
 pub use ranking::{Answer, Answers, Base, Candidate, PassedOver, Preference, Ranking, Reason, Wanted, rank};
 pub use search::{Search, discover};
+pub use services::{Patience, ask_members};

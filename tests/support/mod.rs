@@ -17,6 +17,7 @@ pub mod coordinator_double;
 mod coordinators;
 mod model;
 mod mounted;
+pub mod nodes;
 mod peer;
 mod process;
 mod relay;

@@ -2,6 +2,7 @@
 
 mod cluster;
 mod ranking;
+mod real;
 mod znodes;
 
 use super::{
