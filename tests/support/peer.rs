@@ -102,6 +102,15 @@ impl Peer {
         peer
     }
 
+    /// A start that has to fail; gives what the server had to say.
+    pub fn fails_to_start(release: Release, dir: &Path) -> String {
+        let mut java = release.java();
+        java.arg("Peer").arg(dir).arg(format!("release={}", release.name()));
+        let finished = process::run(&mut java, LIMIT);
+        assert!(!finished.stdout.contains("READY"), "it started: {finished:?}");
+        finished.stdout + &finished.stderr
+    }
+
     /// Boots a copy, as a user who restores it would, without a backup service.
     pub fn boot(release: Release, dir: &Path) -> Self {
         Self::start(

@@ -1,0 +1,418 @@
+//! What can stand between a backup and its next incremental, with real servers on both sides: other bases than our own
+//! backups, copies that somebody opened or wrote to, servers that were restored, upgraded, replaced or lost their logs.
+//!
+//! One test per question and release; those of 1.4.2 (silent failures, one-byte dialect) and 1.8 run always, the others
+//! with `--include-ignored`.
+
+#![expect(clippy::unwrap_used, reason = "panicking is how tests report")]
+
+mod support;
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    thread,
+    time::{Duration, Instant, SystemTime},
+};
+
+use serde_json::Value;
+use support::{Contents, Finished, Options, Peer, Release, copy_dir, our_tool, require_peers};
+use tempfile::TempDir;
+
+const SEED: u64 = 5;
+const BEFORE: u32 = 60;
+const MORE: u32 = 30;
+
+macro_rules! questions {
+    ($($question:ident),* $(,)?) => {$(
+        mod $question {
+            use super::{Release, Scene, require_peers};
+
+            fn ask(release: Release) {
+                if require_peers(release) {
+                    super::$question(Scene::new(release));
+                }
+            }
+
+            #[test]
+            fn of_1_4_2() {
+                ask(Release::V1_4_2);
+            }
+
+            #[test]
+            fn of_1_8() {
+                ask(Release::V1_8);
+            }
+
+            #[test]
+            #[ignore = "the other releases: --include-ignored"]
+            fn of_1_3() {
+                ask(Release::V1_3);
+            }
+
+            #[test]
+            #[ignore = "the other releases: --include-ignored"]
+            fn of_1_5() {
+                ask(Release::V1_5);
+            }
+
+            #[test]
+            #[ignore = "the other releases: --include-ignored"]
+            fn of_1_6_1() {
+                ask(Release::V1_6_1);
+            }
+
+            #[test]
+            #[ignore = "the other releases: --include-ignored"]
+            fn of_1_7_2() {
+                ask(Release::V1_7_2);
+            }
+
+            #[test]
+            #[ignore = "the other releases: --include-ignored"]
+            fn of_1_9_9() {
+                ask(Release::V1_9_9);
+            }
+        }
+    )*};
+}
+
+questions! {
+    a_cleanly_closed_copy_of_the_source_is_a_base,
+    a_backup_that_was_opened_since_is_a_base,
+    a_copy_that_was_written_to_is_refused,
+    a_database_that_is_open_is_refused_and_one_being_updated_cannot_be_opened,
+    a_restored_server_is_behind_or_on_another_branch,
+    a_server_without_the_logs_needs_a_full_backup,
+    another_database_is_refused_and_auto_chooses,
+    where_nothing_is_new_no_store_file_is_touched,
+}
+
+/// A server with some content.
+struct Scene {
+    work: TempDir,
+    release: Release,
+    source: Peer,
+}
+
+impl Scene {
+    fn new(release: Release) -> Scene {
+        let work = TempDir::new().unwrap();
+        let mut source = Peer::start(release, &work.path().join("source"), &Options::source(release));
+        source.load(SEED, BEFORE);
+        Scene { work, release, source }
+    }
+
+    fn dir(&self, name: &str) -> PathBuf {
+        self.work.path().join(name)
+    }
+
+    fn run(&self, mode: &str, to: &str, options: &[&str]) -> Finished {
+        run(&self.source, mode, &self.dir(to), options)
+    }
+
+    #[track_caller]
+    fn full(&self, to: &str) {
+        let finished = self.run("-full", to, &[]);
+        assert_eq!(finished.code, Some(0), "{}", finished.stderr);
+    }
+
+    /// An incremental ends well and leaves what the source has.
+    #[track_caller]
+    fn level(&mut self, to: &str) -> Value {
+        let finished = self.run("-incremental", to, &[]);
+        let expected = self.source.contents();
+        let report = succeeded(&finished);
+        let (booted, found) = (self.dir("booted"), self.dir(to));
+        if booted.exists() {
+            fs::remove_dir_all(&booted).unwrap();
+        }
+        copy_dir(&found, &booted);
+        let difference = boot(self.release, &booted).difference(&expected);
+        assert!(difference.is_none(), "{to}: {}", difference.unwrap_or_default());
+        report
+    }
+
+    /// An incremental is refused with this code and these words and leaves everything as it was.
+    #[track_caller]
+    fn refused(&self, to: &str, code: i32, words: &[&str]) {
+        let before = snapshot(&self.dir(to));
+        let finished = self.run("-incremental", to, &["-silence-timeout=3s"]);
+        assert_eq!(finished.code, Some(code), "{}{}", finished.stdout, finished.stderr);
+        for word in words {
+            assert!(finished.stderr.contains(word), "no {word:?} in {}", finished.stderr);
+        }
+        assert!(before == snapshot(&self.dir(to)), "something changed");
+    }
+
+    /// Stops the server, does something with its directory, and starts it again.
+    fn meanwhile(self, act: impl FnOnce(&Path)) -> Scene {
+        let Scene { work, release, source } = self;
+        source.quit();
+        let dir = work.path().join("source");
+        act(&dir);
+        let source = Peer::start(release, &dir, &Options::source(release));
+        Scene { work, release, source }
+    }
+}
+
+fn run(source: &Peer, mode: &str, to: &Path, options: &[&str]) -> Finished {
+    let (from, to) = (source.uri(), to.to_str().unwrap());
+    let args = [mode, "-from", &from, "-to", to, "-verify=false", "-output=json"];
+    our_tool(&[&args, options].concat())
+}
+
+#[track_caller]
+fn succeeded(finished: &Finished) -> Value {
+    assert_eq!(finished.code, Some(0), "{}{}", finished.stdout, finished.stderr);
+    serde_json::from_str(&finished.stdout).unwrap()
+}
+
+fn boot(release: Release, dir: &Path) -> Contents {
+    let mut peer = Peer::boot(release, dir);
+    let contents = peer.contents();
+    peer.quit();
+    contents
+}
+
+/// Every file with its bytes and its time.
+fn snapshot(dir: &Path) -> BTreeMap<PathBuf, (Vec<u8>, SystemTime)> {
+    let mut found = BTreeMap::new();
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(snapshot(&path));
+        } else {
+            let time = fs::metadata(&path).unwrap().modified().unwrap();
+            found.insert(path.clone(), (fs::read(path).unwrap(), time));
+        }
+    }
+    found
+}
+
+fn a_cleanly_closed_copy_of_the_source_is_a_base(scene: Scene) {
+    let copy = scene.dir("copy");
+    let mut scene = scene.meanwhile(|source| copy_dir(source, &copy));
+    scene.source.load(SEED, MORE);
+    scene.level("copy");
+    scene.source.load(SEED, MORE);
+    let report = scene.level("copy");
+    if scene.release != Release::V1_3 {
+        assert_eq!(report["result"]["history"], "proven", "{report}");
+    }
+}
+
+fn a_backup_that_was_opened_since_is_a_base(mut scene: Scene) {
+    scene.full("copy");
+    boot(scene.release, &scene.dir("copy"));
+    scene.source.load(SEED, MORE);
+    scene.level("copy");
+    let read_only = Options {
+        backup: support::Backup::Off,
+        settings: vec!["read_only=true".to_owned()],
+    };
+    // the driver cannot drive a database that takes no writes in every release; being opened is what matters
+    if scene.release == Release::V1_8 {
+        Peer::start(scene.release, &scene.dir("copy"), &read_only).quit();
+    }
+    boot(scene.release, &scene.dir("copy"));
+    scene.source.load(SEED, MORE);
+    scene.level("copy");
+    scene.level("copy");
+}
+
+fn a_copy_that_was_written_to_is_refused(mut scene: Scene) {
+    scene.full("copy");
+    scene.source.load(SEED, MORE);
+    scene.level("copy");
+    let mut copy = Peer::boot(scene.release, &scene.dir("copy"));
+    // other transactions than the source commits
+    copy.load(SEED + 1, 5);
+    copy.quit();
+    // 1.3 keeps nothing that would show whose transactions these are, unless the source does not have them
+    scene.refused_unless_1_3("behind");
+    scene.source.load(SEED, MORE);
+    scene.refused_unless_1_3("transaction");
+}
+
+impl Scene {
+    #[track_caller]
+    fn refused_unless_1_3(&self, word: &str) {
+        if self.release != Release::V1_3 {
+            self.refused("copy", 13, &[word]);
+        }
+    }
+}
+
+fn a_database_that_is_open_is_refused_and_one_being_updated_cannot_be_opened(mut scene: Scene) {
+    scene.full("copy");
+    scene.source.load(SEED, MORE);
+    let open = Peer::boot(scene.release, &scene.dir("copy"));
+    let finished = scene.run("-incremental", "copy", &[]);
+    assert_eq!(finished.code, Some(11), "{}", finished.stderr);
+    let holder = format!("process {}", open.pid());
+    assert!(finished.stderr.contains(&holder), "no {holder} in {}", finished.stderr);
+    open.quit();
+
+    // as slow as it can be, so that it is at work while Neo4j tries
+    scene.source.load(SEED, 10 * MORE);
+    let mut slow = start_slowly(&scene.source, &scene.dir("copy"));
+    let inode = fs::metadata(scene.dir("copy").join("neostore")).unwrap().ino();
+    wait_until(|| is_locked(inode));
+    let refused = Peer::fails_to_start(scene.release, &scene.dir("copy"));
+    assert!(refused.to_lowercase().contains("lock"), "{refused}");
+    assert!(
+        slow.try_wait().unwrap().is_none(),
+        "the run ended too early to show anything"
+    );
+    slow.kill().unwrap();
+    slow.wait().unwrap();
+    scene.level("copy");
+}
+
+fn start_slowly(source: &Peer, to: &Path) -> Child {
+    Command::new(env!("CARGO_BIN_EXE_neo4j-backup"))
+        .args([
+            "-incremental",
+            "-from",
+            &source.uri(),
+            "-max-rate=1k",
+            "-verify=false",
+            "-to",
+        ])
+        .arg(to)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap()
+}
+
+/// Whether an open file description lock is held on this file (`proc(5)`).
+fn is_locked(inode: u64) -> bool {
+    let suffix = format!(":{inode}");
+    let locks = fs::read_to_string("/proc/locks").unwrap();
+    locks
+        .lines()
+        .any(|line| line.contains("OFDLCK") && line.split_whitespace().any(|word| word.ends_with(&suffix)))
+}
+
+fn wait_until(condition: impl Fn() -> bool) {
+    let start = Instant::now();
+    while !condition() {
+        assert!(start.elapsed() < Duration::from_mins(1), "waited for too long");
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn a_restored_server_is_behind_or_on_another_branch(scene: Scene) {
+    let old = scene.dir("old");
+    let mut scene = scene.meanwhile(|source| copy_dir(source, &old));
+    scene.source.load(SEED, MORE);
+    scene.full("copy");
+    let source = scene.dir("source");
+    let mut scene = scene.meanwhile(|_| {
+        fs::remove_dir_all(&source).unwrap();
+        copy_dir(&old, &source);
+    });
+    if scene.release == Release::V1_3 {
+        return;
+    }
+    scene.refused("copy", 13, &["behind"]);
+    scene.source.load(SEED + 1, 3 * MORE);
+    scene.refused("copy", 13, &["branched history"]);
+    let finished = scene.run("-incremental", "copy", &["-fallback-full"]);
+    assert_eq!(succeeded(&finished)["result"]["mode"], "full");
+    scene.level("copy");
+}
+
+fn a_server_without_the_logs_needs_a_full_backup(mut scene: Scene) {
+    scene.full("copy");
+    for name in ["rotated", "again"] {
+        scene.source.load(SEED, MORE);
+        scene.full(name);
+    }
+    let mut removed = 0;
+    for folder in ["source", "source/index"] {
+        for entry in fs::read_dir(scene.dir(folder)).unwrap() {
+            let path = entry.unwrap().path();
+            if path.to_string_lossy().contains(".log.v") {
+                fs::remove_file(path).unwrap();
+                removed += 1;
+            }
+        }
+    }
+    assert!(removed > 0, "the server keeps no logs");
+    if scene.release == Release::V1_3 {
+        // it keeps silent, which may mean that it still searches
+        scene.refused("copy", 17, &["take a full backup"]);
+        return;
+    }
+    scene.refused("copy", 14, &["transaction", "of nioneodb", "take a full backup"]);
+    let finished = scene.run("-incremental", "copy", &["-fallback-full"]);
+    assert_eq!(succeeded(&finished)["result"]["mode"], "full");
+    scene.source.load(SEED, MORE);
+    scene.level("copy");
+}
+
+fn another_database_is_refused_and_auto_chooses(mut scene: Scene) {
+    let finished = scene.run("-auto", "copy", &[]);
+    assert_eq!(succeeded(&finished)["result"]["mode"], "full");
+    scene.source.load(SEED, MORE);
+    let finished = scene.run("-auto", "copy", &[]);
+    assert_eq!(succeeded(&finished)["result"]["mode"], "incremental");
+    let other = Scene::new(scene.release);
+    let before = snapshot(&scene.dir("copy"));
+    let finished = run(&other.source, "-incremental", &scene.dir("copy"), &["-fallback-full"]);
+    assert_eq!(finished.code, Some(13), "{}", finished.stderr);
+    assert!(before == snapshot(&scene.dir("copy")));
+    scene.level("copy");
+    let pruned = scene.run("-incremental", "copy", &["-prune-logs=1kb"]);
+    succeeded(&pruned);
+    scene.source.load(SEED, MORE);
+    let report = scene.level("copy");
+    if scene.release != Release::V1_3 {
+        assert_eq!(report["result"]["history"], "proven", "{report}");
+    }
+}
+
+fn where_nothing_is_new_no_store_file_is_touched(mut scene: Scene) {
+    scene.full("copy");
+    scene.source.load(SEED, MORE);
+    scene.level("copy");
+    let mut before = snapshot(&scene.dir("copy"));
+    let report = succeeded(&scene.run("-incremental", "copy", &[]));
+    assert_eq!(report["result"]["transactions"], 0, "{report}");
+    let mut after = snapshot(&scene.dir("copy"));
+    let manifest = scene.dir("copy").join("neo4j-backup.json");
+    assert!(before.remove(&manifest) != after.remove(&manifest));
+    assert!(before == after, "more than the manifest changed");
+}
+
+/// The files of 1.4 are not those of later releases, which upgrade them on request.
+#[test]
+fn a_source_that_was_upgraded_needs_a_full_backup() {
+    let (old, new) = (Release::V1_4_2, Release::V1_5);
+    if !require_peers(old) || !require_peers(new) {
+        return;
+    }
+    let scene = Scene::new(old);
+    scene.full("copy");
+    let Scene { work, source, .. } = scene;
+    source.quit();
+    let options = Options::source(new).with("allow_store_upgrade=true");
+    let source = Peer::start(new, &work.path().join("source"), &options);
+    let mut scene = Scene {
+        work,
+        release: new,
+        source,
+    };
+    scene.refused("copy", 14, &["upgraded"]);
+    let finished = scene.run("-incremental", "copy", &["-fallback-full"]);
+    assert_eq!(succeeded(&finished)["result"]["mode"], "full");
+    scene.source.load(SEED, MORE);
+    scene.level("copy");
+}
