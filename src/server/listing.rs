@@ -20,7 +20,10 @@ pub(super) const INDEX_CONFIG: &str = "index.db";
 const WRITE_LOCK: &str = "write.lock";
 
 /// All files, `neostore` behind the other stores and `lucene-store.db` last.
-pub(super) fn files(dir: &Path, format: StoreFormat) -> Result<Vec<Offered>, Refusal> {
+///
+/// # Errors
+/// [`Refusal::Failed`]: a file cannot be read.
+pub fn files(dir: &Path, format: StoreFormat) -> Result<Vec<Offered>, Refusal> {
     let mut out = Vec::new();
     let mut config = IndexConfig::default();
     if let Some(bytes) = bytes(dir, INDEX_CONFIG)? {

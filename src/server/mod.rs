@@ -23,6 +23,7 @@ mod source;
 
 pub use allow::{Network, NetworkError};
 pub use directory::Directory;
+pub use listing::files as files_of;
 pub use service::{Limits, Service, Stop, bind};
 pub use settings::{Enabled, Settings, SettingsError};
 pub use source::{Content, Copy, Identity, Moment, Offered, Refusal, Release, Source};
