@@ -17,7 +17,7 @@ use std::{
     thread,
 };
 
-use replay::{Server, judge, left_over, sibling};
+use replay::{Answer, Server, Transactions, judge, left_over, sibling, with_large_file};
 use tempfile::TempDir;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_neo4j-backup");
@@ -25,6 +25,9 @@ const PROGRAM: &str = env!("CARGO_BIN_EXE_neo4j-backup");
 /// Calls that change a file system. `openat` counts where it may create.
 const CALLS: &str = "write,writev,pwrite64,pwritev,fsync,fdatasync,sync_file_range,rename,renameat,renameat2,mkdir,\
                      mkdirat,ftruncate,fallocate,unlink,unlinkat,rmdir,chmod,fchmod,fchmodat,openat";
+
+/// Bytes of one of the files: more than two blocks that are written directly, and an end that is not.
+const LARGE: usize = (2 << 20) + 1000;
 
 /// Of the points of one fault, the short run takes every one of this many.
 const SAMPLE: usize = 13;
@@ -230,7 +233,7 @@ fn every_point_is_survived(before: Before) {
         let _ = io::stderr().write_all(b"SKIPPED crash points: missing strace\n");
         return;
     }
-    let server = Server::recorded();
+    let server = Server::start(Answer::Whole(with_large_file(LARGE)), Transactions::Recorded);
     let points = points(&server, before);
     assert!(points.len() > 100, "{points:?}");
     let step = if env::var("CRASH_POINTS").as_deref() == Ok("all") {

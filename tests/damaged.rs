@@ -21,12 +21,9 @@ use std::{
 };
 
 use neo4j_backup::wire::{Decoder, Dialect, Event};
-use replay::{Answer, FULL, Server, Transactions, judge, left_over};
+use replay::{Answer, FULL, HEAD, Server, Transactions, judge, left_over};
 use support::{Finished, our_tool};
 use tempfile::TempDir;
-
-/// Bytes of a frame's length and chunk header.
-const HEAD: usize = 6;
 
 fn back_up(server: &Server, target: &Path) -> Finished {
     our_tool(&[

@@ -9,7 +9,7 @@ use super::{
     DiskError,
     manifest::{FileEntry, SUMS},
     sums::SumsWriter,
-    writer::{ReceivedFile, Syncer},
+    writer::{ReceivedFile, Writer},
 };
 use crate::{
     Error, ErrorKind,
@@ -19,7 +19,7 @@ use crate::{
     wire::{Event, PeerPath},
 };
 
-/// The files of a backup, all of them written, and synced in the background.
+/// The files of a backup, all of them durable but for their names.
 #[derive(Debug)]
 pub(super) struct ReceivedFiles {
     /// In the order of their digests.
@@ -41,22 +41,22 @@ pub(super) fn files(incoming: &mut Incoming, dir: &Path, progress: &dyn Progress
     debug_assert!(RECEIVED_SUMS.starts_with(SUMS));
     let sums_path = dir.join(RECEIVED_SUMS);
     let mut sums = SumsWriter::create(&sums_path).map_err(DiskError::at(&sums_path))?;
-    let mut syncer = Syncer::start()?;
+    let mut writer = Writer::start()?;
     let (mut files, mut bytes, mut open) = (Vec::new(), 0, None::<ReceivedFile>);
     let store_id = loop {
         match (incoming.next()?, &mut open) {
             (Event::File(path), None) => {
                 progress.file(path.as_str());
-                open = Some(create(dir, &path)?);
+                open = Some(create(dir, &path, &mut writer)?);
             }
             (Event::Data(piece), Some(file)) => {
-                file.write(piece, &mut sums, &mut syncer)?;
+                file.write(piece, &mut sums, &mut writer)?;
                 bytes += piece.len() as u64;
                 progress.bytes(piece.len() as u64);
             }
             (Event::FileEnd, Some(_)) => {
                 if let Some(file) = open.take() {
-                    files.push(file.finish(&mut sums, &mut syncer)?);
+                    files.push(file.finish(&mut sums, &mut writer)?);
                 }
             }
             (Event::StoreId(id), None) => break id,
@@ -69,12 +69,12 @@ pub(super) fn files(incoming: &mut Incoming, dir: &Path, progress: &dyn Progress
         }
     };
     sums.finish().map_err(DiskError::at(&sums_path))?;
-    syncer.finish()?;
+    writer.finish()?;
     Ok(ReceivedFiles { files, store_id, bytes })
 }
 
 /// Creates the file and the directories it lies in; `dir` is ours alone, and nothing in it is followed or replaced.
-fn create(dir: &Path, path: &PeerPath) -> Result<ReceivedFile, Error> {
+fn create(dir: &Path, path: &PeerPath, writer: &mut Writer) -> Result<ReceivedFile, Error> {
     let place = dir.join(path.as_str());
     if let Some(parent) = place.parent() {
         fs::create_dir_all(parent).map_err(DiskError::at(parent))?;
@@ -84,5 +84,5 @@ fn create(dir: &Path, path: &PeerPath) -> Result<ReceivedFile, Error> {
         .create_new(true)
         .open(&place)
         .map_err(DiskError::at(&place))?;
-    Ok(ReceivedFile::new(file, place, path.as_str().to_owned()))
+    Ok(ReceivedFile::begin(file, place, path.as_str().to_owned(), writer)?)
 }

@@ -1,78 +1,199 @@
-//! Writes the files of a store as they arrive: large writes, digests on the way, and dirty pages that never pile up.
+//! Writes the files of a store as they arrive, past the page cache, on a thread of its own.
 //!
-//! A second thread syncs every finished window of [`WINDOW`] bytes and every finished file while the next bytes are
-//! still arriving, so that little is left to do at the end and the page cache never holds more than a few windows.
+//! ```text
+//! ReceivedFile::write ── filled blocks, at most BLOCKS ──▶ thread: write, at the end of a file fdatasync
+//!                     ◀── emptied blocks ─────────────────
+//! ```
+//!
+//! A file that fills a block is written with `O_DIRECT`: its bytes go from the block to the disk, and neither fill the page
+//! cache nor wait for the kernel to write it back. What does not fill a block goes through the cache, and so does
+//! everything where the file system knows no direct writes; there every [`WINDOW`] is synced, so that dirty pages never
+//! pile up. A direct write is durable only once the file is synced, as any other.
 
 use std::{
     fs::File,
     io::{self, Write},
     path::PathBuf,
-    sync::mpsc::{self, SyncSender},
+    sync::mpsc::{self, Receiver, SyncSender},
     thread::{self, JoinHandle},
 };
 
-use super::{
-    DiskError,
-    manifest::FileEntry,
-    sums::{ChunkHasher, SumsWriter},
-};
+use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 
-/// Bytes written to a file between two requests to sync it: enough to keep a disk busy, small beside any page cache.
-const WINDOW: u64 = 16 << 20;
+use super::sums::{ChunkHasher, SumsWriter};
+use crate::{DiskError, manifest::FileEntry};
 
-/// Sync requests that may wait; the writer then waits, too, which bounds the dirty pages.
-const QUEUE: usize = 3;
+/// Bytes of a block: a disk takes large writes best.
+const BLOCK: usize = 1 << 20;
 
-/// Syncs files in the background; the first failure is final.
-#[derive(Debug)]
-pub(super) struct Syncer {
-    requests: Option<SyncSender<(File, PathBuf)>>,
-    thread: Option<JoinHandle<Result<(), DiskError>>>,
+/// Blocks that there are at most: one being filled, the others waiting for the disk.
+const BLOCKS: usize = 4;
+
+/// What direct writes have to be aligned to in memory and in the file; no disk has larger sectors.
+const ALIGNMENT: usize = 4096;
+
+/// Bytes written through the page cache between two syncs: enough to keep a disk busy, small beside any page cache.
+const WINDOW: usize = 16 << 20;
+
+/// Requests that may wait beside blocks: beginnings and ends of small files.
+const QUEUE: usize = 64;
+
+/// Bytes on their way to the disk, where direct writes can take them from.
+struct Block {
+    memory: Vec<u8>,
+    /// Where the aligned part of the memory begins.
+    start: usize,
+    filled: usize,
 }
 
-impl Syncer {
+impl Block {
+    fn new() -> Block {
+        let memory = vec![0; BLOCK + ALIGNMENT];
+        let start = memory.as_ptr().align_offset(ALIGNMENT).min(ALIGNMENT);
+        Block {
+            memory,
+            start,
+            filled: 0,
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        self.filled == BLOCK
+    }
+
+    /// Takes as many bytes as there is room for; returns the others.
+    fn fill<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
+        let (now, later) = bytes.split_at(bytes.len().min(BLOCK - self.filled));
+        let free = self.start + self.filled;
+        if let Some(place) = self.memory.get_mut(free..free + now.len()) {
+            place.copy_from_slice(now);
+        }
+        self.filled += now.len();
+        later
+    }
+
+    fn bytes(&self) -> &[u8] {
+        self.memory
+            .get(self.start..self.start + self.filled)
+            .unwrap_or_default()
+    }
+}
+
+/// What the thread is to do next.
+enum Request {
+    Begin(File, PathBuf),
+    Write(Block),
+    End,
+}
+
+/// Writes files one after the other; the first failure is final.
+pub(super) struct Writer {
+    requests: Option<SyncSender<Request>>,
+    emptied: Receiver<Block>,
+    thread: Option<JoinHandle<Result<(), DiskError>>>,
+    /// Being filled; none between a full block and the next bytes.
+    block: Option<Block>,
+    blocks: usize,
+}
+
+impl Writer {
     /// Starts the thread.
     ///
     /// # Errors
     /// The system refuses a thread.
-    pub(super) fn start() -> Result<Syncer, DiskError> {
-        let (requests, incoming) = mpsc::sync_channel::<(File, PathBuf)>(QUEUE);
+    pub(super) fn start() -> Result<Writer, DiskError> {
+        let (requests, incoming) = mpsc::sync_channel(QUEUE);
+        let (give_back, emptied) = mpsc::channel();
         let thread = thread::Builder::new()
-            .name("sync".to_owned())
+            .name("writer".to_owned())
             .spawn(move || {
-                incoming
-                    .into_iter()
-                    .try_for_each(|(file, path)| file.sync_data().map_err(|e| DiskError::new(path, e)))
+                let mut open = None;
+                for request in incoming {
+                    match (request, &mut open) {
+                        (Request::Begin(file, path), _) => open = Some(OpenFile::new(file, path)),
+                        (Request::Write(mut block), Some(file)) => {
+                            file.write(&block)?;
+                            block.filled = 0;
+                            // nobody needs it any more where the run has ended
+                            let _ = give_back.send(block);
+                        }
+                        (Request::End, Some(file)) => {
+                            file.sync()?;
+                            open = None;
+                        }
+                        (Request::Write(_) | Request::End, None) => {}
+                    }
+                }
+                Ok(())
             })
-            .map_err(|e| DiskError::new(PathBuf::from("sync thread"), e))?;
-        Ok(Syncer {
+            .map_err(|e| DiskError::new("writer thread", e))?;
+        Ok(Writer {
             requests: Some(requests),
+            emptied,
             thread: Some(thread),
+            block: None,
+            blocks: 0,
         })
     }
 
-    /// Asks for `file` to be synced soon.
+    /// Waits until everything is durable.
     ///
     /// # Errors
-    /// An earlier sync failed.
-    pub(super) fn request(&mut self, file: &File, path: &std::path::Path) -> Result<(), DiskError> {
-        let copy = file.try_clone().map_err(|e| DiskError::new(path, e))?;
-        match self
-            .requests
-            .as_ref()
-            .map(|requests| requests.send((copy, path.to_owned())))
-        {
-            Some(Ok(())) => Ok(()),
-            _ => self.join(),
+    /// A write or a sync failed.
+    pub(super) fn finish(mut self) -> Result<(), DiskError> {
+        self.join()
+    }
+
+    fn write(&mut self, mut bytes: &[u8]) -> Result<(), DiskError> {
+        while !bytes.is_empty() {
+            let mut block = match self.block.take() {
+                Some(block) => block,
+                None => self.next_block()?,
+            };
+            bytes = block.fill(bytes);
+            if block.is_full() {
+                self.request(Request::Write(block))?;
+            } else {
+                self.block = Some(block);
+            }
+        }
+        Ok(())
+    }
+
+    fn end(&mut self) -> Result<(), DiskError> {
+        if let Some(block) = self.block.take() {
+            self.request(Request::Write(block))?;
+        }
+        self.request(Request::End)
+    }
+
+    fn next_block(&mut self) -> Result<Block, DiskError> {
+        if let Ok(block) = self.emptied.try_recv() {
+            return Ok(block);
+        }
+        if self.blocks < BLOCKS {
+            self.blocks += 1;
+            return Ok(Block::new());
+        }
+        match self.emptied.recv() {
+            Ok(block) => Ok(block),
+            Err(_) => Err(self.failure()),
         }
     }
 
-    /// Waits until everything asked for is durable.
-    ///
-    /// # Errors
-    /// A sync failed.
-    pub(super) fn finish(mut self) -> Result<(), DiskError> {
-        self.join()
+    fn request(&mut self, request: Request) -> Result<(), DiskError> {
+        match self.requests.as_ref().map(|requests| requests.send(request)) {
+            Some(Ok(())) => Ok(()),
+            _ => Err(self.failure()),
+        }
+    }
+
+    /// Why the thread has ended.
+    fn failure(&mut self) -> DiskError {
+        match self.join() {
+            Err(error) => error,
+            Ok(()) => DiskError::new("writer thread", io::Error::other("the thread ended early")),
+        }
     }
 
     fn join(&mut self) -> Result<(), DiskError> {
@@ -80,14 +201,14 @@ impl Syncer {
         match self.thread.take().map(JoinHandle::join) {
             Some(Ok(result)) => result,
             Some(Err(_)) | None => Err(DiskError::new(
-                "sync thread",
+                "writer thread",
                 io::Error::other("the thread ended early"),
             )),
         }
     }
 }
 
-impl Drop for Syncer {
+impl Drop for Writer {
     fn drop(&mut self) {
         if self.thread.is_some() {
             let _ = self.join();
@@ -95,62 +216,201 @@ impl Drop for Syncer {
     }
 }
 
+/// The file that the thread is writing.
+struct OpenFile {
+    file: File,
+    path: PathBuf,
+    mode: Mode,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    /// No whole block was written yet.
+    Undecided,
+    Direct,
+    /// Through the page cache, with so many bytes since the last sync.
+    Cached(usize),
+}
+
+impl OpenFile {
+    fn new(file: File, path: PathBuf) -> OpenFile {
+        OpenFile {
+            file,
+            path,
+            mode: Mode::Undecided,
+        }
+    }
+
+    fn write(&mut self, block: &Block) -> Result<(), DiskError> {
+        let mut bytes = block.bytes();
+        if self.mode == Mode::Undecided && block.is_full() && self.direct(OFlags::DIRECT).is_ok() {
+            self.mode = Mode::Direct;
+        }
+        if self.mode == Mode::Direct {
+            if block.is_full() {
+                bytes = self.write_direct(bytes)?;
+                if bytes.is_empty() {
+                    return Ok(());
+                }
+            }
+            self.direct(OFlags::empty())
+                .map_err(|e| DiskError::new(&self.path, e.into()))?;
+        }
+        self.file.write_all(bytes).map_err(|e| DiskError::new(&self.path, e))?;
+        let unsynced = match self.mode {
+            Mode::Cached(unsynced) => unsynced + bytes.len(),
+            Mode::Undecided | Mode::Direct => bytes.len(),
+        };
+        self.mode = Mode::Cached(unsynced);
+        if unsynced >= WINDOW {
+            self.sync()?;
+            self.mode = Mode::Cached(0);
+        }
+        Ok(())
+    }
+
+    /// Writes as much as goes directly; returns what does not, on file systems that take the flag and not the write.
+    fn write_direct<'a>(&mut self, mut bytes: &'a [u8]) -> Result<&'a [u8], DiskError> {
+        while !bytes.is_empty() {
+            match self.file.write(bytes) {
+                Ok(0) => return Err(DiskError::new(&self.path, io::ErrorKind::WriteZero.into())),
+                Ok(written) => bytes = bytes.get(written..).unwrap_or_default(),
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) if e.kind() == io::ErrorKind::InvalidInput => break,
+                Err(e) => return Err(DiskError::new(&self.path, e)),
+            }
+        }
+        Ok(bytes)
+    }
+
+    /// Turns direct writes on or off.
+    fn direct(&self, wanted: OFlags) -> rustix::io::Result<()> {
+        let flags = fcntl_getfl(&self.file)?;
+        fcntl_setfl(&self.file, flags.difference(OFlags::DIRECT).union(wanted))
+    }
+
+    fn sync(&self) -> Result<(), DiskError> {
+        self.file.sync_data().map_err(|e| DiskError::new(&self.path, e))
+    }
+}
+
 /// A file that is being received.
 #[derive(Debug)]
 pub(super) struct ReceivedFile {
-    file: File,
-    disk_path: PathBuf,
     path: String,
     length: u64,
-    unsynced: u64,
     hasher: ChunkHasher,
 }
 
 impl ReceivedFile {
     /// Takes over a new empty file; `path` is its place in the backup, `disk_path` the one for messages.
-    pub(super) fn new(file: File, disk_path: PathBuf, path: String) -> ReceivedFile {
-        ReceivedFile {
-            file,
-            disk_path,
+    ///
+    /// # Errors
+    /// The disk failed for an earlier file.
+    pub(super) fn begin(
+        file: File,
+        disk_path: PathBuf,
+        path: String,
+        writer: &mut Writer,
+    ) -> Result<ReceivedFile, DiskError> {
+        writer.request(Request::Begin(file, disk_path))?;
+        Ok(ReceivedFile {
             path,
             length: 0,
-            unsynced: 0,
             hasher: ChunkHasher::default(),
-        }
+        })
     }
 
     /// Appends bytes.
     ///
     /// # Errors
-    /// The disk failed, for this or an earlier window.
-    pub(super) fn write(&mut self, bytes: &[u8], sums: &mut SumsWriter, syncer: &mut Syncer) -> Result<(), DiskError> {
-        self.file
-            .write_all(bytes)
-            .map_err(|e| DiskError::new(&self.disk_path, e))?;
+    /// The disk failed, for these or for earlier bytes.
+    pub(super) fn write(&mut self, bytes: &[u8], sums: &mut SumsWriter, writer: &mut Writer) -> Result<(), DiskError> {
+        writer.write(bytes)?;
         self.length += bytes.len() as u64;
-        self.unsynced += bytes.len() as u64;
         self.hasher
             .update(bytes, |digest| sums.push(digest))
-            .map_err(|e| DiskError::new("checksums", e))?;
-        if self.unsynced >= WINDOW {
-            self.unsynced = 0;
-            syncer.request(&self.file, &self.disk_path)?;
-        }
-        Ok(())
+            .map_err(|e| DiskError::new("checksums", e))
     }
 
-    /// Ends the file and asks for it to be synced.
+    /// Ends the file, which is then made durable.
     ///
     /// # Errors
     /// As [`ReceivedFile::write`].
-    pub(super) fn finish(mut self, sums: &mut SumsWriter, syncer: &mut Syncer) -> Result<FileEntry, DiskError> {
+    pub(super) fn finish(mut self, sums: &mut SumsWriter, writer: &mut Writer) -> Result<FileEntry, DiskError> {
         if let Some(last) = self.hasher.finish() {
             sums.push(last).map_err(|e| DiskError::new("checksums", e))?;
         }
-        syncer.request(&self.file, &self.disk_path)?;
+        writer.end()?;
         Ok(FileEntry {
             path: self.path,
             length: self.length,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, path::Path};
+
+    use super::*;
+
+    /// Writes files of these lengths in pieces of an odd size into `dir`.
+    fn write(dir: &Path, lengths: &[usize]) -> Result<Vec<FileEntry>, DiskError> {
+        let mut sums = SumsWriter::create(&dir.join("sums")).unwrap();
+        let mut writer = Writer::start().unwrap();
+        let mut entries = Vec::new();
+        for length in lengths {
+            let path = dir.join(length.to_string());
+            let file = File::create(&path).unwrap();
+            let mut file = ReceivedFile::begin(file, path, length.to_string(), &mut writer)?;
+            for piece in content(*length).chunks(70_001) {
+                file.write(piece, &mut sums, &mut writer)?;
+            }
+            entries.push(file.finish(&mut sums, &mut writer)?);
+        }
+        writer.finish()?;
+        Ok(entries)
+    }
+
+    fn content(length: usize) -> Vec<u8> {
+        (0..length).map(|i| u8::try_from(i % 251).unwrap()).collect()
+    }
+
+    #[test]
+    fn files_of_any_length_are_what_was_received() {
+        let lengths = [
+            0,
+            1,
+            ALIGNMENT,
+            BLOCK - 1,
+            BLOCK,
+            BLOCK + 1,
+            2 * BLOCK,
+            7 * BLOCK + 4095,
+            20 * BLOCK + 3,
+        ];
+        for dir in [tempfile::tempdir(), tempfile::tempdir_in("/dev/shm")] {
+            let dir = dir.unwrap();
+            let entries = write(dir.path(), &lengths).unwrap();
+            for (entry, length) in entries.iter().zip(lengths) {
+                assert_eq!(entry.length, length as u64);
+                assert!(
+                    fs::read(dir.path().join(&entry.path)).unwrap() == content(length),
+                    "{length}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_failure_is_told_with_the_file_and_ends_the_run() {
+        let mut sums = SumsWriter::create(&tempfile::tempdir().unwrap().path().join("sums")).unwrap();
+        let mut writer = Writer::start().unwrap();
+        let full = File::options().write(true).open("/dev/full").unwrap();
+        let mut file = ReceivedFile::begin(full, "/dev/full".into(), "full".to_owned(), &mut writer).unwrap();
+        let piece = vec![1; BLOCK];
+        let error = (0..100).find_map(|_| file.write(&piece, &mut sums, &mut writer).err());
+        assert!(error.unwrap().to_string().starts_with("/dev/full: "));
     }
 }

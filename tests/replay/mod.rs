@@ -23,6 +23,7 @@ use std::{
     thread,
 };
 
+use neo4j_backup::wire::{Decoder, Dialect, Event};
 use serde_json::Value;
 
 /// What the recorded server sent.
@@ -33,8 +34,36 @@ pub const OVERLAP: &[u8] = include_bytes!("../vectors/1.8-full-overlap.bin");
 pub const LEVEL: &[u8] = include_bytes!("../vectors/1.8-full-level.bin");
 const PROBE: &[u8] = include_bytes!("../vectors/1.8-probe.bin");
 
-/// Bytes of the first chunk before the store id.
-const BEFORE_STORE_ID: usize = 6;
+/// Bytes of a frame's length and chunk header.
+pub const HEAD: usize = 6;
+
+/// The response with one more file, of an index, that has this many bytes: long ones are written in another way.
+pub fn with_large_file(length: usize) -> Vec<u8> {
+    let (mut decoder, mut input, mut end) = (Decoder::full(Dialect::D18), FULL, 0);
+    loop {
+        match decoder.next(&mut input).unwrap() {
+            Some(Event::FileEnd) => end = FULL.len() - input.len(),
+            Some(Event::StoreId(_)) => break,
+            _ => {}
+        }
+    }
+    let path: Vec<u16> = "index/lucene/node/large/_0.cfs".encode_utf16().collect();
+    let mut file = u16::try_from(path.len()).unwrap().to_be_bytes().to_vec();
+    file.extend(path.into_iter().flat_map(u16::to_be_bytes));
+    file.push(1);
+    let content = vec![7; length];
+    let mut blocks = content.chunks(255).peekable();
+    while let Some(block) = blocks.next() {
+        file.push(match blocks.peek() {
+            Some(_) => 0,
+            None => u8::try_from(block.len()).unwrap(),
+        });
+        file.extend(block);
+    }
+    let payload = [&FULL[HEAD..end], &file, &FULL[end..]].concat();
+    let frame = u32::try_from(payload.len() + HEAD - 4).unwrap();
+    [&frame.to_be_bytes()[..], &FULL[4..HEAD], &payload].concat()
+}
 
 /// How the server answers the request for all files.
 #[derive(Debug, Clone)]
@@ -138,7 +167,7 @@ fn respond(request: &[u8], answer: Answer, transactions: Transactions) -> Answer
         (_, Transactions::Recorded) if request[19] == 2 => Answer::Whole(OVERLAP.to_vec()),
         (_, Transactions::OfAnotherDatabase) => {
             let mut bytes = LEVEL.to_vec();
-            bytes[BEFORE_STORE_ID + 4] ^= 1;
+            bytes[HEAD + 4] ^= 1;
             Answer::Whole(bytes)
         }
         _ => Answer::Whole(LEVEL.to_vec()),
