@@ -7,14 +7,18 @@
 
 mod support;
 
-use std::{env, fs, path::Path};
+use std::{
+    env, fs,
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use neo4j_backup::{
-    Error,
+    Error, ErrorKind,
     cancel::Cancel,
     discovery::{
-        Answer, Answers, Cluster as Found, Last, Layout, Master, Patience, Ranking, Registration, Search, Wanted,
-        ask_members, discover, rank,
+        Answer, Answers, Cluster as Found, Last, Layout, Master, Patience, Preference, Ranking, Registration, Role,
+        Search, Wanted, ask_members, discover, rank,
     },
     ids::{MemberId, TxId},
     uri::Source,
@@ -42,6 +46,13 @@ fn look(uri: &str, cluster: Option<&str>, wanted: &Wanted) -> Result<(Found, Ans
         let ranking = rank(&found, &answers, wanted);
         Ok((found, answers, ranking))
     })
+}
+
+/// As a backup sees it.
+fn backup_order(uri: &str, wanted: &Wanted) -> Ranking {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let looking = async { neo4j_backup::discovery::look(&search(uri, None), wanted, &Cancel::default()).await };
+    runtime.block_on(looking).unwrap().1
 }
 
 /// Whether this release on this version is tested now, and can be.
@@ -106,6 +117,22 @@ fn a_cluster_is_found(release: Release, version: ZooKeeper, coordinators: usize,
     assert_eq!(ranking.candidates[0].id, MemberId(1));
     assert_eq!(ranking.candidates.len(), members);
 
+    // a slave of 1.4 - 1.7 that neither pulled nor wrote is far behind, and one of 1.8 is level
+    let slave = Wanted {
+        preference: Preference::Slave,
+        max_lag: 10,
+        ..Wanted::default()
+    };
+    let ranking = backup_order(&coordinators.uri(), &slave);
+    let first = &ranking.candidates[0];
+    if release == Release::V1_8 {
+        assert_eq!((first.role, first.last), (Role::Slave, Some(TxId(last))));
+    } else {
+        assert_eq!((first.role, first.last), (Role::Master, Some(TxId(last))));
+        let reason = ranking.passed_over[0].reason.to_string();
+        assert!(reason.ends_with("more than 10 behind"), "{reason}");
+    }
+
     let shown = our_tool(&["members", "-from", &coordinators.uri(), "-output", "json"]);
     assert!(shown.success(), "{}", shown.stderr);
     let shown: Value = serde_json::from_str(&shown.stdout).unwrap();
@@ -162,5 +189,58 @@ fn clusters_of_the_other_releases_are_found() {
                 a_cluster_is_found(release, version, 1, 2);
             }
         }
+    }
+}
+
+/// Two clusters of different releases and one that is asked for by its wrong name.
+#[test]
+fn clusters_on_the_same_coordinators_are_told_apart() {
+    if !is_wanted(Release::V1_6_1, ZooKeeper::Debian, true) || !require_peers(Release::V1_8) {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let mut coordinators = Coordinators::start(ZooKeeper::Debian, 3, dir.path());
+    let clusters = [(Release::V1_6_1, "alpha"), (Release::V1_8, "beta")].map(|(release, name)| {
+        let settings = ClusterSettings {
+            name: Some(name.into()),
+            ..ClusterSettings::default()
+        };
+        Cluster::start(release, 1, &coordinators, &dir.path().join(name), &settings)
+    });
+    let uri = coordinators.uri();
+    for (name, cluster) in ["alpha", "beta"].into_iter().zip(&clusters) {
+        let (_, _, ranking) = look(&uri, Some(name), &Wanted::default()).unwrap();
+        let ports: Vec<u16> = ranking.candidates.iter().map(|one| one.at.port).collect();
+        assert_eq!(ports, [cluster.members[0].port()], "{name}");
+    }
+    for name in [Some("gamma"), None] {
+        let error = look(&uri, name, &Wanted::default()).unwrap_err().to_string();
+        assert!(
+            error.contains("alpha (1 member)") && error.contains("beta (1 member)"),
+            "{error}"
+        );
+    }
+
+    // the leader is killed: the other two go on; a second one is killed: no quorum
+    let leads = |server: &support::Coordinator| server.mode().as_deref() == Some("leader");
+    let leader = coordinators.servers.iter().position(leads).unwrap();
+    coordinators.servers[leader].kill();
+    let begin = Instant::now();
+    while let Err(error) = look(&uri, Some("alpha"), &Wanted::default()) {
+        assert_eq!(error.kind(), ErrorKind::NoMember);
+        assert!(begin.elapsed() < Duration::from_secs(30), "{error}");
+    }
+    coordinators.servers[(leader + 1) % 3].kill();
+    let begin = Instant::now();
+    loop {
+        let error = look(&uri, Some("alpha"), &Wanted::default())
+            .map(|_| ())
+            .unwrap_err()
+            .to_string();
+        if error.starts_with("the coordinators have no quorum") {
+            assert_eq!(error.matches("Connection refused").count(), 2, "{error}");
+            break;
+        }
+        assert!(begin.elapsed() < Duration::from_secs(30), "{error}");
     }
 }

@@ -16,8 +16,8 @@ use crate::{
     Error, ErrorKind,
     cancel::Cancel,
     client::{ClientError, Member, Settings},
-    discovery::{self, Answers, Base, Candidate, PassedOver, Search},
-    failover::{Attempt, Cluster, Failover, Found, Served},
+    discovery::{self, Base, Candidate, PassedOver, Search},
+    failover::{Attempt, Cluster, Failover, Served},
     progress::{Phase, Progress},
     retry::{self, Policy, Retry},
     store::{Header, StoreFile},
@@ -175,11 +175,7 @@ impl<'a> Job<'a> {
             progress: self.progress,
             cancel: self.cancel,
         };
-        let look = || -> Result<Found, Error> {
-            let cluster = Handle::current().block_on(discovery::discover(search, self.cancel))?;
-            let ranking = discovery::rank(&cluster, &Answers::new(), &wanted);
-            Ok((cluster, ranking))
-        };
+        let look = || Handle::current().block_on(discovery::look(search, &wanted, self.cancel));
         let ask = |found: &Candidate, expected, progress: &dyn Progress| {
             let member = self.find(&found.at.host, found.at.port, CONNECT_TO_MEMBER)?;
             if matches!(kind, Kind::Full(_)) {

@@ -28,4 +28,4 @@ pub use coordinators::CoordinatorError;
 pub use error::{ClusterSummary, DiscoveryError};
 pub use ranking::{Answer, Answers, Base, Candidate, PassedOver, Preference, Ranking, Reason, Wanted, rank};
 pub use search::{Search, discover};
-pub use services::{Patience, ask_members};
+pub use services::{Patience, ask_members, look};

@@ -13,7 +13,8 @@ use tokio::{
 
 use super::{
     cluster::{Cluster, Last, Member},
-    ranking::{Answer, Answers, Preference, Wanted, rank},
+    ranking::{Answer, Answers, PassedOver, Preference, Ranking, Reason, Wanted, rank},
+    search::{Search, discover},
 };
 use crate::{
     Error, ErrorKind,
@@ -44,6 +45,25 @@ pub enum Patience {
     Everybody,
     /// Those that the choice of the best candidate depends on.
     BestCandidate,
+}
+
+/// Finds the cluster and ranks its members. Their services are asked only where the ranking depends on what they say:
+/// where the master is not simply the first, and where by their registrations all are behind the backup, which may be
+/// too low.
+///
+/// # Errors
+/// Those of [`discover`].
+pub async fn look(search: &Search, wanted: &Wanted, cancel: &Cancel) -> Result<(Cluster, Ranking), Error> {
+    let cluster = discover(search, cancel).await?;
+    let ranking = rank(&cluster, &Answers::new(), wanted);
+    let is_behind = |member: &PassedOver| matches!(member.reason, Reason::Behind { .. });
+    let all_are_behind = ranking.candidates.is_empty() && ranking.passed_over.iter().any(is_behind);
+    if wanted.preference == Preference::Master && !all_are_behind {
+        return Ok((cluster, ranking));
+    }
+    let answers = ask_members(&cluster, wanted, Patience::BestCandidate, cancel).await?;
+    let ranking = rank(&cluster, &answers, wanted);
+    Ok((cluster, ranking))
 }
 
 /// Asks the services of all members at once. Members whose answer was not waited for are not in the result.
