@@ -7,6 +7,8 @@ use std::{error, fmt};
 pub enum ErrorKind {
     /// None of the others.
     Failed,
+    /// A consistency check could not run to its end.
+    NotChecked,
     /// The source cannot be reached, or went away.
     Unreachable,
     /// Another run, or Neo4j, holds the target.
@@ -46,6 +48,7 @@ impl ErrorKind {
     pub fn exit_code(self) -> u8 {
         match self {
             ErrorKind::Failed => 1,
+            ErrorKind::NotChecked => 2,
             ErrorKind::Unreachable => 10,
             ErrorKind::TargetInUse => 11,
             ErrorKind::NoMember => 12,
@@ -69,6 +72,7 @@ impl ErrorKind {
     pub fn name(self) -> &'static str {
         match self {
             ErrorKind::Failed => "failed",
+            ErrorKind::NotChecked => "not-checked",
             ErrorKind::Unreachable => "unreachable",
             ErrorKind::TargetInUse => "target-in-use",
             ErrorKind::NoMember => "no-member",

@@ -6,6 +6,7 @@
 //! given; [`server`] is the other side of the protocol.
 
 pub mod cancel;
+pub mod check;
 pub mod cli;
 pub mod client;
 pub mod discovery;

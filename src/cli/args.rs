@@ -178,6 +178,9 @@ pub(super) enum Command {
     /// Show who is in a cluster and who would be asked for a backup
     Members(members::MembersArgs),
 
+    /// Look for inconsistencies in a backup or a database that nobody has open
+    Check(super::check::CheckArgs),
+
     /// Print the completion script of a shell
     Completions(generate::CompletionsArgs),
 

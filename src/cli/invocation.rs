@@ -50,6 +50,7 @@ pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
     match &args.command {
         None => take_backup(&args, modes, output, loudness, logs),
         Some(Command::Members(wanted)) => members::run(wanted, output, loudness, logs),
+        Some(Command::Check(wanted)) => super::check::run(wanted, output, loudness, logs),
         Some(Command::Completions(wanted)) => generate::completions(wanted, definitions, output),
         Some(Command::Man) => generate::man(definitions, output),
         Some(Command::Inspect(wanted)) => inspect::run(wanted, output),

@@ -7,6 +7,7 @@
 mod args;
 mod backup;
 mod calendar;
+mod check;
 mod cluster;
 mod generate;
 mod inspect;

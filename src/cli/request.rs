@@ -269,7 +269,7 @@ fn verify(text: Option<&str>) -> Result<Verify, RequestError> {
     }
 }
 
-fn quantity<T>(
+pub(super) fn quantity<T>(
     option: &'static str,
     text: Option<&str>,
     parse: fn(&str) -> Result<T, QuantityError>,

@@ -30,6 +30,7 @@ impl Fate {
             ErrorKind::FullNeeded
             | ErrorKind::NotOurs
             | ErrorKind::Failed
+            | ErrorKind::NotChecked
             | ErrorKind::TargetInUse
             | ErrorKind::NoSpace
             | ErrorKind::Disk

@@ -1,0 +1,61 @@
+//! One bit per record of a range, set by several threads at once.
+
+use std::{
+    ops::Range,
+    sync::atomic::{AtomicU64, Ordering},
+};
+
+/// A set of record ids.
+#[derive(Debug)]
+pub(super) struct Bits {
+    range: Range<u64>,
+    words: Vec<AtomicU64>,
+}
+
+impl Bits {
+    /// None of `range`.
+    pub(super) fn new(range: Range<u64>) -> Bits {
+        let count = range.end.saturating_sub(range.start).div_ceil(64);
+        let mut words = Vec::new();
+        words.resize_with(usize::try_from(count).unwrap_or_default(), AtomicU64::default);
+        Bits { range, words }
+    }
+
+    fn at(&self, id: u64) -> Option<(&AtomicU64, u64)> {
+        let index = id.checked_sub(self.range.start)?;
+        let word = self.words.get(usize::try_from(index / 64).ok()?)?;
+        (id < self.range.end).then_some((word, 1 << (index % 64)))
+    }
+
+    /// Whether it can hold this id.
+    pub(super) fn covers(&self, id: u64) -> bool {
+        self.range.contains(&id)
+    }
+
+    /// Adds an id that it covers; whether it was there.
+    pub(super) fn insert(&self, id: u64) -> bool {
+        self.at(id)
+            .is_some_and(|(word, bit)| word.fetch_or(bit, Ordering::Relaxed) & bit != 0)
+    }
+
+    /// Whether an id is there.
+    pub(super) fn contains(&self, id: u64) -> bool {
+        self.at(id)
+            .is_some_and(|(word, bit)| word.load(Ordering::Relaxed) & bit != 0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_set_holds_what_it_covers() {
+        let bits = Bits::new(64..200);
+        assert!(!bits.insert(64));
+        assert!(bits.insert(64));
+        assert!(!bits.insert(199));
+        assert!(bits.contains(64) && bits.contains(199) && !bits.contains(100));
+        assert!(!bits.insert(200) && !bits.contains(200) && !bits.contains(63) && !bits.covers(63));
+    }
+}

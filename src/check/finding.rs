@@ -1,0 +1,227 @@
+//! What was found, with both sides; how many there are is always known, how many are kept is bounded.
+
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
+
+use serde::{Serialize, Serializer, ser::SerializeStruct};
+
+use super::rules::{Rule, Severity};
+
+/// Where something is.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Place {
+    /// File, relative to the store directory.
+    pub file: Cow<'static, str>,
+    /// Record in it, where it has records.
+    pub record: Option<u64>,
+    /// First byte of the record.
+    pub offset: u64,
+}
+
+/// Where an inconsistent record came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Origin {
+    /// It was in the files that the source sent, or in the backup before this run.
+    Files,
+    /// A transaction of this run wrote it.
+    Transactions,
+    /// A transaction of this run wrote to its neighbourhood in the file, maybe to itself.
+    FilesOrTransactions,
+}
+
+/// One inconsistency.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Finding {
+    /// Where.
+    pub place: Place,
+    /// Which rule is broken.
+    pub rule: Rule,
+    /// What both sides say.
+    pub message: String,
+    /// The record on the other side, where there is one.
+    pub other: Option<Place>,
+    /// Where the record came from, where it can be told.
+    pub origin: Option<Origin>,
+}
+
+impl Serialize for Finding {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut finding = serializer.serialize_struct("Finding", 8)?;
+        finding.serialize_field("rule", &self.rule)?;
+        finding.serialize_field("severity", &self.severity())?;
+        finding.serialize_field("file", &self.place.file)?;
+        finding.serialize_field("record", &self.place.record)?;
+        finding.serialize_field("offset", &self.place.offset)?;
+        finding.serialize_field("message", &self.message)?;
+        finding.serialize_field("other", &self.other)?;
+        finding.serialize_field("origin", &self.origin)?;
+        finding.end()
+    }
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let severity = match self.severity() {
+            Severity::Error => "error",
+            Severity::Ownership => "ownership",
+            Severity::Warning => "warning",
+        };
+        write!(f, "{severity} {}: {}", self.rule, self.place.file)?;
+        if let Some(record) = self.place.record {
+            write!(f, " {record}")?;
+        }
+        write!(f, " (byte {}): {}", self.place.offset, self.message)?;
+        match self.origin {
+            None => Ok(()),
+            Some(Origin::Files) => f.write_str(" [from the files]"),
+            Some(Origin::Transactions) => f.write_str(" [from the transactions]"),
+            Some(Origin::FilesOrTransactions) => f.write_str(" [from the files or the transactions]"),
+        }
+    }
+}
+
+impl Finding {
+    /// How bad it is.
+    pub fn severity(&self) -> Severity {
+        self.rule.severity()
+    }
+}
+
+/// Findings per rule: the first ones by place, and how many there are.
+#[derive(Debug, Clone)]
+pub struct Findings {
+    limit: usize,
+    per_rule: BTreeMap<Rule, Kept>,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Kept {
+    total: u64,
+    first: BTreeSet<Finding>,
+}
+
+impl Findings {
+    /// Keeps up to `limit` findings per rule, and counts all.
+    pub fn new(limit: usize) -> Findings {
+        Findings {
+            limit,
+            per_rule: BTreeMap::new(),
+        }
+    }
+
+    /// Notes a finding; the text is made only if the finding is kept.
+    pub(super) fn add(&mut self, rule: Rule, place: Place, message: impl FnOnce() -> String, other: Option<Place>) {
+        let kept = self.per_rule.entry(rule).or_default();
+        kept.total += 1;
+        if kept.first.len() >= self.limit {
+            match kept.first.last() {
+                Some(last) if place < last.place => {}
+                _ => return,
+            }
+        }
+        let finding = Finding {
+            place,
+            rule,
+            message: message(),
+            other,
+            origin: None,
+        };
+        // the same record may be met twice when only a part of a store is checked
+        if !kept.first.insert(finding) {
+            kept.total -= 1;
+        }
+        if kept.first.len() > self.limit {
+            kept.first.pop_last();
+        }
+    }
+
+    /// Counts more of the same without keeping them.
+    pub(super) fn count(&mut self, rule: Rule, more: u64) {
+        if more > 0 {
+            self.per_rule.entry(rule).or_default().total += more;
+        }
+    }
+
+    /// Adds what another thread found.
+    pub(super) fn merge(&mut self, other: Findings) {
+        for (rule, more) in other.per_rule {
+            let kept = self.per_rule.entry(rule).or_default();
+            kept.total += more.total;
+            kept.first.extend(more.first);
+            while kept.first.len() > self.limit {
+                kept.first.pop_last();
+            }
+        }
+    }
+
+    /// Whether nothing at all was found.
+    pub fn is_empty(&self) -> bool {
+        self.per_rule.is_empty()
+    }
+
+    /// Findings per rule, kept or not.
+    pub fn totals(&self) -> impl Iterator<Item = (Rule, u64)> {
+        self.per_rule.iter().map(|(rule, kept)| (*rule, kept.total))
+    }
+
+    /// How many are of this severity.
+    pub fn total(&self, severity: Severity) -> u64 {
+        self.totals()
+            .filter(|(rule, _)| rule.severity() == severity)
+            .map(|(_, total)| total)
+            .sum()
+    }
+
+    /// Those that were kept, by rule and place.
+    pub fn iter(&self) -> impl Iterator<Item = &Finding> {
+        self.per_rule.values().flat_map(|kept| &kept.first)
+    }
+
+    /// Says of each kept finding where it came from.
+    pub fn trace(&mut self, origin: impl Fn(&Place) -> Option<Origin>) {
+        for kept in self.per_rule.values_mut() {
+            kept.first = std::mem::take(&mut kept.first)
+                .into_iter()
+                .map(|mut finding| {
+                    finding.origin = origin(&finding.place);
+                    finding
+                })
+                .collect();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn place(record: u64) -> Place {
+        Place {
+            file: "neostore.nodestore.db".into(),
+            record: Some(record),
+            offset: 9 * record,
+        }
+    }
+
+    fn found(findings: &Findings) -> Vec<Option<u64>> {
+        findings.iter().map(|finding| finding.place.record).collect()
+    }
+
+    #[test]
+    fn the_first_ones_by_place_are_kept_in_whichever_order_they_are_found() {
+        let (mut forward, mut backward) = (Findings::new(2), Findings::new(2));
+        for id in 0..10 {
+            forward.add(Rule::RelationshipNotInUse, place(id), String::new, None);
+            backward.add(Rule::RelationshipNotInUse, place(9 - id), String::new, None);
+        }
+        assert_eq!(found(&forward), [Some(0), Some(1)]);
+        assert_eq!(found(&backward), found(&forward));
+        forward.merge(backward);
+        assert_eq!(found(&forward), [Some(0), Some(1)]);
+        assert_eq!(forward.total(Severity::Error), 20);
+    }
+}

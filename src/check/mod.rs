@@ -1,0 +1,45 @@
+//! Is the graph in a store consistent? Reads both store formats natively and collects what breaks a rule of
+//! `docs/check.md`; never stops at the first, never writes.
+//!
+//! ```text
+//! stores (framing) ─▶ header ─▶ id_files ─▶ logs
+//!   whole: whole ─▶ properties, blocks (passes) ─▶ ledger (what does not match) ─▶ judge      all rules, any size
+//!   part:  part (what transactions wrote, and its neighbours) ─▶ judge
+//! ```
+//!
+//! A pass never follows a pointer into a store that may not fit the memory. Instead each record says what it knows of
+//! others into a ledger ([`ledger`]), and only where that does not balance are single records looked up.
+//! [`links`] holds the rules between two records, [`record`] those within one, [`value`] and [`chain`] those of values.
+#![cfg_attr(not(test), warn(clippy::indexing_slicing))]
+
+mod bits;
+mod blocks;
+mod budget;
+mod chain;
+mod claim;
+mod error;
+mod finding;
+mod header;
+mod id_files;
+mod judge;
+mod ledger;
+mod links;
+mod logs;
+mod lookup;
+mod part;
+mod properties;
+mod record;
+mod report;
+mod rings;
+mod rules;
+mod scan;
+mod stores;
+mod value;
+mod whole;
+
+pub use budget::Memory;
+pub use error::CheckError;
+pub use finding::{Finding, Findings, Origin, Place};
+pub use part::Written;
+pub use report::{CheckOptions, CheckReport, What, check};
+pub use rules::{Rule, Severity};

@@ -1,0 +1,167 @@
+//! The pass over the property records: keys and values, and every chain from its head.
+
+use std::collections::HashSet;
+
+use super::{
+    bits::Bits,
+    error::CheckError,
+    judge::Judge,
+    lookup::{Lookup, PropertyRecord},
+    rings,
+    rules::Rule,
+    scan::Records,
+    value,
+    whole::{Whole, Worker},
+};
+use crate::store::{StoreFile, record::RecordId};
+
+/// A chain is searched for a key that comes twice up to so many keys.
+const KEYS_MAX: usize = 1 << 16;
+
+/// Steps of a walk between two looks at the cancellation.
+const STEPS: u64 = 1 << 16;
+
+/// Checks all property records; `keys` are those in use.
+pub(super) fn check(whole: &Whole<'_>, keys: &Bits, workers: &mut [Worker<'_>]) -> Result<(), CheckError> {
+    let kind = StoreFile::Property;
+    let records = whole.stores.get(kind).records;
+    let format = whole.stores.format;
+    whole.scan(kind, 0..records, workers, |worker, records| {
+        let mut in_use = 0;
+        for (id, bytes) in records.iter() {
+            let Some(record) = PropertyRecord::decode(format, bytes) else {
+                deleted(&mut worker.judge, id, bytes);
+                continue;
+            };
+            in_use += 1;
+            super::claim::property(id, &record, &mut worker.say());
+            if is_odd(&record, keys) {
+                worker.judge.property_alone(id, &record)?;
+            }
+            if record.previous.is_none() {
+                walk(whole, worker, records, id, record)?;
+            }
+        }
+        worker.count(kind, in_use);
+        Ok(())
+    })?;
+    let reached: u64 = workers
+        .iter_mut()
+        .map(|worker| std::mem::take(&mut worker.reached))
+        .sum();
+    let in_use: u64 = workers.iter().filter_map(|worker| worker.in_use.get(&kind)).sum();
+    match workers.first_mut() {
+        Some(first) if reached != in_use => {
+            let next = |lookup: &mut Lookup<'_>, id| consistent_next(lookup, id);
+            rings::locate(whole, kind, &mut first.judge, Rule::PropertyCycle, next)
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A record of the current format is deleted by a first long of zero; any other without a legal type is damage.
+fn deleted(judge: &mut Judge<'_>, id: u64, bytes: &[u8]) {
+    if judge.lookup.stores.format == crate::store::StoreFormat::Current {
+        let first = bytes
+            .get(9..)
+            .and_then(<[u8]>::first_chunk)
+            .copied()
+            .map(u64::from_be_bytes);
+        if let Some(first) = first.filter(|first| *first != 0) {
+            let message = || format!("type {}, which does not exist", first >> 24 & 15);
+            judge.add(Rule::InvalidPropertyType, (StoreFile::Property, id), message, None);
+        }
+    }
+}
+
+/// Whether anything in the record alone is worth a closer look.
+fn is_odd(record: &PropertyRecord, keys: &Bits) -> bool {
+    let mut is_odd = false;
+    value::keys(record, |key| is_odd |= !keys.contains(u64::from(key)));
+    value::judge(record, |_, _| is_odd = true);
+    is_odd
+}
+
+/// Follows a chain from its head as long as both sides of each link agree, so that all walks together meet each record
+/// once, whatever the store is like.
+fn walk(
+    whole: &Whole<'_>,
+    worker: &mut Worker<'_>,
+    records: Records<'_>,
+    head: u64,
+    first: PropertyRecord,
+) -> Result<(), CheckError> {
+    let mut keys = std::mem::take(&mut worker.keys);
+    keys.clear();
+    let (mut id, mut record) = (head, first);
+    for step in 1.. {
+        worker.reached += 1;
+        if keys.len() < KEYS_MAX {
+            value::keys(&record, |key| keys.push(key));
+        }
+        let Some(RecordId(next)) = record.next else { break };
+        let found = match records.get(next) {
+            Some(bytes) => PropertyRecord::decode(whole.stores.format, bytes),
+            None => worker.judge.lookup.property(RecordId(next))?,
+        };
+        match found {
+            Some(found) if found.previous == Some(RecordId(id)) => (id, record) = (next, found),
+            _ => break,
+        }
+        if step % STEPS == 0 {
+            whole.cancelled()?;
+        }
+    }
+    twice(&mut worker.judge, head, &mut keys);
+    worker.keys = keys;
+    Ok(())
+}
+
+/// Looks for a key that comes twice.
+fn twice(judge: &mut Judge<'_>, head: u64, keys: &mut [u32]) {
+    keys.sort_unstable();
+    let pair = keys.windows(2).find(|pair| pair.first() == pair.last());
+    if let Some(key) = pair.and_then(<[u32]>::first) {
+        let message = || format!("key {key} comes twice in the chain that begins here");
+        judge.add(Rule::KeyTwice, (StoreFile::Property, head), message, None);
+    }
+}
+
+fn consistent_next(lookup: &mut Lookup<'_>, id: u64) -> Result<Option<u64>, CheckError> {
+    let next = lookup.property(RecordId(id))?.and_then(|record| record.next);
+    let Some(next) = next else { return Ok(None) };
+    let back = lookup.property(next)?.and_then(|record| record.previous);
+    Ok((back == Some(RecordId(id))).then_some(next.0))
+}
+
+impl Judge<'_> {
+    /// Looks for a key that comes twice in the chain of this record, unless it is one of `seen`.
+    pub(super) fn property_chain(&mut self, id: u64, seen: &mut HashSet<u64>) -> Result<(), CheckError> {
+        if seen.contains(&id) {
+            return Ok(());
+        }
+        let mut head = id;
+        for _ in 0..KEYS_MAX {
+            let previous = self.lookup.property(RecordId(head))?.and_then(|record| record.previous);
+            match previous {
+                Some(previous) if consistent_next(&mut self.lookup, previous.0)? == Some(head) => head = previous.0,
+                _ => break,
+            }
+        }
+        let (mut keys, mut at) = (Vec::new(), Some(head));
+        while let Some(id) = at.filter(|_| keys.len() < KEYS_MAX) {
+            seen.insert(id);
+            if let Some(record) = self.lookup.property(RecordId(id))? {
+                value::keys(&record, |key| keys.push(key));
+            }
+            at = consistent_next(&mut self.lookup, id)?;
+            if at == Some(head) {
+                let message = || "leads back to itself".to_owned();
+                self.add(Rule::PropertyCycle, (StoreFile::Property, head), message, None);
+                return Ok(());
+            }
+        }
+        twice(self, head, &mut keys);
+        Ok(())
+    }
+}

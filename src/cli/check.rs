@@ -1,0 +1,140 @@
+//! `check`: the rules of consistency over one directory.
+
+use std::{ffi::OsString, fmt::Write as _, path::PathBuf, process::ExitCode};
+
+use tokio::runtime;
+use tracing::level_filters::LevelFilter;
+
+use super::{
+    output::printable,
+    quantity, report,
+    request::{self, Output},
+    signals,
+    terminal::{Loudness, Terminal},
+};
+use crate::{
+    Error, ErrorKind,
+    cancel::Cancel,
+    check::{self, CheckOptions, CheckReport, Memory, Severity, What},
+    progress::{Phase, Progress},
+};
+
+/// What is checked, and with how much memory.
+#[derive(Debug, clap::Args)]
+pub(super) struct CheckArgs {
+    /// The directory of the backup or database
+    #[arg(value_name = "DIR", value_parser = clap::value_parser!(OsString))]
+    dir: OsString,
+
+    /// Memory to keep within, for a store of any size: 64m, 1g (powers of 1024); 256m unless given, 24m at least. Less
+    /// memory takes more passes and finds the same
+    #[arg(long, value_name = "SIZE", hide_env = true, env = "NEO4J_BACKUP_MEMORY")]
+    memory: Option<String>,
+
+    /// Show so many findings of each rule, 100 unless given; all are counted
+    #[arg(long, value_name = "COUNT", hide_env = true, env = "NEO4J_BACKUP_LIMIT")]
+    limit: Option<String>,
+}
+
+/// Exit code where inconsistencies were found.
+const INCONSISTENT: u8 = 3;
+
+/// Checks a directory and reports what was found.
+pub(super) fn run(wanted: &CheckArgs, output: Output, loudness: Loudness, logs: LevelFilter) -> ExitCode {
+    let result = options(wanted).and_then(|options| {
+        let terminal = Terminal::start(loudness, logs);
+        terminal.phase(Phase::Checking);
+        let result = within_runtime(&PathBuf::from(&wanted.dir), &options);
+        terminal.finish();
+        result
+    });
+    let text = |found: &CheckReport| match loudness {
+        Loudness::Normal => text(found),
+        Loudness::Quiet => findings(found),
+    };
+    report::command("check", &result, output, text, |found| {
+        if found.is_consistent() { 0 } else { INCONSISTENT }
+    })
+}
+
+fn options(wanted: &CheckArgs) -> Result<CheckOptions<'static>, Error> {
+    let memory = match request::quantity("memory", wanted.memory.as_deref(), quantity::size)? {
+        None => Memory::default(),
+        Some(bytes) if bytes.get() >= Memory::MIN => Memory::new(bytes.get()),
+        Some(_) => return Err(Error::new(ErrorKind::Usage, "-memory has to be 24m at least")),
+    };
+    let limit = match wanted.limit.as_deref().map(str::trim).filter(|text| !text.is_empty()) {
+        None => CheckOptions::default().limit,
+        Some(text) => text.parse().map_err(|_| {
+            Error::new(
+                ErrorKind::Usage,
+                format!("invalid value {text:?} for -limit: a whole number is expected"),
+            )
+        })?,
+    };
+    Ok(CheckOptions {
+        what: What::Whole,
+        memory,
+        limit,
+    })
+}
+
+/// Signals end a check as they end a backup.
+fn within_runtime(dir: &std::path::Path, options: &CheckOptions<'_>) -> Result<CheckReport, Error> {
+    let runtime = runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .map_err(|error| Error::new(ErrorKind::NotChecked, error))?;
+    let cancel = Cancel::default();
+    let _entered = runtime.enter();
+    signals::watch(&cancel).map_err(|error| Error::new(ErrorKind::NotChecked, error))?;
+    Ok(check::check(dir, options, &cancel)?)
+}
+
+/// One line for each finding that is shown.
+pub(super) fn findings(found: &CheckReport) -> String {
+    found.findings.iter().fold(String::new(), |mut text, finding| {
+        let _ = writeln!(text, "{}", printable(&finding.to_string()));
+        text
+    })
+}
+
+fn text(found: &CheckReport) -> String {
+    let mut text = findings(found);
+    let records: Vec<String> = found
+        .records
+        .iter()
+        .map(|(kind, count)| format!("{count} in {}", kind.name()))
+        .collect();
+    let _ = writeln!(
+        text,
+        "format {}, records in use: {}",
+        found.format.version(),
+        records.join(", ")
+    );
+    for (rule, total) in found.findings.totals() {
+        let _ = writeln!(text, "{total} × {rule}: {}", rule.meaning());
+    }
+    let _ = writeln!(text, "{}", summary(found));
+    text
+}
+
+/// The totals in one line.
+pub(super) fn summary(found: &CheckReport) -> String {
+    let total = |severity| found.findings.total(severity);
+    if found.findings.is_empty() {
+        return "consistent".to_owned();
+    }
+    format!(
+        "{}: {} errors, {} records without owner, {} warnings",
+        if found.is_consistent() {
+            "consistent"
+        } else {
+            "inconsistent"
+        },
+        total(Severity::Error),
+        total(Severity::Ownership),
+        total(Severity::Warning)
+    )
+}
