@@ -95,7 +95,7 @@ fn every_link_equals_its_source(release: Release) {
     let work = TempDir::new().unwrap();
     let dir = |name: &str| work.path().join(name);
     let mut source = Peer::start(release, &dir("source"), &Options::source(release));
-    source.load(seed, BEFORE);
+    let mut last = source.load(seed, BEFORE);
     let mut chains = [(Tool::Ours, "ours"), (Tool::Original, "original")].map(|(mostly, name)| Chain {
         dir: dir(name),
         mostly,
@@ -113,6 +113,7 @@ fn every_link_equals_its_source(release: Release) {
         if link % RESTARTED == 0 && release != Release::V1_3 {
             source.quit();
             source = Peer::start(release, &dir("source"), &Options::source(release));
+            replay.restarts.push(last);
         }
         if link % ROTATED == 0 {
             backup(Tool::Ours, "-full", &source, &dir("rotating"));
@@ -127,7 +128,7 @@ fn every_link_equals_its_source(release: Release) {
             };
             source.start_load(seed, RATE);
             let finished = backup(tool, "-incremental", &source, &chain.dir);
-            source.stop_load();
+            last = source.stop_load();
             if tool == Tool::Ours {
                 sum += finished.took;
                 assert_history(&finished, release, chain, link);
@@ -196,8 +197,11 @@ struct Replay {
     release: Release,
     seed: u64,
     work: PathBuf,
-    peer: Peer,
+    peer: Option<Peer>,
     reached: u64,
+    /// Behind which transactions the source was restarted: from there on it hands out ids again that it had freed.
+    restarts: Vec<u64>,
+    /// Fresh databases so far.
     rounds: u32,
 }
 
@@ -207,8 +211,9 @@ impl Replay {
             release,
             seed,
             work: work.to_owned(),
-            peer: Peer::start(release, &work.join("replay"), &Options::replay(release)),
+            peer: Some(Peer::start(release, &work.join("replay"), &Options::replay(release))),
             reached: 0,
+            restarts: Vec::new(),
             rounds: 0,
         }
     }
@@ -217,12 +222,33 @@ impl Replay {
         if last < self.reached {
             // a database cannot go back
             self.rounds += 1;
-            let dir = self.work.join(format!("replay-{}", self.rounds));
-            self.peer = Peer::start(self.release, &dir, &Options::replay(self.release));
+            self.start();
+            self.reached = 0;
         }
-        self.peer.replay(self.seed, last);
+        let reached = self.reached;
+        let passed = self.restarts.iter().filter(|restart| (reached..last).contains(restart));
+        for restart in passed.copied().collect::<Vec<_>>() {
+            let seed = self.seed;
+            self.peer().replay(seed, restart);
+            self.peer.take().unwrap().quit();
+            self.start();
+        }
+        let seed = self.seed;
+        self.peer().replay(seed, last);
         self.reached = last;
-        self.peer.contents()
+        self.peer().contents()
+    }
+
+    fn peer(&mut self) -> &mut Peer {
+        self.peer.as_mut().unwrap()
+    }
+
+    fn start(&mut self) {
+        let dir = match self.rounds {
+            0 => self.work.join("replay"),
+            rounds => self.work.join(format!("replay-{rounds}")),
+        };
+        self.peer = Some(Peer::start(self.release, &dir, &Options::replay(self.release)));
     }
 
     fn compare(&mut self, found: &Contents, chain: &Chain, link: u32) {

@@ -18,8 +18,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustix::process::{Flock, FlockType, fcntl_getlk};
-
 use super::{
     Copy, Identity, Moment, Refusal, Release, Source,
     listing::{self, INDEX_CONFIG},
@@ -33,7 +31,7 @@ use crate::{
         stretch,
     },
     manifest::{MANIFEST, Manifest, State},
-    store::{Header, StoreFile, StoreFormat, lucene_store},
+    store::{Header, StoreFile, StoreFormat, lucene_store, neo4j_lock},
     transfer::pending_index::{PendingIndex, PendingState},
     wire::Dialect,
 };
@@ -43,9 +41,6 @@ const SETTLE: Duration = Duration::from_secs(15);
 
 /// How often it looks.
 const LOOK: Duration = Duration::from_millis(50);
-
-/// The files on which Neo4j, and our incremental, hold a lock.
-const LOCKED: [&str; 3] = ["neostore", "lock", "store_lock"];
 
 /// A directory that is served.
 #[derive(Debug)]
@@ -202,20 +197,10 @@ impl Directory {
     }
 
     fn holder(&self) -> Holder {
-        let held = LOCKED.iter().find_map(|name| {
-            let file = File::open(self.dir.join(name)).ok()?;
-            fcntl_getlk(&file, &Flock::from(FlockType::WriteLock)).ok()?
-        });
-        let Some(lock) = held else { return Holder::Nobody };
-        let mut note = self.dir.clone().into_os_string();
-        note.push(".lock");
-        let pid = fs::read(note)
-            .ok()
-            .and_then(|text| serde_json::from_slice::<serde_json::Value>(&text).ok())
-            .and_then(|note| note.get("pid")?.as_i64());
-        match (pid, lock.pid) {
-            (Some(noted), Some(pid)) if noted == i64::from(pid.as_raw_nonzero().get()) => Holder::Ours,
-            _ => Holder::Neo4j,
+        match neo4j_lock::holder(&self.dir) {
+            None => Holder::Nobody,
+            Some(neo4j_lock::Holder::OpenFile) => Holder::Ours,
+            Some(neo4j_lock::Holder::Process(_)) => Holder::Neo4j,
         }
     }
 

@@ -6,6 +6,7 @@ pub mod header;
 pub mod index_config;
 pub mod lucene_store;
 pub mod names;
+pub mod neo4j_lock;
 pub mod record;
 
 pub use header::{Header, HeaderError};

@@ -7,7 +7,6 @@ use super::{
     DiskError, checksums,
     full::now,
     history,
-    neo4j_lock::Neo4jLock,
     pending_index::PendingIndex,
     staging::{Occupant, Target, sync_dir},
 };
@@ -21,7 +20,7 @@ use crate::{
         files::{NEW_MANIFEST, NEW_SUMS},
     },
     progress::{Phase, Progress},
-    store::{Header, lucene_store},
+    store::{Header, lucene_store, neo4j_lock::Neo4jLock},
 };
 
 /// Writes the manifest of `dir`, which has none; when it returns, the manifest is durable.

@@ -26,7 +26,6 @@ use super::{
     history::{self, KeepLogs},
     inspector::Inspector,
     manifest::{MANIFEST, Manifest, Mode, Run, SUMS, State, files::NEW_MANIFEST},
-    neo4j_lock::Neo4jLock,
     pending_index::PendingIndex,
     proof::{self, Unproven},
     replay,
@@ -40,7 +39,7 @@ use crate::{
     ids::{DataSource, LogVersion, TxId},
     log::LogFormat,
     progress::{Phase, Progress},
-    store::{Header, StoreFile, StoreFormat, lucene_store},
+    store::{Header, StoreFile, StoreFormat, lucene_store, neo4j_lock::Neo4jLock},
     wire::Dialect,
 };
 

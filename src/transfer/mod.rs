@@ -17,7 +17,6 @@ mod history;
 mod incremental;
 mod inspector;
 mod lock;
-mod neo4j_lock;
 mod open_store;
 mod order;
 mod outcome;

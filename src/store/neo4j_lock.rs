@@ -1,6 +1,6 @@
 //! The locks by which Neo4j knows that a database is open, held while an incremental backup changes it.
 //!
-//! Neo4j locks whole files as POSIX record locks. An open file description lock conflicts with those just the same, so
+//! Neo4j locks whole files as POSIX record locks, which belong to a process. An open file description lock conflicts with those just the same, so
 //! a running Neo4j is seen and one that starts meanwhile is kept out, but it belongs to the descriptor it was taken
 //! through: it stays when another descriptor of the file is closed, which every look at `neostore` does.
 
@@ -16,26 +16,25 @@ use nix::{
     libc,
 };
 
-use super::DiskError;
-use crate::{Error, ErrorKind};
+use crate::{DiskError, Error, ErrorKind};
 
 /// What the releases lock: 1.3 – 1.9 the store itself, 1.4 – 1.8.1 also `lock`, later ones also `store_lock`.
 const LOCKED: [&str; 3] = ["neostore", "lock", "store_lock"];
 
 /// The locks on one database, until this is dropped.
 #[derive(Debug)]
-pub(super) struct Neo4jLock {
+pub struct Neo4jLock {
     _held: Vec<File>,
 }
 
 /// Why a database cannot be locked.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum LockError {
+pub enum LockError {
     /// The file system failed.
     #[error(transparent)]
     Disk(#[from] DiskError),
     /// Another process has the lock.
-    #[error("{}: is locked by {holder}: Neo4j has this database open", path.display())]
+    #[error("{}: is locked by {holder}: the database is open", path.display())]
     Held {
         /// The locked file.
         path: PathBuf,
@@ -46,18 +45,18 @@ pub(super) enum LockError {
 
 /// Who holds a lock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Holder {
-    /// The process of this id.
+pub enum Holder {
+    /// The process of this id: Neo4j.
     Process(libc::pid_t),
-    /// One that the kernel does not tell: on another machine, or in another namespace.
-    Unknown,
+    /// An open file, as only this tool locks one.
+    OpenFile,
 }
 
 impl std::fmt::Display for Holder {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Holder::Process(pid) => write!(f, "process {pid}"),
-            Holder::Unknown => f.write_str("another process"),
+            Holder::OpenFile => f.write_str("another run of this tool"),
         }
     }
 }
@@ -66,9 +65,8 @@ impl From<LockError> for Error {
     fn from(error: LockError) -> Error {
         match error {
             LockError::Disk(error) => error.into(),
-            LockError::Held { .. } => {
-                Error::new(ErrorKind::TargetInUse, error).with_hint("shut that Neo4j down, or copy the backup")
-            }
+            LockError::Held { .. } => Error::new(ErrorKind::TargetInUse, error)
+                .with_hint("shut Neo4j down, or let the other run end, and run again"),
         }
     }
 }
@@ -78,7 +76,7 @@ impl Neo4jLock {
     ///
     /// # Errors
     /// [`LockError`].
-    pub(super) fn take(dir: &Path) -> Result<Neo4jLock, LockError> {
+    pub fn take(dir: &Path) -> Result<Neo4jLock, LockError> {
         let mut held = Vec::new();
         for name in LOCKED {
             let path = dir.join(name);
@@ -95,24 +93,35 @@ impl Neo4jLock {
     }
 }
 
+/// Who has the database in `dir` open now, if it can be told; nothing is locked.
+pub fn holder(dir: &Path) -> Option<Holder> {
+    LOCKED.iter().find_map(|name| {
+        let file = File::open(dir.join(name)).ok()?;
+        holder_of(&file).ok().flatten()
+    })
+}
+
 fn lock(file: &File, path: &Path) -> Result<(), LockError> {
     match fcntl(file, FcntlArg::F_OFD_SETLK(&whole_file())) {
         Ok(_) => Ok(()),
         Err(Errno::EAGAIN | Errno::EACCES) => Err(LockError::Held {
             path: path.to_owned(),
-            holder: holder(file),
+            // one that has just let go is told from neither
+            holder: holder_of(file).ok().flatten().unwrap_or(Holder::OpenFile),
         }),
         Err(errno) => Err(DiskError::new(path, errno.into()).into()),
     }
 }
 
-fn holder(file: &File) -> Holder {
+fn holder_of(file: &File) -> nix::Result<Option<Holder>> {
     let mut found = whole_file();
-    match fcntl(file, FcntlArg::F_OFD_GETLK(&mut found)) {
-        // an open file description lock belongs to no process, and has −1 here
-        Ok(_) if found.l_pid > 0 => Holder::Process(found.l_pid),
-        _ => Holder::Unknown,
-    }
+    fcntl(file, FcntlArg::F_OFD_GETLK(&mut found))?;
+    Ok(match found.l_pid {
+        _ if libc::c_int::from(found.l_type) == libc::F_UNLCK => None,
+        // no process has the lock of an open file
+        -1 => Some(Holder::OpenFile),
+        pid => Some(Holder::Process(pid)),
+    })
 }
 
 /// A write lock on all bytes, present and future.
@@ -142,13 +151,15 @@ mod tests {
             matches!(
                 second,
                 LockError::Held {
-                    holder: Holder::Unknown,
+                    holder: Holder::OpenFile,
                     ..
                 }
             ),
             "{second}"
         );
+        assert_eq!(holder(dir.path()), Some(Holder::OpenFile));
         drop(first);
+        assert_eq!(holder(dir.path()), None);
         Neo4jLock::take(dir.path()).unwrap();
     }
 
@@ -167,6 +178,7 @@ mod tests {
         let LockError::Held { holder: found, .. } = refused else {
             panic!("{refused}")
         };
-        assert_eq!(found, Holder::Process(std::process::id().cast_signed()));
+        let this = Holder::Process(std::process::id().cast_signed());
+        assert_eq!((found, holder(dir.path())), (this, Some(this)));
     }
 }
