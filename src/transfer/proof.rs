@@ -134,12 +134,12 @@ impl Target<'_> {
         history::fingerprint(self.dir, self.format, source, last)
     }
 
-    /// A complete backup that has other transactions than its manifest says got them from somebody else. That may well
-    /// have been the original tool of 1.3, which keeps no log to show it.
+    /// A complete backup whose graph has other transactions than its manifest says got them from somebody else. That may
+    /// have been the original tool: of 1.3, which keeps no log to show it, or of the indexes, of which 1.4 keeps none.
     fn not_written_to(&self, source_name: DataSource, last: TxId) -> Result<(), Error> {
         let complete = self.manifest.filter(|manifest| manifest.is_complete());
         match complete.and_then(|manifest| manifest.last_transaction(source_name)) {
-            Some((backup, _)) if backup != last && self.dialect != Dialect::D13 => Err(Broken::WrittenTo {
+            Some((backup, _)) if backup != last && logs_show(source_name, self.dialect) => Err(Broken::WrittenTo {
                 source_name,
                 backup,
                 last,
@@ -148,6 +148,11 @@ impl Target<'_> {
             _ => Ok(()),
         }
     }
+}
+
+/// Whether the original tool of this release leaves logs behind that show what it brought.
+fn logs_show(source: DataSource, dialect: Dialect) -> bool {
+    source == DataSource::Graph && dialect != Dialect::D13
 }
 
 /// The server has dropped logs that are needed: names the first transactions that would have been.
