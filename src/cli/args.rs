@@ -7,7 +7,7 @@ use std::{env, ffi::OsString};
 
 use clap::{ArgAction, ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand, parser::ValueSource};
 
-use super::{cluster::ClusterArgs, generate, inspect, members, serve, verify};
+use super::{cluster::ClusterArgs, demo, generate, inspect, members, sandbox, serve, verify};
 
 /// Read by clap, and where clap cannot.
 const OUTPUT_VARIABLE: &str = "NEO4J_BACKUP_OUTPUT";
@@ -195,6 +195,12 @@ pub(super) enum Command {
 
     /// Serve a cleanly closed database, or a backup, as a backup source
     Serve(Box<serve::ServeArgs>),
+
+    /// Start a throw-away cluster to try everything on, with a prompt to break it
+    Sandbox(Box<sandbox::SandboxArgs>),
+
+    /// See all of this in ten seconds, on a throw-away cluster
+    Demo(demo::DemoArgs),
 }
 
 /// A switch and where it came from: what is typed wins over the environment.

@@ -7,10 +7,10 @@ use tracing::level_filters::LevelFilter;
 
 use super::{
     args::{Args, Command, ModeSwitches},
-    backup, generate, inspect, legacy_dashes, members, output,
+    backup, demo, generate, inspect, legacy_dashes, members, output,
     report::{self, Failure},
     request::{BackupRequest, Output, RequestError},
-    serve,
+    sandbox, serve,
     terminal::{self, Loudness},
     verify,
 };
@@ -56,6 +56,8 @@ pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
         Some(Command::Inspect(wanted)) => inspect::run(wanted, output),
         Some(Command::Verify(wanted)) => verify::run(wanted, output, loudness, logs),
         Some(Command::Serve(wanted)) => serve::run(wanted, output, loudness, logs),
+        Some(Command::Sandbox(wanted)) => sandbox::run(wanted, output, logs),
+        Some(Command::Demo(wanted)) => demo::run(wanted, logs),
     }
 }
 

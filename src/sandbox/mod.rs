@@ -13,10 +13,12 @@ pub mod generator;
 mod link;
 mod live;
 mod member;
+mod prompt;
 mod registration;
 pub mod value;
 
 pub use cluster::{Cluster, ClusterError, Plan, State, Status};
 pub use live::Live;
 pub use member::MemberError;
+pub use prompt::{HELP, Order, OrderError};
 pub use registration::Generation;
