@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
+mod replay;
+
 use std::{
     io::{Read, Write},
     net::{Shutdown, TcpListener, TcpStream},
@@ -17,6 +19,7 @@ use neo4j_backup::{
     ids::{DataSource, TxId},
     wire::{Dialect, Event},
 };
+use replay::read_frame;
 use tokio::runtime::Runtime;
 
 /// What the server does with a request.
@@ -61,14 +64,6 @@ fn serve(answer: impl Fn(usize, &[u8]) -> Act + Send + 'static) -> u16 {
         }
     });
     port
-}
-
-fn read_frame(stream: &mut TcpStream) -> Option<Vec<u8>> {
-    let mut length = [0; 4];
-    stream.read_exact(&mut length).ok()?;
-    let mut frame = vec![0; usize::try_from(u32::from_be_bytes(length)).unwrap()];
-    stream.read_exact(&mut frame).ok()?;
-    Some(frame)
 }
 
 const PROBE_18: &[u8] = include_bytes!("vectors/1.8-probe.bin");

@@ -174,7 +174,8 @@ fn respond(request: &[u8], answer: Answer, transactions: Transactions) -> Answer
     }
 }
 
-fn read_frame(stream: &mut TcpStream) -> Option<Vec<u8>> {
+/// The next request, `None` where the client has gone.
+pub fn read_frame(stream: &mut TcpStream) -> Option<Vec<u8>> {
     let mut length = [0; 4];
     stream.read_exact(&mut length).ok()?;
     let mut frame = vec![0; usize::try_from(u32::from_be_bytes(length)).unwrap()];
