@@ -29,8 +29,6 @@ pub enum Origin {
     Files,
     /// A transaction of this run wrote it.
     Transactions,
-    /// A transaction of this run wrote to its neighbourhood in the file, maybe to itself.
-    FilesOrTransactions,
 }
 
 /// One inconsistency.
@@ -79,7 +77,6 @@ impl fmt::Display for Finding {
             None => Ok(()),
             Some(Origin::Files) => f.write_str(" [from the files]"),
             Some(Origin::Transactions) => f.write_str(" [from the transactions]"),
-            Some(Origin::FilesOrTransactions) => f.write_str(" [from the files or the transactions]"),
         }
     }
 }
@@ -92,13 +89,13 @@ impl Finding {
 }
 
 /// Findings per rule: the first ones by place, and how many there are.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Findings {
     limit: usize,
     per_rule: BTreeMap<Rule, Kept>,
 }
 
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Kept {
     total: u64,
     first: BTreeSet<Finding>,

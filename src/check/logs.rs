@@ -27,11 +27,21 @@ use crate::{
 /// What indexes there are (§7.2).
 const INDEX_CONFIG: &str = "index.db";
 
+/// Which logs are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Which {
+    /// Every log.
+    All,
+    /// Of the graph the newest archived one, of the indexes none: time follows what is new.
+    Newest,
+}
+
 /// Checks the logs of both data sources and what belongs to them.
 pub(super) fn check(
     dir: &Path,
     format: StoreFormat,
     graph: &Header,
+    which: Which,
     findings: &mut Findings,
     cancel: &Cancel,
 ) -> Result<(), CheckError> {
@@ -39,6 +49,9 @@ pub(super) fn check(
     index_config(dir, findings)?;
     transaction_manager(dir, findings)?;
     for source in DataSource::ALL {
+        if which == Which::Newest && source == DataSource::Lucene {
+            continue;
+        }
         let next_version = match source {
             DataSource::Graph => graph.log_version,
             DataSource::Lucene => lucene.map(|store| store.version),
@@ -50,6 +63,7 @@ pub(super) fn check(
                 source,
             },
             next_version,
+            which,
             findings: &mut *findings,
             cancel,
         };
@@ -124,6 +138,7 @@ struct Logs<'a> {
     dir: &'a Path,
     layout: Layout,
     next_version: Option<LogVersion>,
+    which: Which,
     findings: &'a mut Findings,
     cancel: &'a Cancel,
 }
@@ -195,6 +210,12 @@ impl Logs<'_> {
             if let Some(version) = files::archived_version(source, &name) {
                 versions.insert(version, name);
             }
+        }
+        if self.which == Which::Newest
+            && let Some((newest, _)) = versions.last_key_value()
+        {
+            let newest = *newest;
+            return Ok(versions.split_off(&newest));
         }
         Ok(versions)
     }

@@ -80,7 +80,7 @@ impl Written {
     }
 
     /// Whether this record was written; `None` if it is not known.
-    pub(super) fn has(&self, kind: StoreFile, id: u64) -> Option<bool> {
+    pub fn has(&self, kind: StoreFile, id: u64) -> Option<bool> {
         if self.is_too_many {
             return None;
         }

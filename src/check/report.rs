@@ -41,7 +41,7 @@ impl Default for CheckOptions<'_> {
 }
 
 /// What a check found.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CheckReport {
     /// Format of the store.
     pub format: StoreFormat,
@@ -97,11 +97,15 @@ pub fn check(dir: &Path, options: &CheckOptions<'_>, cancel: &Cancel) -> Result<
     let found = header::check(&stores, &mut findings)?;
     stores.graph_property = found.graph_property;
     id_files::check(&stores, found.records, options.memory, &mut findings, cancel)?;
-    logs::check(dir, stores.format, &found, &mut findings, cancel)?;
     let part = match options.what {
         What::Part(written) if !written.is_too_many() => Some(written),
         _ => None,
     };
+    let which = match part {
+        Some(_) => logs::Which::Newest,
+        None => logs::Which::All,
+    };
+    logs::check(dir, stores.format, &found, which, &mut findings, cancel)?;
     let (more, records) = match part {
         Some(written) => part::check(&stores, written, options.limit, cancel)?,
         None => whole::check(&stores, options.memory, options.limit, cancel)?,

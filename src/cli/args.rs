@@ -100,7 +100,8 @@ pub(super) struct Args {
           value_parser = clap::value_parser!(OsString))]
     pub(super) to: Option<OsString>,
 
-    /// Check the finished backup; only false, the default, can be had so far
+    /// Check the consistency of the finished backup: true, the default, checks all of a full backup and what an
+    /// incremental one changed; full checks all; false nothing
     #[arg(long, value_name = "WHAT", hide_env = true, env = "NEO4J_BACKUP_VERIFY",
           num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub(super) verify: Option<String>,

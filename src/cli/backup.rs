@@ -9,7 +9,7 @@ use super::{
     job::{Done, Job},
     output,
     report::{self, Report},
-    request::{BackupRequest, Output, Verify},
+    request::{BackupRequest, Output},
     signals,
     terminal::{Loudness, Terminal},
 };
@@ -59,10 +59,6 @@ fn within_runtime(request: &BackupRequest, progress: &dyn Progress) -> Result<Do
 fn perform(request: &BackupRequest, progress: &dyn Progress, cancel: &Cancel) -> Done {
     if let Err(ended) = cancel.check() {
         return Err(ended).into();
-    }
-    if request.verify != Verify::Off {
-        let error = Error::new(ErrorKind::Usage, "the consistency check is not there yet");
-        return Err(error.with_hint("give -verify=false")).into();
     }
     Job::new(request, progress, cancel).run()
 }

@@ -10,7 +10,7 @@ use tokio::{runtime::Handle, time::timeout};
 
 use super::{
     quantity::Keep,
-    request::{BackupRequest, Existing, Fallback, History, Mode},
+    request::{BackupRequest, Existing, Fallback, History, Mode, Verify},
 };
 use crate::{
     Error, ErrorKind,
@@ -21,7 +21,7 @@ use crate::{
     progress::{Phase, Progress},
     retry::{self, Policy, Retry},
     store::{Header, StoreFile},
-    transfer::{self, BackupOutcome, Full, Growth, Incremental, KeepLogs, Order, Replace, Unproven, Verdict},
+    transfer::{self, BackupOutcome, Checks, Full, Growth, Incremental, KeepLogs, Order, Replace, Unproven, Verdict},
     uri::Source,
 };
 
@@ -246,6 +246,11 @@ impl<'a> Job<'a> {
             growth: match request.max_growth {
                 None => Growth::Usual,
                 Some(bytes) => Growth::Bytes(bytes.get()),
+            },
+            checks: match request.verify {
+                Verify::Off => Checks::None,
+                Verify::On => Checks::Usual,
+                Verify::Full => Checks::Whole,
             },
             run_id: &self.run_id,
         };

@@ -9,6 +9,7 @@ use indicatif::HumanBytes;
 use serde::Serialize;
 
 use super::{
+    check,
     job::{Done, Members},
     output::{printable, to_stderr, to_stdout},
     request::{BackupRequest, Mode, Output},
@@ -16,7 +17,7 @@ use super::{
 };
 use crate::{
     Error,
-    transfer::{BackupOutcome, HistoryProof, TakenMode, Verdict},
+    transfer::{BackupOutcome, Checked, HistoryProof, TakenMode, Verdict},
 };
 
 /// Counted up whenever a field of the JSON object changes its meaning or goes away; new fields may come at any time.
@@ -104,6 +105,7 @@ impl Report<'_> {
                 if let Some(warning) = verdict_warning(outcome.verdict) {
                     to_stderr(&format!("warning: {warning}\n"));
                 }
+                to_stderr(&check_lines(outcome.check.as_ref()));
             }
             Err(error) => to_stderr(&error_text(error, None)),
         }
@@ -185,6 +187,7 @@ impl Report<'_> {
             ("history", history),
             ("index log", index_log),
             ("kept logs", logs),
+            ("check", outcome.check.as_ref().map(check_summary)),
             ("seconds", Some(self.seconds())),
             ("target", Some(outcome.target.to_string_lossy().into_owned())),
         ];
@@ -305,6 +308,23 @@ fn causes(error: &Error) -> Vec<String> {
         .collect()
 }
 
+/// What the check found, on standard error, since it matters to quiet runs as well.
+fn check_lines(check: Option<&Checked>) -> String {
+    match check {
+        Some(Checked::Report(report)) => check::findings(report),
+        Some(Checked::NotRun { not_run }) => format!("  caused by: {}\n", printable(not_run)),
+        None => String::new(),
+    }
+}
+
+fn check_summary(check: &Checked) -> String {
+    match check {
+        Checked::Report(report) if report.is_whole => check::summary(report),
+        Checked::Report(report) => format!("{} in what changed", check::summary(report)),
+        Checked::NotRun { .. } => "could not run".to_owned(),
+    }
+}
+
 fn verdict_warning(verdict: Verdict) -> Option<&'static str> {
     match verdict {
         Verdict::Good => None,
@@ -383,6 +403,7 @@ mod tests {
             history: HistoryProof::NotProven,
             pending_index_log_bytes: 2048,
             history_log_bytes: 0,
+            check: None,
             verdict: Verdict::Good,
         }
     }
@@ -428,6 +449,7 @@ mod tests {
                     "bytes": 3_145_728,
                     "transactions": 10,
                     "history": "not-proven",
+                    "check": null,
                     "pending_index_log_bytes": 2048,
                     "history_log_bytes": 0,
                     "verdict": "good",

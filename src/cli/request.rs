@@ -255,7 +255,7 @@ fn mode(modes: ModeSwitches) -> Option<Mode> {
 
 fn verify(text: Option<&str>) -> Result<Verify, RequestError> {
     let Some(text) = given(text) else {
-        return Ok(Verify::Off);
+        return Ok(Verify::On);
     };
     match text.to_ascii_lowercase().as_str() {
         "true" => Ok(Verify::On),
@@ -337,7 +337,7 @@ mod tests {
                 cluster: ClusterRequest::from_args(&ClusterArgs::default()).unwrap(),
                 from: "single://192.168.1.34".into(),
                 target: "/mnt/b".into(),
-                verify: Verify::Off,
+                verify: Verify::On,
                 existing: Existing::Refuse,
                 fallback: Fallback::Stop,
                 history: History::Reported,
@@ -384,7 +384,7 @@ mod tests {
         let request = request(&["--full", "--from=h", "--to=d", "--verify=", "--timeout=", "--max-rate="]).unwrap();
         assert_eq!(
             (request.verify, request.timeout, request.max_rate),
-            (Verify::Off, None, None)
+            (Verify::On, None, None)
         );
     }
 

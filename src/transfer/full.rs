@@ -9,9 +9,10 @@ use std::{
 };
 
 use super::{
-    BackupOutcome, DiskError, HistoryProof, Order, TakenMode,
+    BackupOutcome, Checked, Checks, DiskError, HistoryProof, Order, TakenMode,
     apply::{Applier, Touched},
     checksums::{self, Known},
+    consistency::Finished,
     manifest::{MANIFEST, Manifest, Mode, Run, State},
     receive::{self, RECEIVED_SUMS, ReceivedFiles},
     replay, seal,
@@ -274,6 +275,8 @@ impl Job<'_> {
         manifest.chain = vec![self.run.clone()];
         manifest.state = State::Complete;
         manifest.finished = Some(now());
+        let check = self.check(&logs, log_format)?;
+        let verdict = unopened.verdict();
         let history_bytes = fs::metadata(self.dir.join(&history)).map_or(0, |found| found.len());
         let outcome = BackupOutcome {
             mode: TakenMode::Full,
@@ -289,7 +292,8 @@ impl Job<'_> {
             history: HistoryProof::NotNeeded,
             pending_index_log_bytes: pending.bytes,
             history_log_bytes: history_bytes,
-            verdict: unopened.verdict(),
+            verdict: check.as_ref().map_or(verdict, |check| check.verdict(verdict)),
+            check,
         };
         Ok((manifest, outcome))
     }
@@ -356,6 +360,23 @@ impl Job<'_> {
             Header::open(&self.dir)?.set_graph_property(property)?;
         }
         Ok((applier.touched(), last))
+    }
+
+    /// Checks the finished store, if that was asked for.
+    fn check(&self, logs: &ReceivedLogs, format: LogFormat) -> Result<Option<Checked>, Error> {
+        if self.request.order.checks == Checks::None {
+            return Ok(None);
+        }
+        self.progress.phase(Phase::Checking);
+        let finished = Finished {
+            dir: &self.dir,
+            log: logs.log(DataSource::Graph).map(|log| log.path.clone()),
+            layout: Layout {
+                format,
+                source: DataSource::Graph,
+            },
+        };
+        finished.whole(self.cancel).map(Some)
     }
 
     fn seal(

@@ -18,9 +18,10 @@
 use std::{collections::BTreeMap, fs, path::Path, time::SystemTime};
 
 use super::{
-    BackupOutcome, DiskError, HistoryProof, Order, TakenMode, Verdict,
+    BackupOutcome, Checked, Checks, DiskError, HistoryProof, Order, TakenMode, Verdict,
     apply::Touched,
     checksums::{self, Known},
+    consistency::Finished,
     full::{RECEIVED_INDEX_LOG, ask_store_id, now, same_database},
     graph_log::{self, Graph, rename},
     history::{self, KeepLogs},
@@ -37,7 +38,7 @@ use crate::{
     cancel::Cancel,
     disk_error::remove,
     ids::{DataSource, LogVersion, TxId},
-    log::LogFormat,
+    log::{self, Layout, LogFormat},
     progress::{Phase, Progress},
     store::{Header, StoreFile, StoreFormat, lucene_store, neo4j_lock::Neo4jLock},
     wire::Dialect,
@@ -136,7 +137,9 @@ impl Job<'_> {
         let mut touched = BTreeMap::new();
         let mut manifest = self.before.clone();
         let mut nothing_new = manifest.as_ref().is_some_and(Manifest::is_complete);
-        if let Some(active) = self.graph.left_active()? {
+        let left_active = self.graph.left_active()?;
+        let was_left_active = left_active.is_some();
+        if let Some(active) = left_active {
             self.progress
                 .warning("the graph's log was left pending and is replayed first");
             nothing_new = false;
@@ -179,6 +182,11 @@ impl Job<'_> {
         manifest.finished = Some(now());
         self.progress.phase(Phase::Syncing);
         self.publish_manifest(&manifest)?;
+        let check = if nothing_new && self.request.order.checks != Checks::Whole {
+            None
+        } else {
+            self.check(&received, was_left_active)
+        };
         Ok(BackupOutcome {
             mode: TakenMode::Incremental,
             member: self.request.order.member.address().to_owned(),
@@ -193,7 +201,10 @@ impl Job<'_> {
             history: received.proof,
             pending_index_log_bytes: pending.bytes,
             history_log_bytes: history::bytes(self.dir)?,
-            verdict: Verdict::Good,
+            verdict: check
+                .as_ref()
+                .map_or(Verdict::Good, |check| check.verdict(Verdict::Good)),
+            check,
         })
     }
 
@@ -301,6 +312,31 @@ impl Job<'_> {
         let stores = received.logs.touched();
         let active = self.graph.activate(&log.path, received.version, log.last, stores)?;
         self.graph.apply(&active, touched)
+    }
+
+    /// Checks the store, which is durable by now: where the run is cancelled, the check alone did not come to its end.
+    fn check(&self, received: &Received, was_left_active: bool) -> Option<Checked> {
+        let checks = self.request.order.checks;
+        if checks == Checks::None {
+            return None;
+        }
+        self.progress.phase(Phase::Checking);
+        let archived = self.dir.join(log::files::archived(DataSource::Graph, received.version));
+        let finished = Finished {
+            dir: self.dir,
+            log: received.logs.log(DataSource::Graph).map(|_| archived),
+            layout: Layout {
+                format: self.log_format(),
+                source: DataSource::Graph,
+            },
+        };
+        // what an interrupted run wrote is in another log
+        let checked = if checks == Checks::Whole || was_left_active {
+            finished.whole(self.cancel)
+        } else {
+            finished.part(self.cancel)
+        };
+        Some(checked.unwrap_or_else(|cancelled| Checked::not_run(&cancelled)))
     }
 
     fn discard_received(&self) -> Result<(), DiskError> {

@@ -4,13 +4,14 @@
 //!
 //! ```text
 //! full: staging ─▶ receive (files by writer, transactions into logs) ─▶ apply ─▶ seal ─▶ pending_index
-//!               ─▶ checksums, manifest ─▶ staging publishes
-//! incremental: receive ─▶ slot ─▶ apply ─▶ seal ─▶ archive ─▶ pending_index ─▶ checksums, manifest
+//!               ─▶ checksums, manifest ─▶ consistency ─▶ staging publishes
+//! incremental: receive ─▶ slot ─▶ apply ─▶ seal ─▶ archive ─▶ pending_index ─▶ checksums, manifest ─▶ consistency
 //! ```
 
 mod adopt;
 pub mod apply;
 mod checksums;
+mod consistency;
 mod full;
 mod graph_log;
 mod history;
@@ -36,6 +37,7 @@ use crate::manifest::{self, sums};
 pub use crate::disk_error::DiskError;
 pub use adopt::adopt;
 pub use apply::Growth;
+pub use consistency::{Checked, Checks};
 pub use full::{Full, Replace, full, require_database};
 pub use history::KeepLogs;
 pub use incremental::{Incremental, incremental};

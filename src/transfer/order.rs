@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::{
+    Checks,
     apply::Growth,
     manifest::{Mode, Run},
 };
@@ -19,6 +20,8 @@ pub struct Order<'a> {
     pub target: &'a Path,
     /// By how much its store files may grow.
     pub growth: Growth,
+    /// How much of the result is checked.
+    pub checks: Checks,
     /// A random id of this run.
     pub run_id: &'a str,
 }

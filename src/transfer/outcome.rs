@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 
 use serde::{Serialize, Serializer};
 
+use super::Checked;
 use crate::ids::{DataSource, StoreId, TxId};
 
 /// Which kind of backup was taken in the end.
@@ -88,6 +89,8 @@ pub struct BackupOutcome {
     pub pending_index_log_bytes: u64,
     /// Bytes of history logs kept in the target.
     pub history_log_bytes: u64,
+    /// What the consistency check found, if it was asked for and there was something to check.
+    pub check: Option<Checked>,
     /// How good it is.
     pub verdict: Verdict,
 }

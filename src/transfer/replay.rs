@@ -21,7 +21,7 @@ use crate::{
     cancel::Cancel,
     disk_error::remove,
     ids::{DataSource, TxId},
-    log::{self, Buffer, Item, Layout, LogFormat, SlotReader},
+    log::{self, Buffer, Change, Item, Layout, LogFormat, SlotReader},
     progress::Progress,
     store::{
         IndexKey, StoreFile,
@@ -38,6 +38,17 @@ pub(super) fn apply_log(
     applier: &mut Applier,
     cancel: &Cancel,
 ) -> Result<(), Error> {
+    changes(file, path, layout, cancel, |change| Ok(applier.apply(change)?))
+}
+
+/// Hands out every change of the committed transactions of a log.
+pub(super) fn changes(
+    file: &File,
+    path: &Path,
+    layout: Layout,
+    cancel: &Cancel,
+    mut each: impl FnMut(&Change<'_>) -> Result<(), Error>,
+) -> Result<(), Error> {
     let (mut scan, mut read) = (Buffer::new(), Buffer::new());
     let in_file = |error: log::LogError| error.in_file(path);
     let mut slot = SlotReader::open(file, layout, &mut scan).map_err(in_file)?;
@@ -46,7 +57,7 @@ pub(super) fn apply_log(
         let mut transaction = log::slot::transaction(file, layout, &committed, &mut read);
         while let Some(item) = transaction.next().map_err(in_file)? {
             if let Item::Change(change) = item {
-                applier.apply(&change)?;
+                each(&change)?;
             }
         }
     }

@@ -39,7 +39,7 @@ pub use peer::{Backup, Options, Peer};
 pub use process::Finished;
 pub use relay::Relay;
 pub use serve::Serving;
-pub use tool::{original_tool, our_tool};
+pub use tool::{checker_1_9_9, original_tool, our_tool};
 
 /// A release of the original that tests run against.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

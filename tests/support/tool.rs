@@ -1,6 +1,6 @@
 //! The backup tools: the original of each release, and ours.
 
-use std::{ffi::OsStr, path::Path, process::Command, time::Duration};
+use std::{ffi::OsStr, fs, path::Path, process::Command, time::Duration};
 
 use super::{Finished, Release, process};
 
@@ -22,4 +22,14 @@ pub fn our_tool<A: AsRef<OsStr>>(args: &[A]) -> Finished {
         Command::new(Path::new(env!("CARGO_BIN_EXE_neo4j-backup"))).args(args),
         LIMIT,
     )
+}
+
+/// Runs the consistency checker of 1.9.9 on a closed store, which it changes; returns what it reported.
+pub fn checker_1_9_9(dir: &Path) -> String {
+    let mut java = Release::V1_9_9.java();
+    java.arg("org.neo4j.consistency.ConsistencyCheckTool").arg(dir);
+    process::run(&mut java, LIMIT);
+    let entries = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+    let reports = entries.filter(|path| path.extension().is_some_and(|extension| extension == "report"));
+    reports.map(|path| fs::read_to_string(path).unwrap()).collect()
 }
