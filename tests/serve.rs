@@ -23,6 +23,7 @@ use std::{
 use neo4j_backup::{
     ids::TxId,
     manifest::{MANIFEST, Manifest, State},
+    store::neo4j_lock::Neo4jLock,
     wire::{Decoder, Dialect, Event, Request, Wanted, WireError, failure, request},
 };
 use replay::{STORES, Server, judge};
@@ -462,9 +463,9 @@ fn requests_wait_for_an_incremental_and_are_refused_while_neo4j_has_the_director
     let error = full().unwrap_err();
     assert!(error.contains("is open in Neo4j; try again later"), "{error}");
 
-    // the lock is an incremental's where its note names the holder
-    let note = replay::sibling(&dir, ".lock");
-    fs::write(&note, format!("{{\"pid\": {}}}", std::process::id())).unwrap();
+    drop(lock);
+    // as an incremental holds it
+    let lock = Neo4jLock::take(&dir).unwrap();
     assert_eq!(full().unwrap(), before);
     set_state(&dir, State::Updating);
     let waiting = thread::spawn({
@@ -476,7 +477,6 @@ fn requests_wait_for_an_incremental_and_are_refused_while_neo4j_has_the_director
     set_state(&dir, State::Complete);
     assert_eq!(waiting.join().unwrap().unwrap(), before);
     drop(lock);
-    fs::remove_file(note).unwrap();
 
     set_state(&dir, State::Updating);
     let error = full().unwrap_err();
