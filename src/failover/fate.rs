@@ -1,6 +1,10 @@
 //! What the failure of one member means for the others.
 
-use crate::{Error, ErrorKind, client::ClientError, transfer::staging::TargetError};
+use crate::{
+    Error, ErrorKind,
+    client::ClientError,
+    transfer::{LogsDropped, staging::TargetError},
+};
 
 /// What a failure means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,7 +20,7 @@ pub enum Fate {
 impl Fate {
     /// What an error of a transfer means.
     pub fn of(error: &Error) -> Fate {
-        let is_the_members = || error.cause::<ClientError>().is_some();
+        let is_the_members = || error.cause::<ClientError>().is_some() || error.cause::<LogsDropped>().is_some();
         let is_the_targets = || error.cause::<TargetError>().is_some();
         match error.kind() {
             ErrorKind::Unreachable | ErrorKind::Server | ErrorKind::TimeLimit | ErrorKind::NoMember => Fate::MayPass,

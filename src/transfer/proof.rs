@@ -161,11 +161,22 @@ pub(super) fn needing(error: &Error, had: &BTreeMap<DataSource, TxId>) -> Error 
         .iter()
         .map(|(source, last)| format!("transaction {} of {source}", last.next()))
         .collect();
+    let dropped = LogsDropped {
+        said: error.to_string(),
+        needed: needed.join(" and "),
+    };
     let hint = error.hint().map(str::to_owned);
-    let text = format!("{error}; the first ones needed are {}", needed.join(" and "));
-    let error = Error::new(ErrorKind::FullNeeded, text);
+    let error = Error::new(ErrorKind::FullNeeded, dropped);
     match hint {
         Some(hint) => error.with_hint(hint),
         None => error,
     }
+}
+
+/// A member no longer has what a backup lacks; another one of its cluster may.
+#[derive(Debug, thiserror::Error)]
+#[error("{said}; the first ones needed are {needed}")]
+pub struct LogsDropped {
+    said: String,
+    needed: String,
 }
