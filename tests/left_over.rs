@@ -11,6 +11,7 @@ mod support;
 
 use std::{
     fs,
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
@@ -18,7 +19,7 @@ use std::{
 use neo4j_backup::manifest::{MANIFEST, Manifest, Mode, Run};
 use replay::{Answer, FULL, Server, Transactions, judge, left_over, sibling};
 use serde_json::{Value, json};
-use support::{Finished, Mounted, our_tool};
+use support::{Finished, Mounted, copy_dir, our_tool};
 use tempfile::TempDir;
 
 fn back_up(server: &Server, target: &Path, options: &[&str]) -> Finished {
@@ -111,6 +112,52 @@ fn a_backup_that_waited_for_its_place_stays_replaceable_when_the_run_that_put_it
     assert_eq!(judge(&target), Ok(()));
     assert_eq!(left_over(&target), [".lock"]);
     assert_replaced(&server, &target);
+}
+
+#[test]
+fn a_damaged_backup_that_waits_for_its_place_never_gets_it() {
+    for path in ["neostore.nodestore.db", "neo4j-backup.json"] {
+        let (_folder, target) = place();
+        let server = Server::recorded();
+        assert_eq!(back_up(&server, &target, &[]).code, Some(0));
+        let ready = sibling(&target, ".ready");
+        copy_dir(&target, &ready);
+        let file = ready.join(path);
+        let mut bytes = fs::read(&file).unwrap();
+        bytes[20] ^= 1;
+        fs::write(&file, bytes).unwrap();
+        let before = manifest(&target);
+        let finished = back_up(&server, &target, &[]);
+        assert_eq!(finished.code, Some(13), "{}", finished.stderr);
+        assert_eq!(manifest(&target), before);
+        assert!(!ready.exists());
+    }
+}
+
+#[test]
+fn a_replaced_backup_without_manifest_that_a_kill_left_is_removed() {
+    let (_folder, target) = place();
+    let server = Server::recorded();
+    assert_eq!(back_up(&server, &target, &[]).code, Some(0));
+    // a backup of another tool
+    for name in ["neo4j-backup.json", "neo4j-backup.sums"] {
+        fs::remove_file(target.join(name)).unwrap();
+    }
+    let (old, ready) = (sibling(&target, ".old"), sibling(&target, ".ready"));
+    copy_dir(&target, &old);
+    assert_eq!(back_up(&server, &target, &["-overwrite"]).code, Some(0));
+    let known = manifest(&target)["replaces"].as_str().unwrap().to_owned();
+    assert!(known.starts_with("directory "), "{known}");
+
+    // a directory that the new one replaced is known by its manifest; any other one is left alone
+    fs::rename(&old, &ready).unwrap();
+    assert_eq!(back_up(&server, &target, &["-overwrite"]).code, Some(13));
+    let found = fs::metadata(&ready).unwrap();
+    let mut changed = Manifest::read(&target).unwrap().unwrap();
+    changed.replaces = Some(format!("directory {}:{}", found.dev(), found.ino()));
+    changed.write(&target.join(MANIFEST)).unwrap();
+    assert_eq!(back_up(&server, &target, &["-overwrite"]).code, Some(0));
+    assert!(!ready.exists());
 }
 
 #[test]

@@ -199,16 +199,27 @@ fn real_directories_are_judged(release: Release) {
     running.quit();
     assert_verdict(&written, 21, "changed-by-neo4j");
 
-    // An incremental backup brings the digests up to date, also after Neo4j opened the directory.
-    source.load(7, 100);
+    // An incremental backup brings the digests up to date, also after Neo4j opened the directory; the next one keeps
+    // those of what it does not touch, so that damage still shows.
     for base in ["backup", "opened"] {
-        take(&[
-            "-incremental",
-            "-from",
-            &source.uri(),
-            "-to",
-            dir(base).to_str().unwrap(),
-        ]);
+        let update = |source: &Peer| {
+            let to = dir(base);
+            take(&["-incremental", "-from", &source.uri(), "-to", to.to_str().unwrap()]);
+        };
+        source.load(7, 50);
+        update(&source);
+        assert_verdict(&dir(base), 0, "intact");
+        let log = oldest_log(&dir(base));
+        source.load(7, 50);
+        let damage = Damage::Flip {
+            path: log,
+            at: 3,
+            bit: 0,
+        };
+        let undo = damage.inflict(&dir(base));
+        update(&source);
+        assert_verdict(&dir(base), 20, "damaged");
+        drop(undo);
         assert_verdict(&dir(base), 0, "intact");
     }
 
@@ -230,6 +241,12 @@ fn real_directories_are_judged(release: Release) {
     assert_verdict(&original, 0, "intact");
     Peer::boot(release, &original).quit();
     assert_verdict(&original, 21, "changed-by-neo4j");
+}
+
+fn oldest_log(dir: &Path) -> String {
+    let logs = files::list(dir).unwrap().into_iter().map(|found| found.path);
+    let logs = logs.filter(|path| path.starts_with("nioneo_logical.log.v"));
+    logs.min_by_key(String::len).unwrap()
 }
 
 fn take(args: &[&str]) {

@@ -84,7 +84,7 @@ fn staged(
     progress: &dyn Progress,
     cancel: &Cancel,
 ) -> Result<BackupOutcome, Error> {
-    let replaces = judge(request, target, progress)?;
+    let replaces = judge(request, target, progress, cancel)?;
     let fill = || {
         let mut job = Job {
             request,
@@ -123,17 +123,18 @@ fn lost_a_race(error: &Error, dialect: Dialect) -> bool {
     }
 }
 
-/// Decides whether the target may be filled or replaced; returns the run id of what would be replaced.
-fn judge(request: &Full<'_>, target: &Target, progress: &dyn Progress) -> Result<Option<String>, Error> {
+/// Decides whether the target may be filled or replaced; returns what the one that would be replaced is known by.
+fn judge(
+    request: &Full<'_>,
+    target: &Target,
+    progress: &dyn Progress,
+    cancel: &Cancel,
+) -> Result<Option<String>, Error> {
     let mut replaceable = request.replace == Replace::SameDatabase;
     match target.left_over() {
         LeftOver::None => {}
         LeftOver::Unreported => replaceable = true,
-        LeftOver::Ready(_) => {
-            progress.warning("a complete backup of an interrupted run was waiting and is put in place first");
-            target.publish()?;
-            replaceable = true;
-        }
+        LeftOver::Ready(_) => replaceable |= target.settle_left_over(progress, cancel)?,
     }
     match target.occupant()? {
         Occupant::Absent | Occupant::Empty => Ok(None),
@@ -150,7 +151,7 @@ fn judge(request: &Full<'_>, target: &Target, progress: &dyn Progress) -> Result
             let ours = Header::open(target.dir())?.store_id()?;
             same_database(ours, theirs, target.dir())?;
             target.has_room()?;
-            Ok(Manifest::read(target.dir())?.and_then(|manifest| manifest.run_id().map(str::to_owned)))
+            target.to_replace()
         }
     }
 }

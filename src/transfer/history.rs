@@ -52,11 +52,11 @@ pub(super) fn bytes(dir: &Path) -> Result<u64, DiskError> {
         })
 }
 
-/// Removes archived logs of the graph, oldest first, so that no gap is left whenever it is interrupted.
+/// Archived logs of the graph that need not be kept, oldest first.
 ///
 /// # Errors
 /// Of the disk.
-pub(super) fn prune(dir: &Path, keep: KeepLogs, now: SystemTime) -> Result<u64, DiskError> {
+pub(super) fn prunable(dir: &Path, keep: KeepLogs, now: SystemTime) -> Result<Vec<PathBuf>, DiskError> {
     let (mut sum, mut removable) = (0, Vec::new());
     let mut proven = false;
     for (_, path) in archived(dir, DataSource::Graph)? {
@@ -77,13 +77,19 @@ pub(super) fn prune(dir: &Path, keep: KeepLogs, now: SystemTime) -> Result<u64, 
         // Neo4j leaves logs behind that hold nothing but their header
         proven |= found.len() > LogHeader::END;
     }
-    for path in removable.iter().rev() {
+    removable.reverse();
+    Ok(removable)
+}
+
+/// Removes archived logs, oldest first, so that no gap is left whenever it is interrupted.
+///
+/// # Errors
+/// Of the disk.
+pub(super) fn prune(dir: &Path, logs: &[PathBuf]) -> Result<(), DiskError> {
+    for path in logs {
         fs::remove_file(path).map_err(DiskError::at(path))?;
     }
-    if !removable.is_empty() {
-        sync_dir(dir)?;
-    }
-    Ok(removable.len() as u64)
+    if logs.is_empty() { Ok(()) } else { sync_dir(dir) }
 }
 
 /// Fingerprint of a transaction, if the newest archived log that has any holds it.
@@ -138,6 +144,12 @@ fn newest(file: &File, layout: Layout, id: TxId) -> Result<Newest, LogError> {
 mod tests {
     use super::*;
 
+    fn pruned(dir: &Path, keep: KeepLogs, now: SystemTime) -> usize {
+        let logs = prunable(dir, keep, now).unwrap();
+        prune(dir, &logs).unwrap();
+        logs.len()
+    }
+
     fn logs(dir: &Path) -> Vec<u64> {
         archived(dir, DataSource::Graph)
             .unwrap()
@@ -160,10 +172,10 @@ mod tests {
         let dir = sample();
         let now = SystemTime::now();
         assert_eq!(bytes(dir.path()).unwrap(), 400);
-        assert_eq!(prune(dir.path(), KeepLogs::All, now).unwrap(), 0);
-        assert_eq!(prune(dir.path(), KeepLogs::Bytes(250), now).unwrap(), 2);
+        assert_eq!(pruned(dir.path(), KeepLogs::All, now), 0);
+        assert_eq!(pruned(dir.path(), KeepLogs::Bytes(250), now), 2);
         assert_eq!(logs(dir.path()), [11, 10]);
-        assert_eq!(prune(dir.path(), KeepLogs::Bytes(1), now).unwrap(), 1);
+        assert_eq!(pruned(dir.path(), KeepLogs::Bytes(1), now), 1);
         assert_eq!(logs(dir.path()), [11]);
         assert!(dir.path().join("nioneo_logical.log.1").exists());
     }
@@ -172,7 +184,7 @@ mod tests {
     fn logs_without_transactions_do_not_stand_for_the_one_that_proves() {
         let dir = sample();
         fs::write(dir.path().join("nioneo_logical.log.v12"), [0; 16]).unwrap();
-        assert_eq!(prune(dir.path(), KeepLogs::Bytes(1), SystemTime::now()).unwrap(), 3);
+        assert_eq!(pruned(dir.path(), KeepLogs::Bytes(1), SystemTime::now()), 3);
         assert_eq!(logs(dir.path()), [12, 11]);
     }
 
@@ -180,14 +192,8 @@ mod tests {
     fn logs_older_than_the_limit_go() {
         let dir = sample();
         let later = SystemTime::now() + Duration::from_secs(1000);
-        assert_eq!(
-            prune(dir.path(), KeepLogs::Time(Duration::from_secs(2000)), later).unwrap(),
-            0
-        );
-        assert_eq!(
-            prune(dir.path(), KeepLogs::Time(Duration::from_secs(10)), later).unwrap(),
-            3
-        );
+        assert_eq!(pruned(dir.path(), KeepLogs::Time(Duration::from_secs(2000)), later), 0);
+        assert_eq!(pruned(dir.path(), KeepLogs::Time(Duration::from_secs(10)), later), 3);
         assert_eq!(logs(dir.path()), [11]);
     }
 }

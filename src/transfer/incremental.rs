@@ -41,6 +41,7 @@ use crate::{
     log::{self, Layout, LogFormat},
     progress::{Phase, Progress},
     store::{Header, StoreFile, StoreFormat, lucene_store, neo4j_lock::Neo4jLock},
+    verify::traces::{self, Since},
     wire::Dialect,
 };
 
@@ -78,6 +79,7 @@ fn locked(
     cancel: &Cancel,
 ) -> Result<BackupOutcome, Error> {
     let dir = target.dir();
+    target.settle_left_over(progress, cancel)?;
     if target.occupant()? != Occupant::Database {
         let text = format!("{} doesn't contain a database", dir.display());
         return Err(Error::new(ErrorKind::FullNeeded, text).with_hint("take a full backup first"));
@@ -90,6 +92,13 @@ fn locked(
         }
     }
     let format = Header::open(dir)?.format()?;
+    let before = Manifest::read(dir)?;
+    let since = traces::since(dir, before.as_ref());
+    if since == Since::Opened {
+        progress.warning(
+            "Neo4j opened the backup since: all its checksums are taken anew, so they tell nothing of damage before now",
+        );
+    }
     let job = Job {
         request,
         dir,
@@ -99,7 +108,8 @@ fn locked(
             growth: request.order.growth,
             cancel,
         },
-        before: Manifest::read(dir)?,
+        before,
+        since,
         progress,
         cancel,
     };
@@ -117,6 +127,8 @@ struct Job<'a> {
     graph: Graph<'a>,
     /// The manifest as the last run left it.
     before: Option<Manifest>,
+    /// What became of the directory since that run.
+    since: Since,
     progress: &'a dyn Progress,
     cancel: &'a Cancel,
 }
@@ -169,8 +181,12 @@ impl Job<'_> {
             known(DataSource::Graph, last),
             known(DataSource::Lucene, pending.last_tx),
         ];
-        let pruned = history::prune(self.dir, self.request.keep, SystemTime::now())?;
-        if !nothing_new || pruned > 0 {
+        let prunable = history::prunable(self.dir, self.request.keep, SystemTime::now())?;
+        if nothing_new && !prunable.is_empty() {
+            self.begin_update(&mut manifest)?;
+        }
+        history::prune(self.dir, &prunable)?;
+        if !nothing_new || !prunable.is_empty() {
             self.checksum(&touched, &mut manifest)?;
             if self.before.is_some() {
                 manifest.add_run(self.new_run(started, logs));
@@ -350,18 +366,14 @@ impl Job<'_> {
         self.publish_manifest(manifest)
     }
 
-    /// New digests; where the directory shows that Neo4j opened it since, or where there are none, of everything.
+    /// New digests: of what was touched, where the ones before are those of this directory, and of everything elsewhere.
     fn checksum(&self, touched: &BTreeMap<StoreFile, Touched>, manifest: &mut Manifest) -> Result<(), Error> {
         let sums = self.dir.join(SUMS);
-        let opened = ["messages.log", "active_tx_log", "tm_tx_log.1", "lock", "store_lock"];
-        let before = self.before.as_ref();
-        let known = before
-            .filter(|manifest| manifest.is_complete() && sums.exists())
-            .filter(|_| !opened.iter().any(|name| self.dir.join(name).exists()))
-            .map(|manifest| Known {
-                files: &manifest.files,
-                sums: &sums,
-            });
+        let before = self.before.as_ref().filter(|_| self.since == Since::Untouched);
+        let known = before.filter(|_| sums.exists()).map(|manifest| Known {
+            files: &manifest.files,
+            sums: &sums,
+        });
         checksums::write(self.dir, known.as_ref(), touched, manifest, self.cancel)
     }
 

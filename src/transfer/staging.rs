@@ -8,7 +8,9 @@
 //! | 4 rename or exchange `.ready` → `DIR`, fsync parent | `DIR` new, `.ready` is the replaced backup or gone | remove `.ready` if `DIR`'s manifest says that it replaced it |
 //! | 5 remove what was replaced, unlink `DIR.lock` | `DIR` new | nothing |
 //!
-//! A `.partial` or `.ready` without our manifest, unless it is empty, is somebody else's and is not touched. A stale
+//! A `.ready` that is not as its manifest says is of no use and is removed in place of being published. A `.partial` or
+//! `.ready` without our manifest, unless it is empty or `DIR` says that it replaced it, is somebody else's and is not
+//! touched. A stale
 //! `DIR.lock` names the run that did not end; where `DIR` is that very run's backup, nobody was told that it succeeded,
 //! so the next full backup may replace it without being told to.
 
@@ -26,10 +28,15 @@ use rustix::fs::{AtFlags, CWD, RenameFlags, StatxAttributes, StatxFlags, renamea
 use super::{
     DiskError,
     lock::RunLock,
-    manifest::{MANIFEST, Manifest, Mode, State},
+    manifest::{MANIFEST, Manifest, ManifestError, Mode, State},
     room,
 };
-use crate::{Error, ErrorKind};
+use crate::{
+    Error, ErrorKind,
+    cancel::Cancel,
+    progress::Progress,
+    verify::{Verdict, verify},
+};
 
 /// What is wrong with a target.
 #[derive(Debug, thiserror::Error)]
@@ -202,9 +209,13 @@ impl Target {
         };
         self.lock.note(run_id, unreported.map(str::to_owned), now)?;
         remove_ours(&self.partial())?;
+        let ready = self.ready();
+        let replaced = in_place.as_ref().and_then(|manifest| manifest.replaces.as_deref());
         match self.left_over {
             LeftOver::Ready(_) => Ok(()),
-            LeftOver::None | LeftOver::Unreported => remove_ours(&self.ready()),
+            // one without a manifest is known by this alone
+            _ if replaced.is_some() && replaced == identity(&ready).as_deref() => Ok(remove_manifest_last(&ready)?),
+            LeftOver::None | LeftOver::Unreported => remove_ours(&ready),
         }
     }
 
@@ -226,6 +237,43 @@ impl Target {
     /// What was found beside the target when it was locked.
     pub fn left_over(&self) -> &LeftOver {
         &self.left_over
+    }
+
+    /// Puts a backup that waits for its place there, if it is as it was when it was complete, and removes it otherwise.
+    /// Whether one was put in place.
+    ///
+    /// # Errors
+    /// As [`Target::publish`]; the run was cancelled.
+    pub fn settle_left_over(&self, progress: &dyn Progress, cancel: &Cancel) -> Result<bool, Error> {
+        if !matches!(self.left_over, LeftOver::Ready(_)) {
+            return Ok(false);
+        }
+        let ready = self.ready();
+        let found = verify(&ready, progress, cancel)?;
+        if found.verdict == Verdict::Intact {
+            progress.warning("a complete backup of an interrupted run was waiting and is put in place first");
+            self.publish()?;
+            return Ok(true);
+        }
+        let first = found.findings.first().map_or("", |finding| &finding.path);
+        progress.warning(&format!(
+            "a backup of an interrupted run was waiting, but {} of its files are not as they were written ({first}); it is removed",
+            found.findings.len()
+        ));
+        remove_ours(&ready)?;
+        self.sync_parent()?;
+        Ok(false)
+    }
+
+    /// What a backup that takes the place of the one that stands there notes in its manifest, so that the replaced one is
+    /// known wherever a kill leaves it: its run, or the directory itself where no run is known.
+    ///
+    /// # Errors
+    /// Of the manifest.
+    pub fn to_replace(&self) -> Result<Option<String>, Error> {
+        let manifest = Manifest::read(&self.dir)?;
+        let run = manifest.as_ref().and_then(Manifest::run_id).map(str::to_owned);
+        Ok(run.or_else(|| identity(&self.dir)))
     }
 
     /// What stands at the target now.
@@ -332,9 +380,18 @@ impl Target {
 
     /// What earlier runs left that matters, judged by what stands at the target.
     fn look(&self, in_place: Option<&Manifest>) -> Result<LeftOver, Error> {
-        if let Some(waiting) = Manifest::read(&self.ready())? {
+        let ready = self.ready();
+        let waiting = match Manifest::read(&ready) {
+            // nobody was told of it, and it is of no use
+            Err(ManifestError::Damaged { .. }) => None,
+            found => found?,
+        };
+        if let Some(waiting) = waiting {
             let replaced = in_place.and_then(|manifest| manifest.replaces.as_deref());
-            if waiting.state == State::Complete && (replaced.is_none() || replaced != waiting.run_id()) {
+            let is_replaced = replaced.is_some_and(|replaced| {
+                Some(replaced) == waiting.run_id() || Some(replaced) == identity(&ready).as_deref()
+            });
+            if waiting.state == State::Complete && !is_replaced {
                 return Ok(LeftOver::Ready(Box::new(waiting)));
             }
         }
@@ -471,6 +528,12 @@ fn chown_tree(path: &Path, uid: u32, gid: u32) -> Result<(), DiskError> {
         }
     }
     Ok(())
+}
+
+/// What a directory is known by through renames; `None` where there is none.
+fn identity(dir: &Path) -> Option<String> {
+    let found = fs::symlink_metadata(dir).ok().filter(fs::Metadata::is_dir)?;
+    Some(format!("directory {}:{}", found.dev(), found.ino()))
 }
 
 /// `DIR` with a suffix.

@@ -178,7 +178,9 @@ impl<'a> Comparison<'a> {
     fn run(mut self, progress: &dyn Progress, cancel: &Cancel) -> Result<VerifyOutcome, Error> {
         let traces = Traces::read(self.dir, self.manifest);
         let trusted = self.check_sums();
-        let table = SumsTable::open(&self.dir.join(SUMS)).ok();
+        // where an update was interrupted, these may be the checksums of another list of files
+        let comparable = trusted || self.manifest.state != State::Updating;
+        let table = SumsTable::open(&self.dir.join(SUMS)).ok().filter(|_| comparable);
         let expected = self.expected();
         let differences = match &table {
             Some(table) => compare::compare(self.dir, &expected, table, progress, cancel)?,

@@ -47,6 +47,33 @@ pub enum Opened {
     NotClosed,
 }
 
+/// What became of a directory since its manifest was written, as far as checksums are concerned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Since {
+    /// Nothing: its checksums are what its bytes ought to be.
+    Untouched,
+    /// Neo4j opened it, or somebody took the traces away by which that would show.
+    Opened,
+    /// There is no manifest, or it says that the directory was being changed.
+    Unknown,
+}
+
+/// Tells [`Since`] from names and lengths. A single trace is enough here, unlike in [`Traces::opened`]: to take checksums
+/// anew without need costs time, to keep ones that are out of date would make a good backup look damaged.
+pub fn since(dir: &Path, manifest: Option<&Manifest>) -> Since {
+    let Some(manifest) = manifest.filter(|manifest| manifest.is_complete()) else {
+        return Since::Unknown;
+    };
+    let listed = manifest.files.iter().find(|file| file.path == MESSAGES);
+    let found = fs::symlink_metadata(dir.join(MESSAGES)).map(|found| found.len());
+    let same_messages = found.ok() == listed.map(|file| file.length);
+    if same_messages && !Traces::read(dir, manifest).is_new(manifest) {
+        Since::Untouched
+    } else {
+        Since::Opened
+    }
+}
+
 /// The traces of Neo4j in a directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Traces {

@@ -19,6 +19,11 @@ use std::{
     process::{Command, Output, Stdio},
 };
 
+use neo4j_backup::{
+    cancel::Cancel,
+    progress::Quiet,
+    verify::{Verdict, verify},
+};
 use tempfile::TempDir;
 
 use crate::support::{Contents, Options, Peer, Release, copy_dir};
@@ -106,9 +111,20 @@ impl Scene {
 
     /// The next run ends well and leaves the store that no interruption would have left.
     pub fn repaired_by_next_run(&self, dir: &Path) -> Result<(), String> {
+        let told = verify(dir, &Quiet, &Cancel::default()).map_err(|error| format!("verify: {error}"))?;
+        if !matches!(told.verdict, Verdict::Intact | Verdict::InterruptedUpdate) {
+            return Err(format!(
+                "verify does not see an interrupted update: {:#?}",
+                told.findings
+            ));
+        }
         let finished = run(Command::new(PROGRAM), "-incremental", &self.source.uri(), dir);
         if !finished.status.success() {
             return Err(format!("the next run: {}", String::from_utf8_lossy(&finished.stderr)));
+        }
+        let told = verify(dir, &Quiet, &Cancel::default()).map_err(|error| format!("verify: {error}"))?;
+        if told.verdict != Verdict::Intact {
+            return Err(format!("verify after the next run: {:#?}", told.findings));
         }
         let found = stores(dir);
         if found == self.expected {
