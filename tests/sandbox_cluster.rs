@@ -255,7 +255,13 @@ async fn the_original_tool_backs_up(release: Release) {
             peer.quit();
             seen
         });
-        if let Some(difference) = as_seen_by(release, &model).difference(&seen) {
+        let model = as_seen_by(release, &model);
+        // 1.3 does not write down how far its indexes are
+        let difference = match release {
+            Release::V1_3 => model.graph_difference(&seen),
+            _ => model.difference(&seen),
+        };
+        if let Some(difference) = difference {
             panic!("{} over {name}, at {graph}, {lucene}:\n{difference}", release.name());
         }
         fs::remove_dir_all(&booted).unwrap();
