@@ -6,7 +6,7 @@ mod replay;
 
 use std::{
     io::{Read, Write},
-    net::{Shutdown, TcpListener, TcpStream},
+    net::{Shutdown, TcpListener},
     sync::mpsc,
     thread,
     time::{Duration, Instant},
