@@ -12,7 +12,7 @@
 
 mod support;
 
-use std::{env, fs, path::Path};
+use std::{env, fs, path::Path, thread, time::Duration};
 
 use support::{Contents, Finished, Options, Peer, Release, Serving, copy_dir, original_tool, our_tool, require_peers};
 use tempfile::TempDir;
@@ -155,6 +155,72 @@ fn backups_of_backups_equal_their_source(release: Release) {
     back_up(Tool::Original, release, "-incremental", &second, &dir("third-original"));
     for name in ["first", "second", "third", "third-original"] {
         assert_boots_as(&now, release, &dir(name), &dir(&format!("{name}-continued")));
+    }
+}
+
+#[test]
+fn a_backup_of_1_8_that_is_updated_while_it_is_copied_is_copied_whole() {
+    updated_while_copied(Release::V1_8);
+}
+
+#[test]
+#[ignore = "tests/serve_matrix runs it"]
+fn a_backup_of_1_4_2_that_is_updated_while_it_is_copied_is_copied_whole() {
+    updated_while_copied(Release::V1_4_2);
+}
+
+/// Several incrementals change the store files while they are being sent.
+fn updated_while_copied(release: Release) {
+    if !require_peers(release) {
+        return;
+    }
+    eprintln!("neo4j {}: INTEROP_SEED={}", release.name(), seed());
+    let work = TempDir::new().unwrap();
+    let dir = |name: &str| work.path().join(name);
+    let options = Options {
+        settings: vec!["delete-indexes=false".to_owned()],
+        ..Options::source(release)
+    };
+    let mut source = Peer::start(release, &dir("source"), &options);
+    // files are read chunk by chunk of 256 KiB: enough for many
+    source.command("gen 6000 1000");
+    source.load(seed(), LOAD);
+    let first = dir("first");
+    let finished = take(Tool::Ours, release, "-full", &source.uri(), &first);
+    assert!(finished.success(), "{finished:#?}");
+    for round in 0..2 {
+        // slow enough for the updates below to fall into it
+        let bytes = fs::read_dir(&first)
+            .unwrap()
+            .map(|entry| entry.unwrap().metadata().unwrap().len());
+        let rate = format!("{}", bytes.sum::<u64>() / 12);
+        let serving = Serving::with(&first, &["-max-rate", &rate, "-release", release.name()]);
+        let copy = dir(&format!("copy-{round}"));
+        let copying = thread::spawn({
+            let (uri, copy) = (serving.uri(), copy.clone());
+            move || take(Tool::Ours, release, "-full", &uri, &copy)
+        });
+        while !copy.with_extension("partial").join("index.db").exists() {
+            assert!(!copying.is_finished());
+            thread::sleep(Duration::from_millis(5));
+        }
+        for _ in 0..4 {
+            source.load(seed(), 25);
+            let finished = take(Tool::Ours, release, "-incremental", &source.uri(), &first);
+            assert!(finished.success(), "{finished:#?}");
+        }
+        assert!(!copying.is_finished(), "the updates came too late");
+        let finished = copying.join().unwrap();
+        assert!(finished.success(), "{finished:#?}\n{}", serving.log());
+        let log = serving.log();
+        let line = log.lines().find(|line| line.contains("asked=\"full\"")).unwrap();
+        let sent = line
+            .split("transactions=")
+            .nth(1)
+            .and_then(|rest| rest.split(' ').next());
+        assert!(sent.unwrap().parse::<u64>().unwrap() > 50, "{log}");
+        let booted = copy.with_extension("booted");
+        assert_boots_as(&source.contents(), release, &copy, &booted);
     }
 }
 

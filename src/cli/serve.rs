@@ -153,7 +153,9 @@ pub(super) fn run(args: &ServeArgs, output: Output, loudness: Loudness, logs: Le
         Ok(prepared) => prepared,
         Err(error) => return report::command("serve", &Err::<Serving, _>(error), output, text, |_| 0),
     };
-    report::command("serve", &Ok(serving), output, text, |_| 0);
+    if output == Output::Json || loudness == Loudness::Normal {
+        report::command("serve", &Ok(serving), output, text, |_| 0);
+    }
     let ended = runtime.block_on(serve(&request, directory, listener));
     match ended {
         Ok(()) => ExitCode::SUCCESS,
