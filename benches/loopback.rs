@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! loopback ceiling MIB             sends that much, plain and framed in blocks of 256 bytes, through a socket pair of ours
+//! loopback file PATH MIB           sends a file, over and over, as it is: what a service that reads files can reach
 //! loopback drain ADDRESS CLIENTS   full backups (D18), all at once
 //! loopback cycles ADDRESS COUNT    connect, full backup, disconnect, one after the other
 //! ```
@@ -17,7 +18,8 @@
 
 use std::{
     env,
-    io::{Read, Write},
+    fs::File,
+    io::{Read, Seek, Write},
     net::{TcpListener, TcpStream},
     thread,
     time::Instant,
@@ -39,6 +41,7 @@ fn main() {
     let words: Vec<&str> = args.iter().map(String::as_str).collect();
     match words[..] {
         ["ceiling", mib] => ceiling(mib.parse::<usize>().unwrap() << 20),
+        ["file", path, mib] => file(path, mib.parse::<usize>().unwrap() << 20),
         ["drain", address, clients] => {
             let clients: Vec<_> = (0..clients.parse::<usize>().unwrap())
                 .map(|_| {
@@ -57,7 +60,7 @@ fn main() {
             }
             say("cycles", (start.elapsed().as_secs_f64(), bytes));
         }
-        _ => println!("usage: loopback ceiling MIB | drain ADDRESS CLIENTS | cycles ADDRESS COUNT"),
+        _ => println!("usage: loopback ceiling MIB | file PATH MIB | drain ADDRESS CLIENTS | cycles ADDRESS COUNT"),
     }
 }
 
@@ -102,6 +105,22 @@ fn ceiling(bytes: usize) {
         stream.write_all(&frame).unwrap();
     });
     say("framed", framed);
+}
+
+fn file(path: &str, bytes: usize) {
+    let mut file = File::open(path).unwrap();
+    let mut chunk = vec![0; CHUNK];
+    let sent = through(bytes, |stream| {
+        let n = match file.read(&mut chunk).unwrap() {
+            0 => {
+                file.rewind().unwrap();
+                file.read(&mut chunk).unwrap()
+            }
+            n => n,
+        };
+        stream.write_all(&chunk[..n]).unwrap();
+    });
+    say("file", sent);
 }
 
 fn through(bytes: usize, mut send: impl FnMut(&mut TcpStream)) -> (f64, usize) {

@@ -21,7 +21,8 @@ use std::{
 };
 
 use neo4j_backup::{
-    ids::TxId,
+    ids::{DataSource, TxId},
+    log::entry::{self, Commit, CommitKind, CommitStamp, Origin, Start},
     manifest::{MANIFEST, Manifest, State},
     store::neo4j_lock::Neo4jLock,
     wire::{Decoder, Dialect, Event, Request, Wanted, WireError, failure, request},
@@ -558,4 +559,49 @@ fn many_clients_one_after_the_other_leave_nothing_behind() {
         "{before} bytes of memory before, {after} after"
     );
     assert!(descriptors < 20, "{descriptors}");
+}
+
+#[test]
+fn whoever_may_have_an_index_that_was_deleted_needs_a_full_backup() {
+    let (folder, dir) = backup();
+    // the way a backup keeps the deletion of an index: as a transaction without commands
+    let slot = dir.join("index/lucene.log.1");
+    let mut log = fs::read(&slot).unwrap();
+    let start = Start {
+        global_id: b"NEOKERNL\0\x01\x02\x03\x04\x05\x06\x07\x08\0\0\0\0\0\0\0\x09",
+        branch: DataSource::Lucene.branch_qualifier(),
+        identifier: 99,
+        origin: Some(Origin {
+            master_id: -1,
+            my_id: -1,
+            time: 0,
+        }),
+    };
+    start.encode(&mut log).unwrap();
+    let commit = Commit {
+        kind: CommitKind::OnePhase,
+        identifier: 99,
+        tx: TxId(7),
+        stamp: CommitStamp::Time(0),
+    };
+    commit.encode(&mut log);
+    log.extend(entry::done(99));
+    fs::write(&slot, log).unwrap();
+
+    let serving = Serving::start(&dir);
+    assert_ne!(serving.said["result"]["warnings"], serde_json::json!([]));
+    let after = |id| {
+        let frame = request::incremental(Dialect::D18, &[("lucene-index", TxId(id))]);
+        ask(&mut connect(&serving), &frame)
+    };
+    for id in [5, 6] {
+        let error = after(id).unwrap_err();
+        assert!(error.contains("No such log version"), "{error}");
+    }
+    assert_eq!(after(7).unwrap(), Told::default());
+    let copy = folder.path().join("copy");
+    let finished = take("-full", &serving.uri(), &copy);
+    assert!(finished.success(), "{finished:?}");
+    let report: serde_json::Value = serde_json::from_str(&finished.stdout).unwrap();
+    assert_eq!(report["result"]["last_transactions"]["lucene-index"], 7, "{report}");
 }

@@ -117,10 +117,14 @@ impl Directory {
             (DataSource::Graph, standing.graph),
             (DataSource::Lucene, standing.lucene),
         ] {
-            if last > TxId::BASE && self.stretch(&standing, source, last.previous()).is_err() {
+            let moment = Moment {
+                after: vec![(source, last.previous())],
+                copy: None,
+            };
+            if last > TxId::BASE && self.since(&moment).is_err() {
                 found.push(format!(
-                    "there is no log with transaction {last} of {source}: the original tools from 1.6.2 on ask for it \
-                     after a full backup and will fail; this tool's backups are complete without it"
+                    "transaction {last} of {source} cannot be given: the original tools from 1.6.2 on ask for it after \
+                     a full backup and will fail; this tool's backups are complete without it"
                 ));
             }
         }
