@@ -16,6 +16,7 @@ use std::{
 use neo4j_backup::{
     Error, ErrorKind,
     cancel::Cancel,
+    client::{Member, Settings},
     discovery::{
         Answer, Answers, Cluster as Found, Last, Layout, Master, Patience, Preference, Ranking, Registration, Role,
         Search, Wanted, ask_members, discover, rank,
@@ -24,7 +25,11 @@ use neo4j_backup::{
     uri::Source,
 };
 use serde_json::Value;
-use support::{Cluster, ClusterSettings, Coordinators, Release, ZooKeeper, nodes, our_tool, require_peers};
+use support::{
+    Cluster, ClusterSettings, Coordinators, Release, ZooKeeper,
+    coordinator_double::{self, Conduct, Tree},
+    nodes, our_tool, require_peers,
+};
 
 fn search(uri: &str, cluster: Option<&str>) -> Search {
     match Source::parse(uri).unwrap() {
@@ -243,4 +248,74 @@ fn clusters_on_the_same_coordinators_are_told_apart() {
         }
         assert!(begin.elapsed() < Duration::from_secs(30), "{error}");
     }
+}
+
+/// Times of what a search costs, for `docs/performance.md`: `--ignored numbers --nocapture`.
+#[test]
+#[ignore = "measures"]
+fn numbers() {
+    assert!(require_peers(Release::V1_8) && ZooKeeper::Debian.require());
+    let dir = tempfile::tempdir().unwrap();
+    let coordinators = Coordinators::start(ZooKeeper::Debian, 3, dir.path());
+    let cluster = Cluster::start(Release::V1_8, 3, &coordinators, dir.path(), &ClusterSettings::default());
+    let good = coordinators.hosts();
+    let refusing = || format!("127.0.0.1:{}", support::free_ports(1)[0]);
+    let silent = || format!("127.0.0.1:{}", coordinator_double::start(Conduct::Silent, Tree::new()));
+    let lists = [
+        ("all three serve", good.clone()),
+        ("first refuses", format!("{},{good}", refusing())),
+        ("first is silent", format!("{},{good}", silent())),
+        ("first has no name", format!("no-such-host.invalid,{good}")),
+        ("all refuse", [refusing(), refusing(), refusing()].join(",")),
+        ("all are silent", [silent(), silent(), silent()].join(",")),
+        (
+            "all open no session",
+            [Conduct::MuteSession; 3]
+                .map(|conduct| format!("127.0.0.1:{}", coordinator_double::start(conduct, Tree::new())))
+                .join(","),
+        ),
+    ];
+    for (name, hosts) in lists {
+        let uri = format!("ha://{hosts}");
+        let mut times: Vec<Duration> = (0..if name.starts_with("all ") && name != "all three serve" {
+            3
+        } else {
+            21
+        })
+            .map(|_| first_byte(&uri))
+            .collect();
+        times.sort_unstable();
+        let (median, worst) = (times[times.len() / 2], times[times.len() - 1]);
+        println!("{name:<20} median {median:>10.1?}   worst {worst:>10.1?}");
+    }
+    for uri in [cluster.members[0].uri(), coordinators.uri()] {
+        let times = (0..5).map(|_| {
+            let _ = fs::remove_dir_all(dir.path().join("backup"));
+            let to = dir.path().join("backup");
+            let done = our_tool(&["-full", "-from", &uri, "-to", to.to_str().unwrap(), "-verify=false"]);
+            assert!(done.success(), "{}", done.stderr);
+            done.took
+        });
+        let mut times: Vec<Duration> = times.collect();
+        times.sort_unstable();
+        println!("{uri}: a whole full backup, median {:?}", times[2]);
+    }
+}
+
+/// From the beginning of the search to the first byte that a member sends of a full backup, or to the error.
+fn first_byte(uri: &str) -> Duration {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let begin = Instant::now();
+    let search = search(uri, None);
+    let cancel = Cancel::default();
+    let looked = runtime.block_on(neo4j_backup::discovery::look(&search, &Wanted::default(), &cancel));
+    if let Ok((_, ranking)) = looked {
+        let at = &ranking.candidates[0].at;
+        let member = Member::find(&at.host, at.port, Settings::default(), cancel);
+        let mut incoming = runtime.block_on(member).unwrap().full();
+        incoming.next().unwrap();
+    }
+    let took = begin.elapsed();
+    runtime.shutdown_background();
+    took
 }
