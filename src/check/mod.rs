@@ -8,8 +8,8 @@
 //! ```
 //!
 //! A pass never follows a pointer into a store that may not fit the memory. Instead each record says what it knows of
-//! others into a ledger ([`ledger`]), and only where that does not balance are single records looked up.
-//! [`links`] holds the rules between two records, [`record`] those within one, [`value`] and [`chain`] those of values.
+//! others into a ledger (`ledger`), and only where that does not balance are single records looked up.
+//! `links` holds the rules between two records, `record` those within one, `value` and `chain` those of values.
 #![cfg_attr(not(test), warn(clippy::indexing_slicing))]
 
 mod bits;
