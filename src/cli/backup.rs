@@ -1,8 +1,7 @@
-//! The backup command: the surroundings of one run – runtime, signals, limits, progress, report.
+//! The backup command: the surroundings of one run – signals, limits, progress, report.
 
 use std::process::ExitCode;
 
-use tokio::runtime;
 use tracing::level_filters::LevelFilter;
 
 use super::{
@@ -13,7 +12,7 @@ use super::{
     signals,
     terminal::{Loudness, Terminal},
 };
-use crate::{Error, ErrorKind, cancel::Cancel, progress::Progress};
+use crate::{ErrorKind, cancel::Cancel, progress::Progress};
 
 /// Takes the backup and reports how it ended.
 pub(super) fn run(request: &BackupRequest, output: Output, loudness: Loudness, logs: LevelFilter) -> ExitCode {
@@ -21,7 +20,8 @@ pub(super) fn run(request: &BackupRequest, output: Output, loudness: Loudness, l
     if output == Output::Text && loudness == Loudness::Normal {
         output::to_stdout(&report::start_line(request));
     }
-    let done = within_runtime(request, &terminal).unwrap_or_else(|error| Err(error).into());
+    let done = signals::cancelling(ErrorKind::Failed, |cancel| Ok(perform(request, &terminal, cancel)))
+        .unwrap_or_else(|error| Err(error).into());
     let report = Report {
         request,
         record: terminal.finish(),
@@ -30,33 +30,15 @@ pub(super) fn run(request: &BackupRequest, output: Output, loudness: Loudness, l
     report.print(output, loudness)
 }
 
-/// The disk work stays on this thread, the one worker drives sockets, timers and signals: neither can hold up the
-/// other.
-fn within_runtime(request: &BackupRequest, progress: &dyn Progress) -> Result<Done, Error> {
-    let runtime = runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .enable_all()
-        .build()
-        .map_err(|error| Error::new(ErrorKind::Failed, error))?;
-    let cancel = Cancel::default();
-    let done = {
-        let _entered = runtime.enter();
-        signals::watch(&cancel).map_err(|error| Error::new(ErrorKind::Failed, error))?;
-        if let Some(limit) = request.timeout {
-            let cancel = cancel.clone();
-            runtime.spawn(async move {
-                tokio::time::sleep(limit).await;
-                cancel.cancel(ErrorKind::TimeLimit);
-            });
-        }
-        perform(request, progress, &cancel)
-    };
-    // A name that is still being looked up must not keep a finished run alive.
-    runtime.shutdown_background();
-    Ok(done)
-}
-
+/// Within the limit of the whole run.
 fn perform(request: &BackupRequest, progress: &dyn Progress, cancel: &Cancel) -> Done {
+    if let Some(limit) = request.timeout {
+        let cancel = cancel.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(limit).await;
+            cancel.cancel(ErrorKind::TimeLimit);
+        });
+    }
     if let Err(ended) = cancel.check() {
         return Err(ended).into();
     }

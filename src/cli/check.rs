@@ -1,8 +1,7 @@
 //! `check`: the rules of consistency over one directory.
 
-use std::{ffi::OsString, fmt::Write as _, path::PathBuf, process::ExitCode};
+use std::{ffi::OsString, fmt::Write as _, path::Path, process::ExitCode};
 
-use tokio::runtime;
 use tracing::level_filters::LevelFilter;
 
 use super::{
@@ -14,7 +13,6 @@ use super::{
 };
 use crate::{
     Error, ErrorKind,
-    cancel::Cancel,
     check::{self, CheckOptions, CheckReport, Memory, Severity, What},
     progress::{Phase, Progress},
 };
@@ -44,7 +42,9 @@ pub(super) fn run(wanted: &CheckArgs, output: Output, loudness: Loudness, logs: 
     let result = options(wanted).and_then(|options| {
         let terminal = Terminal::start(loudness, logs);
         terminal.phase(Phase::Checking);
-        let result = within_runtime(&PathBuf::from(&wanted.dir), &options);
+        let result = signals::cancelling(ErrorKind::NotChecked, |cancel| {
+            Ok(check::check(Path::new(&wanted.dir), &options, cancel)?)
+        });
         terminal.finish();
         result
     });
@@ -77,19 +77,6 @@ fn options(wanted: &CheckArgs) -> Result<CheckOptions<'static>, Error> {
         memory,
         limit,
     })
-}
-
-/// Signals end a check as they end a backup.
-fn within_runtime(dir: &std::path::Path, options: &CheckOptions<'_>) -> Result<CheckReport, Error> {
-    let runtime = runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .enable_all()
-        .build()
-        .map_err(|error| Error::new(ErrorKind::NotChecked, error))?;
-    let cancel = Cancel::default();
-    let _entered = runtime.enter();
-    signals::watch(&cancel).map_err(|error| Error::new(ErrorKind::NotChecked, error))?;
-    Ok(check::check(dir, options, &cancel)?)
 }
 
 /// One line for each finding that is shown.

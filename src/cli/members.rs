@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fmt::Write as _, process::ExitCode};
 
 use serde::Serialize;
-use tokio::runtime;
+use tokio::runtime::Handle;
 use tracing::level_filters::LevelFilter;
 
 use super::{
@@ -16,7 +16,6 @@ use super::{
 };
 use crate::{
     Error, ErrorKind,
-    cancel::Cancel,
     discovery::{
         Answer, Answers, Cluster, DiscoveryError, Last, Master, Member, Patience, Ranking, Search, ask_members,
         discover, rank,
@@ -109,27 +108,18 @@ fn request(args: &MembersArgs) -> Result<(Search, ClusterRequest), RequestError>
 }
 
 fn look(search: &Search, cluster: &ClusterRequest) -> Result<View, Error> {
-    let failed = |error| Error::new(ErrorKind::Failed, error);
-    let runtime = runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .enable_all()
-        .build()
-        .map_err(failed)?;
-    let found = runtime.block_on(async {
-        let cancel = Cancel::default();
-        signals::watch(&cancel).map_err(failed)?;
-        let found = discover(search, &cancel).await?;
-        let wanted = cluster.wanted(None);
-        let answers = ask_members(&found, &wanted, Patience::Everybody, &cancel).await?;
-        let ranking = rank(&found, &answers, &wanted);
-        if found.members.is_empty() {
-            return Err(DiscoveryError::NoMembers(found.label()).into());
-        }
-        Ok(View::new(&found, &answers, &ranking))
-    });
-    // a name that is still being looked up must not keep the program alive
-    runtime.shutdown_background();
-    found
+    signals::cancelling(ErrorKind::Failed, |cancel| {
+        Handle::current().block_on(async {
+            let found = discover(search, cancel).await?;
+            let wanted = cluster.wanted(None);
+            let answers = ask_members(&found, &wanted, Patience::Everybody, cancel).await?;
+            let ranking = rank(&found, &answers, &wanted);
+            if found.members.is_empty() {
+                return Err(DiscoveryError::NoMembers(found.label()).into());
+            }
+            Ok(View::new(&found, &answers, &ranking))
+        })
+    })
 }
 
 impl View {

@@ -9,12 +9,13 @@ use tokio::{
 
 use crate::{Error, ErrorKind, cancel::Cancel};
 
-/// Does `work` on this thread, while one beside it watches for signals.
+/// Does `work` on this thread, while one beside it watches for signals and drives the sockets and timers that `work`
+/// starts: neither can hold up the other.
 ///
 /// # Errors
-/// Those of `work`; the system's, where a thread or a handler cannot be had.
-pub(super) fn cancelling<T>(work: impl FnOnce(&Cancel) -> Result<T, Error>) -> Result<T, Error> {
-    let failed = |error: io::Error| Error::new(ErrorKind::Failed, error);
+/// Those of `work`; the system's, of this `kind`, where a thread or a handler cannot be had.
+pub(super) fn cancelling<T>(kind: ErrorKind, work: impl FnOnce(&Cancel) -> Result<T, Error>) -> Result<T, Error> {
+    let failed = |error: io::Error| Error::new(kind, error);
     let runtime = runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .enable_all()
@@ -26,6 +27,7 @@ pub(super) fn cancelling<T>(work: impl FnOnce(&Cancel) -> Result<T, Error>) -> R
         watch(&cancel).map_err(failed)?;
         work(&cancel)
     };
+    // A name that is still being looked up must not keep a finished run alive.
     runtime.shutdown_background();
     result
 }

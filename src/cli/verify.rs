@@ -14,7 +14,7 @@ use super::{
     terminal::{Loudness, Terminal},
 };
 use crate::{
-    transfer,
+    ErrorKind, transfer,
     verify::{Cause, Finding, Verdict, VerifyOutcome, verify},
 };
 
@@ -34,7 +34,7 @@ pub(super) struct VerifyArgs {
 /// Verifies, or takes over, and reports what was found.
 pub(super) fn run(wanted: &VerifyArgs, output: Output, loudness: Loudness, logs: LevelFilter) -> ExitCode {
     let terminal = Terminal::start(loudness, logs);
-    let result = signals::cancelling(|cancel| {
+    let result = signals::cancelling(ErrorKind::Failed, |cancel| {
         transfer::staging::refuse_if_at_work(&wanted.dir)?;
         if wanted.adopt {
             let manifest = transfer::adopt(&wanted.dir, &run_id(), &terminal, cancel)?;
