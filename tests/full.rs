@@ -209,6 +209,16 @@ fn a_second_run_on_the_same_target_is_refused() {
 }
 
 #[test]
+fn a_lock_that_is_a_link_is_not_followed() {
+    let (_folder, target) = place();
+    let elsewhere = sibling(&target, ".elsewhere");
+    symlink(&elsewhere, sibling(&target, ".lock")).unwrap();
+    let finished = back_up(&Server::recorded(), &target, &[]);
+    assert_eq!(finished.code, Some(19), "{}", finished.stderr);
+    assert!(!elsewhere.exists() && !target.exists());
+}
+
+#[test]
 fn of_two_runs_at_once_one_is_refused_and_names_the_other() {
     let (_folder, target) = place();
     let server = Server::start(Answer::Stalled(FULL[..20_000].to_vec()), Transactions::Recorded);

@@ -14,6 +14,7 @@ mod support;
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
+    os::unix::fs::symlink,
     path::{Path, PathBuf},
     time::SystemTime,
 };
@@ -510,4 +511,37 @@ fn damaged_and_missing_base_files_call_for_a_full_backup() {
     bytes[..4].fill(0xff);
     fs::write(&strings, bytes).unwrap();
     scene.is_refused(14, &["block size"]);
+}
+
+#[test]
+fn through_a_link_in_the_target_nothing_is_written() {
+    for name in [
+        "neostore.nodestore.db",
+        "neostore.nodestore.db.id",
+        "neostore.propertystore.db.strings",
+        "nioneo_logical.log.1",
+        "neo4j-backup.received",
+        "neo4j-backup.json.new",
+        "neo4j-backup.sums.new",
+        "index",
+    ] {
+        let scene = Scene::new();
+        scene.source.commit(&[node(70)]);
+        let (inside, elsewhere) = (scene.target.join(name), scene.target.with_file_name("elsewhere"));
+        if inside.exists() {
+            fs::rename(&inside, &elsewhere).unwrap();
+        } else {
+            fs::write(&elsewhere, "somebody's").unwrap();
+        }
+        symlink(&elsewhere, &inside).unwrap();
+        let before = if elsewhere.is_dir() {
+            snapshot(&elsewhere)
+        } else {
+            BTreeMap::from([(elsewhere.clone(), fs::read(&elsewhere).unwrap())])
+        };
+        scene.is_refused(78, &[name, "is a link"]);
+        for (path, bytes) in before {
+            assert!(fs::read(&path).unwrap() == bytes, "{}", path.display());
+        }
+    }
 }

@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, fs, path::Path};
 use super::{
     DiskError, checksums,
     full::now,
-    history,
+    history, links,
     pending_index::PendingIndex,
     staging::{Occupant, Target, sync_dir},
 };
@@ -45,6 +45,7 @@ fn locked(target: &Target, progress: &dyn Progress, cancel: &Cancel) -> Result<M
         return Err(Error::new(ErrorKind::NotOurs, text)
             .with_hint("verify it without -adopt; to forget what it was, remove neo4j-backup.json first"));
     }
+    links::refuse(dir)?;
     let _lock = Neo4jLock::take(dir)?;
     let header = Header::open(dir)?;
     let format = header.format()?;

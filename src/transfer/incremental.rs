@@ -26,6 +26,7 @@ use super::{
     graph_log::{self, Graph, rename},
     history::{self, KeepLogs},
     inspector::Inspector,
+    links,
     manifest::{MANIFEST, Manifest, Mode, Run, SUMS, State, files::NEW_MANIFEST},
     pending_index::PendingIndex,
     proof::{self, Unproven},
@@ -84,6 +85,7 @@ fn locked(
         let text = format!("{} doesn't contain a database", dir.display());
         return Err(Error::new(ErrorKind::FullNeeded, text).with_hint("take a full backup first"));
     }
+    links::refuse(dir)?;
     let _lock = Neo4jLock::take(dir)?;
     for kind in StoreFile::ALL {
         if !dir.join(kind.name()).is_file() {

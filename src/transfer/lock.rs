@@ -7,10 +7,11 @@
 use std::{
     fs::{self, File, TryLockError},
     io::{self, Read, Seek, Write},
-    os::unix::fs::MetadataExt,
+    os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
 
+use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
 
 use super::{DiskError, staging::TargetError};
@@ -48,6 +49,7 @@ impl RunLock {
                 .write(true)
                 .create(true)
                 .truncate(false)
+                .custom_flags(OFlags::NOFOLLOW.bits().cast_signed())
                 .open(&path)
                 .map_err(DiskError::at(&path))?;
             let mut text = String::new();

@@ -17,6 +17,7 @@ mod graph_log;
 mod history;
 mod incremental;
 mod inspector;
+mod links;
 mod lock;
 mod open_store;
 mod order;
