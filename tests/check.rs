@@ -11,15 +11,19 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fmt::Write as _,
     path::Path,
+    process::Command,
+    sync::Mutex,
 };
 
 use catalogue::{CASES, Case, store::Damaged};
 use neo4j_backup::{
+    ErrorKind,
     cancel::Cancel,
-    check::{self, CheckOptions, CheckReport, Memory, Rule},
+    check::{self, CheckOptions, CheckReport, Finding, Listener, Memory, Rule},
     store::StoreFormat,
 };
 use proptest::{prelude::*, test_runner::TestRunner};
+use serde_json::Value;
 
 const FORMATS: [StoreFormat; 2] = [StoreFormat::Legacy, StoreFormat::Current];
 
@@ -138,6 +142,98 @@ fn little_memory_finds_the_same() {
             }
         }
     }
+}
+
+/// A store with two damages: in the framing of a file, and between records.
+fn twice_damaged() -> Damaged {
+    let store = Damaged::vector(StoreFormat::Current);
+    for name in ["trailer_is_gone", "block_is_forgotten"] {
+        let case = CASES.iter().find(|case| case.name == name).unwrap();
+        (case.damage)(&store).unwrap();
+    }
+    store
+}
+
+/// The lines that `check -output json` prints, and the exit code.
+fn lines(store: &Damaged, options: &[&str]) -> (Vec<Value>, Option<i32>) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_neo4j-backup"));
+    command
+        .arg("check")
+        .arg(store.dir())
+        .args(["-output", "json"])
+        .args(options);
+    let output = command.output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let lines = text.lines().map(|line| serde_json::from_str(line).unwrap());
+    (lines.collect(), output.status.code())
+}
+
+#[test]
+fn json_has_a_line_for_each_finding_and_a_last_one_with_the_totals() {
+    let store = twice_damaged();
+    let (lines, code) = lines(&store, &[]);
+    let (last, findings) = lines.split_last().unwrap();
+    assert_eq!((code, &last["exit_code"]), (Some(3), &Value::from(3)));
+    let mut told = BTreeMap::<String, u64>::new();
+    for line in findings {
+        assert_eq!(line["command"], "check");
+        *told
+            .entry(line["finding"]["rule"].as_str().unwrap().to_owned())
+            .or_default() += 1;
+    }
+    assert_eq!(last["result"]["rules"], serde_json::to_value(&told).unwrap());
+    assert!(told.contains_key("notClosed") && told.contains_key("orphanDynamicRecord"));
+    assert_eq!(last["result"]["findings"], Value::Null);
+}
+
+#[test]
+fn json_has_no_more_lines_than_the_limit_allows() {
+    let store = twice_damaged();
+    let (all, _) = lines(&store, &[]);
+    let (none, code) = lines(&store, &["-limit=0"]);
+    assert_eq!((none.len(), code), (1, Some(3)));
+    assert_eq!(
+        none.last().unwrap()["result"]["rules"],
+        all.last().unwrap()["result"]["rules"]
+    );
+}
+
+#[test]
+fn a_check_that_cannot_run_prints_one_line_with_the_error() {
+    let store = Damaged::vector(StoreFormat::Current);
+    std::fs::remove_file(store.path("neostore")).unwrap();
+    let (lines, code) = lines(&store, &[]);
+    assert_eq!((lines.len(), code), (1, Some(2)));
+    assert!(lines[0]["error"]["message"].is_string());
+}
+
+/// Cancels the check at the first finding.
+#[derive(Debug, Default)]
+struct Enough {
+    cancel: Cancel,
+    told: Mutex<Vec<Finding>>,
+}
+
+impl Listener for Enough {
+    fn found(&self, finding: &Finding) {
+        self.told.lock().unwrap().push(finding.clone());
+        self.cancel.cancel(ErrorKind::Interrupted);
+    }
+}
+
+#[test]
+fn a_finding_is_told_while_the_check_goes_on() {
+    let (store, enough) = (twice_damaged(), Enough::default());
+    let options = CheckOptions {
+        listener: Some(&enough),
+        ..CheckOptions::default()
+    };
+    check::check(store.dir(), &options, &enough.cancel).unwrap_err();
+    let told = enough.told.into_inner().unwrap();
+    assert_eq!(
+        told.iter().map(|finding| finding.rule).collect::<Vec<_>>(),
+        [Rule::NotClosed]
+    );
 }
 
 /// Bytes of one store file.

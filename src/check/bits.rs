@@ -21,6 +21,7 @@ impl Bits {
         Bits { range, words }
     }
 
+    #[inline]
     fn at(&self, id: u64) -> Option<(&AtomicU64, u64)> {
         let index = id.checked_sub(self.range.start)?;
         let word = self.words.get(usize::try_from(index / 64).ok()?)?;
@@ -28,17 +29,20 @@ impl Bits {
     }
 
     /// Whether it can hold this id.
+    #[inline]
     pub(super) fn covers(&self, id: u64) -> bool {
         self.range.contains(&id)
     }
 
     /// Adds an id that it covers; whether it was there.
+    #[inline]
     pub(super) fn insert(&self, id: u64) -> bool {
         self.at(id)
             .is_some_and(|(word, bit)| word.fetch_or(bit, Ordering::Relaxed) & bit != 0)
     }
 
     /// Whether an id is there.
+    #[inline]
     pub(super) fn contains(&self, id: u64) -> bool {
         self.at(id)
             .is_some_and(|(word, bit)| word.load(Ordering::Relaxed) & bit != 0)

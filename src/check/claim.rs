@@ -28,6 +28,7 @@ pub(super) struct End {
 impl Side {
     pub(super) const BOTH: [Side; 2] = [Side::Source, Side::Target];
 
+    #[inline]
     pub(super) fn of(self, relationship: &Relationship) -> End {
         match self {
             Side::Source => End {
@@ -123,6 +124,7 @@ enum Kind {
 
 impl Key {
     /// Three words that differ between any two keys.
+    #[inline]
     pub(super) fn words(&self) -> [u64; 3] {
         let kind = match self.kind {
             Kind::Relationship => 0,
@@ -202,10 +204,12 @@ pub(super) enum Entry {
     Debit,
 }
 
+#[inline]
 fn optional(pointer: Pointer) -> u64 {
     pointer.map_or(0, |RecordId(id)| id.saturating_add(1))
 }
 
+#[inline]
 fn chain(node: RecordId, previous: Pointer, record: u64) -> Key {
     Key {
         kind: Kind::Relationship,
@@ -215,6 +219,7 @@ fn chain(node: RecordId, previous: Pointer, record: u64) -> Key {
     }
 }
 
+#[inline]
 fn property_after(previous: Pointer, record: u64) -> Key {
     Key {
         kind: Kind::Property,
@@ -224,6 +229,7 @@ fn property_after(previous: Pointer, record: u64) -> Key {
     }
 }
 
+#[inline]
 fn credit(key: Key, pointing: Pointing, id: u64) -> Claim {
     Claim {
         key,
@@ -233,6 +239,7 @@ fn credit(key: Key, pointing: Pointing, id: u64) -> Claim {
     }
 }
 
+#[inline]
 fn debit(key: Key, pointing: Pointing, id: u64) -> Claim {
     Claim {
         key,
@@ -243,6 +250,7 @@ fn debit(key: Key, pointing: Pointing, id: u64) -> Claim {
 }
 
 /// The first property of something is credited by it.
+#[inline]
 pub(super) fn owner(property: Pointer, pointing: Pointing, id: u64, say: &mut impl FnMut(Claim)) {
     if let Some(RecordId(property)) = property {
         say(credit(property_after(None, property), pointing, id));
@@ -250,6 +258,7 @@ pub(super) fn owner(property: Pointer, pointing: Pointing, id: u64, say: &mut im
 }
 
 /// What a node says.
+#[inline]
 pub(super) fn node(id: u64, node: &Node, say: &mut impl FnMut(Claim)) {
     if let Some(RecordId(first)) = node.first_relationship {
         let key = chain(RecordId(id), None, first);
@@ -259,6 +268,7 @@ pub(super) fn node(id: u64, node: &Node, say: &mut impl FnMut(Claim)) {
 }
 
 /// What a relationship says.
+#[inline]
 pub(super) fn relationship(id: u64, relationship: &Relationship, say: &mut impl FnMut(Claim)) {
     for side in Side::distinct(relationship) {
         let end = side.of(relationship);
@@ -274,17 +284,33 @@ pub(super) fn relationship(id: u64, relationship: &Relationship, say: &mut impl 
 }
 
 /// What a property record says.
+#[inline]
 pub(super) fn property(id: u64, record: &PropertyRecord, say: &mut impl FnMut(Claim)) {
+    property_links(id, record, say);
+    super::value::long_values(record, |file, first| property_value(id, record, (file, first), say));
+}
+
+/// What it says of its neighbours.
+#[inline]
+pub(super) fn property_links(id: u64, record: &PropertyRecord, say: &mut impl FnMut(Claim)) {
     let key = property_after(record.previous, id);
     say(debit(key, Pointing::PropertyPrevious, id));
     if let Some(RecordId(next)) = record.next {
         let key = property_after(Some(RecordId(id)), next);
         say(credit(key, Pointing::PropertyNext, id));
     }
+}
+
+/// What it says of the first block of a value.
+#[inline]
+pub(super) fn property_value(
+    id: u64,
+    record: &PropertyRecord,
+    (file, first): (StoreFile, RecordId),
+    say: &mut impl FnMut(Claim),
+) {
     let is_legacy = matches!(record.content, Content::One(_));
-    super::value::long_values(record, |file, first| {
-        refer(file, None, first, is_legacy, Pointing::PropertyValue(file), id, say);
-    });
+    refer(file, None, first, is_legacy, Pointing::PropertyValue(file), id, say);
 }
 
 /// A name record refers to its first block.

@@ -88,6 +88,46 @@ impl Finding {
     }
 }
 
+/// Hears of findings while a check is under way, from several threads and in no particular order.
+pub trait Listener: fmt::Debug + Sync {
+    /// This was found. Of each rule some findings more than the limit may be told: those that were kept until others
+    /// came that stand further in front.
+    fn found(&self, finding: &Finding);
+}
+
+/// Findings on their way into a report.
+#[derive(Debug)]
+pub(super) struct Collector<'a> {
+    pub(super) findings: Findings,
+    listener: Option<&'a dyn Listener>,
+}
+
+impl<'a> Collector<'a> {
+    pub(super) fn new(limit: usize, listener: Option<&'a dyn Listener>) -> Collector<'a> {
+        Collector {
+            findings: Findings::new(limit),
+            listener,
+        }
+    }
+
+    /// Notes a finding; the text is made only if the finding is kept.
+    pub(super) fn add(&mut self, rule: Rule, place: Place, message: impl FnOnce() -> String, other: Option<Place>) {
+        let listener = self.listener;
+        self.findings.add(rule, place, message, other, |finding| {
+            if let Some(listener) = listener {
+                listener.found(finding);
+            }
+        });
+    }
+
+    /// Counts more of the same without keeping them.
+    pub(super) fn count(&mut self, rule: Rule, more: u64) {
+        if more > 0 {
+            self.findings.per_rule.entry(rule).or_default().total += more;
+        }
+    }
+}
+
 /// Findings per rule: the first ones by place, and how many there are.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Findings {
@@ -110,8 +150,14 @@ impl Findings {
         }
     }
 
-    /// Notes a finding; the text is made only if the finding is kept.
-    pub(super) fn add(&mut self, rule: Rule, place: Place, message: impl FnOnce() -> String, other: Option<Place>) {
+    fn add(
+        &mut self,
+        rule: Rule,
+        place: Place,
+        message: impl FnOnce() -> String,
+        other: Option<Place>,
+        tell: impl FnOnce(&Finding),
+    ) {
         let kept = self.per_rule.entry(rule).or_default();
         kept.total += 1;
         if kept.first.len() >= self.limit {
@@ -128,18 +174,14 @@ impl Findings {
             origin: None,
         };
         // the same record may be met twice when only a part of a store is checked
-        if !kept.first.insert(finding) {
+        if kept.first.contains(&finding) {
             kept.total -= 1;
+            return;
         }
+        tell(&finding);
+        kept.first.insert(finding);
         if kept.first.len() > self.limit {
             kept.first.pop_last();
-        }
-    }
-
-    /// Counts more of the same without keeping them.
-    pub(super) fn count(&mut self, rule: Rule, more: u64) {
-        if more > 0 {
-            self.per_rule.entry(rule).or_default().total += more;
         }
     }
 
@@ -212,8 +254,8 @@ mod tests {
     fn the_first_ones_by_place_are_kept_in_whichever_order_they_are_found() {
         let (mut forward, mut backward) = (Findings::new(2), Findings::new(2));
         for id in 0..10 {
-            forward.add(Rule::RelationshipNotInUse, place(id), String::new, None);
-            backward.add(Rule::RelationshipNotInUse, place(9 - id), String::new, None);
+            forward.add(Rule::RelationshipNotInUse, place(id), String::new, None, |_| {});
+            backward.add(Rule::RelationshipNotInUse, place(9 - id), String::new, None, |_| {});
         }
         assert_eq!(found(&forward), [Some(0), Some(1)]);
         assert_eq!(found(&backward), found(&forward));

@@ -4,7 +4,7 @@ use std::{fs::File, io, os::unix::fs::FileExt};
 
 use super::{
     error::CheckError,
-    finding::{Findings, Place},
+    finding::{Collector, Place},
     rules::Rule,
     stores::Stores,
 };
@@ -29,7 +29,7 @@ pub(super) struct Header {
 }
 
 /// Reads and judges the records.
-pub(super) fn check(stores: &Stores, findings: &mut Findings) -> Result<Header, CheckError> {
+pub(super) fn check(stores: &Stores, findings: &mut Collector<'_>) -> Result<Header, CheckError> {
     let store = stores.get(StoreFile::Neostore);
     let mut bytes = [0; 6 * RECORD];
     let length = usize::try_from(store.records.saturating_mul(store.size)).unwrap_or(usize::MAX);

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fs::File, io, ops::Range, os::unix::fs::FileExt
 use super::{
     budget::Memory,
     error::CheckError,
-    finding::{Findings, Place},
+    finding::{Collector, Place},
     lookup::{Lookup, PropertyRecord},
     rules::Rule,
     stores::{Store, Stores},
@@ -29,7 +29,7 @@ pub(super) fn check(
     stores: &Stores,
     header_records: u64,
     memory: Memory,
-    findings: &mut Findings,
+    findings: &mut Collector<'_>,
     cancel: &Cancel,
 ) -> Result<(), CheckError> {
     let mut lookup = Lookup::new(stores);
@@ -153,7 +153,7 @@ impl FreeIds<'_> {
         &self,
         lookup: &mut Lookup<'_>,
         memory: Memory,
-        findings: &mut Findings,
+        findings: &mut Collector<'_>,
         cancel: &Cancel,
     ) -> Result<(), CheckError> {
         let room = memory.room(size_of::<(u64, u64)>(), 1).max(1);
@@ -172,7 +172,13 @@ impl FreeIds<'_> {
     }
 
     /// Free ids from `start` on.
-    fn collect(&self, start: u64, room: usize, findings: &mut Findings, cancel: &Cancel) -> Result<Free, CheckError> {
+    fn collect(
+        &self,
+        start: u64,
+        room: usize,
+        findings: &mut Collector<'_>,
+        cancel: &Cancel,
+    ) -> Result<Free, CheckError> {
         let (mut ids, mut until) = (Vec::new(), None);
         // repetitions that were left out, by id
         let mut repeated: BTreeMap<u64, u64> = BTreeMap::new();
@@ -227,7 +233,7 @@ impl FreeIds<'_> {
         id: u64,
         index: u64,
         before: Option<u64>,
-        findings: &mut Findings,
+        findings: &mut Collector<'_>,
     ) -> Result<(), CheckError> {
         if before == Some(id) {
             findings.add(Rule::FreeIdTwice, self.place(index), || format!("{id} once more"), None);

@@ -6,7 +6,7 @@
 use super::{
     claim::{Claim, Entry, Pointing},
     error::CheckError,
-    finding::{Findings, Place},
+    finding::{Collector, Place},
     ledger::Group,
     lookup::Lookup,
     rules::Rule,
@@ -29,7 +29,7 @@ pub(super) enum Scope {
 /// Judges pointers.
 pub(super) struct Judge<'a> {
     pub(super) lookup: Lookup<'a>,
-    pub(super) findings: Findings,
+    pub(super) found: Collector<'a>,
     pub(super) scope: Scope,
 }
 
@@ -39,12 +39,17 @@ pub(super) fn shown(pointer: Pointer) -> String {
 }
 
 impl<'a> Judge<'a> {
-    pub(super) fn new(stores: &'a Stores, limit: usize, scope: Scope) -> Judge<'a> {
+    pub(super) fn new(stores: &'a Stores, found: Collector<'a>, scope: Scope) -> Judge<'a> {
         Judge {
             lookup: Lookup::new(stores),
-            findings: Findings::new(limit),
+            found,
             scope,
         }
+    }
+
+    /// Whether this rule was broken.
+    pub(super) fn has_found(&self, rule: Rule) -> bool {
+        self.found.findings.totals().any(|(found, _)| found == rule)
     }
 
     /// Judges claims about the same thing that do not match.
@@ -68,14 +73,14 @@ impl<'a> Judge<'a> {
     /// Findings of the rules that this kind of pointer can break.
     fn count_of(&self, claim: &Claim) -> u64 {
         let possible = Self::breakable(claim.pointing);
-        let totals = self.findings.totals().filter(|(rule, _)| possible.contains(rule));
+        let totals = self.found.findings.totals().filter(|(rule, _)| possible.contains(rule));
         totals.map(|(_, total)| total).sum()
     }
 
     fn count_like(&mut self, claim: &Claim, more: u64) {
         // many pointers to one record break the same rule: that the record is not what they want
         if let Some(rule) = Self::breakable(claim.pointing).first() {
-            self.findings.count(*rule, more);
+            self.found.count(*rule, more);
         }
     }
 
@@ -127,7 +132,7 @@ impl<'a> Judge<'a> {
         };
         let other = self.place(first.pointing.store(), RecordId(second.id));
         let place = self.place(kind, RecordId(record));
-        self.findings.add(rule, place, message, Some(other));
+        self.found.add(rule, place, message, Some(other));
     }
 
     pub(super) fn place(&self, kind: StoreFile, RecordId(id): RecordId) -> Place {
@@ -143,7 +148,7 @@ impl<'a> Judge<'a> {
     ) {
         let other = other.map(|(kind, id)| self.place(kind, id));
         let place = self.place(kind, RecordId(id));
-        self.findings.add(rule, place, message, other);
+        self.found.add(rule, place, message, other);
     }
 
     /// Judges the pointer that makes this claim.

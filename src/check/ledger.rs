@@ -1,9 +1,11 @@
 //! Finds the claims that do not match, in bounded memory and without following a pointer.
 //!
-//! First pass: every claim is hashed; its bucket adds the hash of a credit and subtracts that of a debit. A bucket that
-//! is not zero in the end holds a claim without its counterpart (that one is zero all the same has odds of 2⁻⁴⁸; the
-//! keys of the hash are drawn anew for each run, so that no store can be made to pass). Second pass: only the claims of such buckets are collected and matched one by one; where they are
-//! too many for the memory they are taken in several passes, by ranges of the hash.
+//! First pass: every claim is hashed, and one sum adds the hash of a credit and subtracts that of a debit. If it is not
+//! zero in the end, there is a claim without its counterpart (that it is zero all the same has odds of 2⁻⁶⁴; the keys of
+//! the hash are drawn anew for each run, so that no store can be made to pass). Most stores are done with that. In the
+//! others a second pass has one sum for each of many buckets of claims, and a third collects the claims of the buckets
+//! that are not zero and matches them one by one; where they are too many for the memory they are taken in several
+//! passes, by ranges of the hash.
 
 use std::{
     collections::BTreeMap,
@@ -33,13 +35,15 @@ impl Hash {
         }
     }
 
+    #[inline]
     fn of(&self, key: &Key) -> u64 {
         let ([a, b, c], [k0, k1, k2, k3]) = (key.words(), self.keys);
-        fold(fold(a ^ k0, b ^ k1) ^ c, k2) ^ fold(c ^ k1, k3)
+        fold(fold(a ^ k0, b ^ k1) ^ k2, c ^ k3)
     }
 }
 
 /// Both halves of the product.
+#[inline]
 fn fold(a: u64, b: u64) -> u64 {
     let (low, high) = a.carrying_mul(b, 0);
     low ^ high
@@ -49,12 +53,48 @@ fn bucket(hash: u64) -> usize {
     usize::try_from(hash >> 49).unwrap_or_default()
 }
 
-/// The sums of a first pass.
+/// The sum of a first pass.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Balance {
+    hash: Hash,
+    sum: u64,
+}
+
+impl Balance {
+    pub(super) fn new(hash: Hash) -> Balance {
+        Balance { hash, sum: 0 }
+    }
+
+    /// Enters a claim.
+    #[inline]
+    pub(super) fn enter(&mut self, claim: &Claim) {
+        self.sum = added(self.sum, self.hash.of(&claim.key), claim.entry);
+    }
+
+    /// Adds what another thread entered.
+    pub(super) fn merge(&mut self, other: Balance) {
+        self.sum = self.sum.wrapping_add(other.sum);
+    }
+
+    /// Whether each claim has its counterpart.
+    pub(super) fn is_even(self) -> bool {
+        self.sum == 0
+    }
+}
+
+#[inline]
+fn added(sum: u64, hash: u64, entry: Entry) -> u64 {
+    match entry {
+        Entry::Credit => sum.wrapping_add(hash),
+        Entry::Debit => sum.wrapping_sub(hash),
+    }
+}
+
+/// The sums of a second pass.
 #[derive(Debug, Clone)]
 pub(super) struct Ledger {
     hash: Hash,
     sums: Vec<u64>,
-    entries: u64,
 }
 
 impl Ledger {
@@ -62,7 +102,6 @@ impl Ledger {
         Ledger {
             hash,
             sums: vec![0; BUCKETS],
-            entries: 0,
         }
     }
 
@@ -70,12 +109,8 @@ impl Ledger {
     pub(super) fn enter(&mut self, claim: &Claim) {
         let hash = self.hash.of(&claim.key);
         if let Some(sum) = self.sums.get_mut(bucket(hash)) {
-            *sum = match claim.entry {
-                Entry::Credit => sum.wrapping_add(hash),
-                Entry::Debit => sum.wrapping_sub(hash),
-            };
+            *sum = added(*sum, hash, claim.entry);
         }
-        self.entries += 1;
     }
 
     /// Adds what another thread entered.
@@ -83,7 +118,6 @@ impl Ledger {
         for (sum, more) in self.sums.iter_mut().zip(&other.sums) {
             *sum = sum.wrapping_add(*more);
         }
-        self.entries += other.entries;
     }
 
     /// The buckets with claims that do not match; `None` if all do.
@@ -232,6 +266,9 @@ mod tests {
                 claim::node(*id, &node(*first), &mut |claim| take(claim));
             }
         };
+        let mut balance = Balance::new(Hash::new());
+        say(&mut |claim| balance.enter(&claim));
+        assert!(!balance.is_even());
         say(&mut |claim| ledger.enter(&claim));
         let suspects = ledger.suspects().unwrap();
         let (mut from, mut found, mut passes) = (0, Vec::new(), 0);

@@ -10,7 +10,7 @@ use std::{
 
 use super::{
     error::CheckError,
-    finding::{Findings, Place},
+    finding::{Collector, Place},
     header::{self, Header},
     rules::Rule,
 };
@@ -42,7 +42,7 @@ pub(super) fn check(
     format: StoreFormat,
     graph: &Header,
     which: Which,
-    findings: &mut Findings,
+    findings: &mut Collector<'_>,
     cancel: &Cancel,
 ) -> Result<(), CheckError> {
     let lucene = lucene_store(dir, findings)?;
@@ -91,7 +91,7 @@ fn small(path: &Path, limit: u64) -> Result<Option<Vec<u8>>, CheckError> {
     }
 }
 
-fn lucene_store(dir: &Path, findings: &mut Findings) -> Result<Option<LuceneStore>, CheckError> {
+fn lucene_store(dir: &Path, findings: &mut Collector<'_>) -> Result<Option<LuceneStore>, CheckError> {
     let Some(bytes) = small(&dir.join(lucene_store::PATH), lucene_store::SIZE_MAX)? else {
         return Ok(None);
     };
@@ -105,7 +105,7 @@ fn lucene_store(dir: &Path, findings: &mut Findings) -> Result<Option<LuceneStor
     }
 }
 
-fn index_config(dir: &Path, findings: &mut Findings) -> Result<(), CheckError> {
+fn index_config(dir: &Path, findings: &mut Collector<'_>) -> Result<(), CheckError> {
     if let Some(bytes) = small(&dir.join(INDEX_CONFIG), index_config::FILE_MAX + 1)?
         && let Err(error) = IndexConfig::decode(&bytes)
     {
@@ -116,7 +116,7 @@ fn index_config(dir: &Path, findings: &mut Findings) -> Result<(), CheckError> {
 }
 
 /// `active_tx_log` and the file it names are there, or neither.
-fn transaction_manager(dir: &Path, findings: &mut Findings) -> Result<(), CheckError> {
+fn transaction_manager(dir: &Path, findings: &mut Collector<'_>) -> Result<(), CheckError> {
     let Some(name) = small(&dir.join("active_tx_log"), 64)? else {
         if dir.join("tm_tx_log.1").exists() {
             let message = || "tm_tx_log.1 is there, active_tx_log is not".to_owned();
@@ -134,12 +134,12 @@ fn transaction_manager(dir: &Path, findings: &mut Findings) -> Result<(), CheckE
 }
 
 /// The logs of one data source.
-struct Logs<'a> {
+struct Logs<'a, 'l> {
     dir: &'a Path,
     layout: Layout,
     next_version: Option<LogVersion>,
     which: Which,
-    findings: &'a mut Findings,
+    findings: &'a mut Collector<'l>,
     cancel: &'a Cancel,
 }
 
@@ -150,7 +150,7 @@ struct Content {
     last: Option<TxId>,
 }
 
-impl Logs<'_> {
+impl Logs<'_, '_> {
     fn archived(&mut self, graph: &Header) -> Result<(), CheckError> {
         let mut before: Option<(LogVersion, TxId)> = None;
         for (version, name) in self.versions()? {

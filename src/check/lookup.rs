@@ -46,6 +46,7 @@ pub(super) enum Content {
 
 impl PropertyRecord {
     /// The record in these bytes, `None` where it is not in use.
+    #[inline]
     pub(super) fn decode(format: StoreFormat, bytes: &[u8]) -> Option<PropertyRecord> {
         match format {
             StoreFormat::Legacy => {

@@ -39,7 +39,7 @@ mod whole;
 
 pub use budget::Memory;
 pub use error::CheckError;
-pub use finding::{Finding, Findings, Origin, Place};
+pub use finding::{Finding, Findings, Listener, Origin, Place};
 pub use part::Written;
-pub use report::{CheckOptions, CheckReport, What, check};
+pub use report::{CheckOptions, CheckReport, Totals, What, check};
 pub use rules::{Rule, Severity};

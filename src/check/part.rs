@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashSet};
 use super::{
     claim::{Claim, Pointing, Side},
     error::CheckError,
-    finding::Findings,
+    finding::{Collector, Findings},
     judge::{Judge, Scope},
     lookup::PropertyRecord,
     stores::Stores,
@@ -100,11 +100,11 @@ impl Written {
 pub(super) fn check(
     stores: &Stores,
     written: &Written,
-    limit: usize,
+    found: Collector<'_>,
     cancel: &Cancel,
 ) -> Result<(Findings, BTreeMap<StoreFile, u64>), CheckError> {
     let mut part = Part {
-        judge: Judge::new(stores, limit, Scope::Part),
+        judge: Judge::new(stores, found, Scope::Part),
         checked: BTreeMap::new(),
         seen: HashSet::new(),
         cancel,
@@ -129,7 +129,7 @@ pub(super) fn check(
             .collect();
         part.records(*kind, &fresh, None)?;
     }
-    Ok((part.judge.findings, part.checked))
+    Ok((part.judge.found.findings, part.checked))
 }
 
 struct Part<'a> {

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use super::{
     bits::Bits,
+    claim,
     error::CheckError,
     judge::Judge,
     lookup::{Lookup, PropertyRecord},
@@ -34,12 +35,22 @@ pub(super) fn check(whole: &Whole<'_>, keys: &Bits, workers: &mut [Worker<'_>]) 
                 continue;
             };
             in_use += 1;
-            super::claim::property(id, &record, &mut worker.say());
-            if is_odd(&record, keys) {
+            claim::property_links(id, &record, &mut worker.say());
+            let (mut is_odd, mut count) = (false, 0);
+            let ends_wrongly = value::look(&record, |seen| {
+                count += 1;
+                is_odd |= seen.is_wrong || !keys.contains(u64::from(seen.key));
+                if let Some(first) = seen.elsewhere {
+                    claim::property_value(id, &record, first, &mut worker.say());
+                }
+            });
+            if is_odd || ends_wrongly {
                 worker.judge.property_alone(id, &record)?;
             }
-            if record.previous.is_none() {
-                walk(whole, worker, records, id, record)?;
+            match (record.previous, record.next) {
+                (None, None) if count < 2 => worker.reached += 1,
+                (None, _) => walk(whole, worker, records, id, record)?,
+                _ => {}
             }
         }
         worker.count(kind, in_use);
@@ -72,14 +83,6 @@ fn deleted(judge: &mut Judge<'_>, id: u64, bytes: &[u8]) {
             judge.add(Rule::InvalidPropertyType, (StoreFile::Property, id), message, None);
         }
     }
-}
-
-/// Whether anything in the record alone is worth a closer look.
-fn is_odd(record: &PropertyRecord, keys: &Bits) -> bool {
-    let mut is_odd = false;
-    value::keys(record, |key| is_odd |= !keys.contains(u64::from(key)));
-    value::judge(record, |_, _| is_odd = true);
-    is_odd
 }
 
 /// Follows a chain from its head as long as both sides of each link agree, so that all walks together meet each record

@@ -2,9 +2,12 @@
 
 use std::{collections::BTreeMap, path::Path};
 
-use serde::{Serialize, Serializer, ser::SerializeStruct};
+use serde::{Serialize, Serializer};
 
-use super::{CheckError, Findings, Memory, Severity, Written, header, id_files, logs, part, stores::Stores, whole};
+use super::{
+    CheckError, Finding, Findings, Listener, Memory, Severity, Written, finding::Collector, header, id_files, logs,
+    part, stores::Stores, whole,
+};
 use crate::{
     cancel::Cancel,
     store::{StoreFile, StoreFormat},
@@ -28,6 +31,8 @@ pub struct CheckOptions<'a> {
     pub memory: Memory,
     /// Findings kept per rule; all are counted.
     pub limit: usize,
+    /// Who hears of them at once.
+    pub listener: Option<&'a dyn Listener>,
 }
 
 impl Default for CheckOptions<'_> {
@@ -36,6 +41,7 @@ impl Default for CheckOptions<'_> {
             what: What::Whole,
             memory: Memory::default(),
             limit: 100,
+            listener: None,
         }
     }
 }
@@ -53,34 +59,46 @@ pub struct CheckReport {
     pub findings: Findings,
 }
 
+/// A report but for its findings: how much was checked, and how many findings there are.
+#[derive(Debug, Serialize)]
+pub struct Totals {
+    store_format: &'static str,
+    whole: bool,
+    records: BTreeMap<&'static str, u64>,
+    errors: u64,
+    ownership: u64,
+    warnings: u64,
+    rules: BTreeMap<&'static str, u64>,
+}
+
 impl Serialize for CheckReport {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        struct Each<'a>(&'a Findings);
-        impl Serialize for Each<'_> {
-            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                serializer.collect_seq(self.0.iter())
-            }
+        #[derive(Serialize)]
+        struct Report<'a> {
+            #[serde(flatten)]
+            totals: Totals,
+            findings: Vec<&'a Finding>,
         }
-        let records: BTreeMap<&str, u64> = self.records.iter().map(|(kind, count)| (kind.name(), *count)).collect();
-        let rules: BTreeMap<&str, u64> = self
-            .findings
-            .totals()
-            .map(|(rule, count)| (rule.name(), count))
-            .collect();
-        let mut report = serializer.serialize_struct("CheckReport", 8)?;
-        report.serialize_field("store_format", self.format.version())?;
-        report.serialize_field("whole", &self.is_whole)?;
-        report.serialize_field("records", &records)?;
-        report.serialize_field("errors", &self.findings.total(Severity::Error))?;
-        report.serialize_field("ownership", &self.findings.total(Severity::Ownership))?;
-        report.serialize_field("warnings", &self.findings.total(Severity::Warning))?;
-        report.serialize_field("rules", &rules)?;
-        report.serialize_field("findings", &Each(&self.findings))?;
-        report.end()
+        let (totals, findings) = (self.totals(), self.findings.iter().collect());
+        Report { totals, findings }.serialize(serializer)
     }
 }
 
 impl CheckReport {
+    /// All but the findings.
+    pub fn totals(&self) -> Totals {
+        let (records, rules) = (self.records.iter(), self.findings.totals());
+        Totals {
+            store_format: self.format.version(),
+            whole: self.is_whole,
+            records: records.map(|(kind, count)| (kind.name(), *count)).collect(),
+            errors: self.findings.total(Severity::Error),
+            ownership: self.findings.total(Severity::Ownership),
+            warnings: self.findings.total(Severity::Warning),
+            rules: rules.map(|(rule, count)| (rule.name(), count)).collect(),
+        }
+    }
+
     /// Whether the graph and its files are as they have to be; warnings do not count.
     pub fn is_consistent(&self) -> bool {
         self.findings.total(Severity::Error) == 0 && self.findings.total(Severity::Ownership) == 0
@@ -92,7 +110,8 @@ impl CheckReport {
 /// # Errors
 /// Files that cannot be read, no store, or cancelled; inconsistencies are no errors.
 pub fn check(dir: &Path, options: &CheckOptions<'_>, cancel: &Cancel) -> Result<CheckReport, CheckError> {
-    let mut findings = Findings::new(options.limit);
+    let collector = || Collector::new(options.limit, options.listener);
+    let mut findings = collector();
     let mut stores = Stores::open(dir, &mut findings)?;
     let found = header::check(&stores, &mut findings)?;
     stores.graph_property = found.graph_property;
@@ -107,9 +126,10 @@ pub fn check(dir: &Path, options: &CheckOptions<'_>, cancel: &Cancel) -> Result<
     };
     logs::check(dir, stores.format, &found, which, &mut findings, cancel)?;
     let (more, records) = match part {
-        Some(written) => part::check(&stores, written, options.limit, cancel)?,
-        None => whole::check(&stores, options.memory, options.limit, cancel)?,
+        Some(written) => part::check(&stores, written, collector(), cancel)?,
+        None => whole::check(&stores, options.memory, collector, cancel)?,
     };
+    let mut findings = findings.findings;
     findings.merge(more);
     Ok(CheckReport {
         format: stores.format,

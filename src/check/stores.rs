@@ -10,7 +10,7 @@ use std::{
 
 use super::{
     error::CheckError,
-    finding::{Findings, Place},
+    finding::{Collector, Place},
     rules::Rule,
 };
 use crate::store::{
@@ -70,7 +70,7 @@ impl Store {
 
 impl Stores {
     /// Opens the files and judges how they are framed.
-    pub(super) fn open(dir: &Path, findings: &mut Findings) -> Result<Stores, CheckError> {
+    pub(super) fn open(dir: &Path, findings: &mut Collector<'_>) -> Result<Stores, CheckError> {
         if !dir.join(StoreFile::Neostore.name()).exists() {
             return Err(CheckError::NoStore(dir.to_owned()));
         }
@@ -129,7 +129,7 @@ pub(super) fn block(format: StoreFormat, bytes: &[u8]) -> Option<(DynamicHeader,
 }
 
 /// The format as `neostore` has it or, where that is damaged, as the other files have it.
-fn format(dir: &Path, findings: &mut Findings) -> Result<StoreFormat, CheckError> {
+fn format(dir: &Path, findings: &mut Collector<'_>) -> Result<StoreFormat, CheckError> {
     let header = match Header::open_read_only(dir) {
         Ok(header) => header,
         Err(HeaderError::Io { path, source }) => return Err(CheckError::Io { path, source }),
@@ -180,7 +180,7 @@ fn first_word(path: &Path) -> io::Result<u32> {
     Ok(u32::from_be_bytes(bytes))
 }
 
-fn open(dir: &Path, kind: StoreFile, format: StoreFormat, findings: &mut Findings) -> Result<Store, CheckError> {
+fn open(dir: &Path, kind: StoreFile, format: StoreFormat, findings: &mut Collector<'_>) -> Result<Store, CheckError> {
     let path = dir.join(kind.name());
     let place = |offset| Place {
         file: kind.name().into(),
@@ -224,7 +224,7 @@ fn block_size(
     format: StoreFormat,
     file: &File,
     path: &Path,
-    findings: &mut Findings,
+    findings: &mut Collector<'_>,
 ) -> Result<u64, CheckError> {
     let mut bytes = [0; 4];
     match file.read_exact_at(&mut bytes, 0) {
@@ -250,7 +250,7 @@ fn block_size(
 }
 
 /// Where the records end.
-fn framing(store: &Store, format: StoreFormat, length: u64, findings: &mut Findings) -> Result<u64, CheckError> {
+fn framing(store: &Store, format: StoreFormat, length: u64, findings: &mut Collector<'_>) -> Result<u64, CheckError> {
     let Some(file) = &store.file else { return Ok(0) };
     let place = |offset| Place {
         file: store.kind.name().into(),

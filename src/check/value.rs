@@ -26,11 +26,13 @@ pub(super) struct Block<'a> {
 }
 
 /// Bits of a long.
+#[inline]
 fn bits(long: u64, from: u32, count: u32) -> u64 {
     long >> from & ((1 << count) - 1)
 }
 
 /// The blocks of a record of the current format; the second value is what ends them too early.
+#[inline]
 fn blocks(property: &Property) -> (impl Iterator<Item = Block<'_>>, Option<Wrong>) {
     let used = usize::from(property.used);
     let mut rest = property.payload.get(..used).unwrap_or_default();
@@ -49,7 +51,43 @@ fn blocks(property: &Property) -> (impl Iterator<Item = Block<'_>>, Option<Wrong
     (found, end.map(|end| Wrong::Type(bits(*end, 24, 4))))
 }
 
+/// What one look at a property of a record tells.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Seen {
+    pub(super) key: u32,
+    pub(super) is_wrong: bool,
+    /// Store and first block of a string or array that has blocks of its own.
+    pub(super) elsewhere: Option<(StoreFile, RecordId)>,
+}
+
+/// Looks once at every property of a record; whether something else than a property ends it.
+#[inline]
+pub(super) fn look(record: &PropertyRecord, mut each: impl FnMut(Seen)) -> bool {
+    match &record.content {
+        Content::Blocks(property) => {
+            let (blocks, end) = blocks(property);
+            for block in blocks {
+                each(Seen {
+                    key: block.key,
+                    is_wrong: current(&block).is_err(),
+                    elsewhere: elsewhere(&block),
+                });
+            }
+            end.is_some()
+        }
+        Content::One(property) => {
+            each(Seen {
+                key: property.key,
+                is_wrong: legacy(property).is_err(),
+                elsewhere: legacy_elsewhere(property),
+            });
+            false
+        }
+    }
+}
+
 /// Hands out key and fault of every property that has one, and of what ends the record.
+#[inline]
 pub(super) fn judge(record: &PropertyRecord, mut wrong: impl FnMut(Option<u32>, Wrong)) {
     match &record.content {
         Content::Blocks(property) => {
@@ -72,6 +110,7 @@ pub(super) fn judge(record: &PropertyRecord, mut wrong: impl FnMut(Option<u32>, 
 }
 
 /// The keys of a record.
+#[inline]
 pub(super) fn keys(record: &PropertyRecord, mut key: impl FnMut(u32)) {
     match &record.content {
         Content::Blocks(property) => blocks(property).0.for_each(|block| key(block.key)),
@@ -80,26 +119,40 @@ pub(super) fn keys(record: &PropertyRecord, mut key: impl FnMut(u32)) {
 }
 
 /// Strings and arrays that stand in blocks of their own: store and first block.
+#[inline]
 pub(super) fn long_values(record: &PropertyRecord, mut found: impl FnMut(StoreFile, RecordId)) {
     match &record.content {
-        Content::Blocks(property) => {
-            for block in blocks(property).0 {
-                let first = block.longs.first().map_or(0, |long| long >> 28);
-                match block.kind {
-                    9 => found(StoreFile::String, RecordId(first)),
-                    10 => found(StoreFile::Array, RecordId(first)),
-                    _ => {}
-                }
-            }
-        }
-        Content::One(property) => match property.type_code {
-            2 => found(StoreFile::String, RecordId(property.value)),
-            9 => found(StoreFile::Array, RecordId(property.value)),
-            _ => {}
-        },
+        Content::Blocks(property) => blocks(property)
+            .0
+            .filter_map(|block| elsewhere(&block))
+            .for_each(|(file, first)| found(file, first)),
+        Content::One(property) => legacy_elsewhere(property)
+            .into_iter()
+            .for_each(|(file, first)| found(file, first)),
     }
 }
 
+#[inline]
+fn elsewhere(block: &Block<'_>) -> Option<(StoreFile, RecordId)> {
+    let file = match block.kind {
+        9 => StoreFile::String,
+        10 => StoreFile::Array,
+        _ => return None,
+    };
+    Some((file, RecordId(block.longs.first()? >> 28)))
+}
+
+#[inline]
+fn legacy_elsewhere(property: &LegacyProperty) -> Option<(StoreFile, RecordId)> {
+    let file = match property.type_code {
+        2 => StoreFile::String,
+        9 => StoreFile::Array,
+        _ => return None,
+    };
+    Some((file, RecordId(property.value)))
+}
+
+#[inline]
 fn current(block: &Block<'_>) -> Result<(), Wrong> {
     let first = block.longs.first().copied().unwrap_or_default();
     if block.longs.len() < usize::from(longs_of_block(first)) {

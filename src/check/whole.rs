@@ -2,9 +2,10 @@
 //! blamed for alone is judged at once.
 //!
 //! ```text
-//! types, keys ─▶ nodes ─▶ relationships ─▶ properties ─▶ blocks      every claim into the ledger
-//!            does the ledger balance? no ─▶ once more: collect the claims that do not match, judge each
+//! types, keys ─▶ nodes ─▶ relationships ─▶ properties ─▶ blocks      every claim into the balance
+//!            is the balance even? no ─▶ twice more: collect the claims that do not match, judge each
 //!            chains that could be rings? ─▶ look for them
+//!            either? ─▶ once more: relationships against their nodes
 //! ```
 
 use std::{collections::BTreeMap, ops::Range};
@@ -15,11 +16,12 @@ use super::{
     budget::Memory,
     claim::{self, Claim, Pointing, Side},
     error::CheckError,
-    finding::Findings,
+    finding::{Collector, Findings},
     judge::{Judge, Scope},
-    ledger::{Collected, Hash, Ledger},
+    ledger::{Balance, Collected, Hash, Ledger},
     lookup::PropertyRecord,
     properties, rings,
+    rules::Rule,
     scan::{Records, scan},
     stores::Stores,
 };
@@ -39,7 +41,7 @@ const NAMES_MAX: u64 = 1 << 24;
 
 /// What one thread has.
 pub(super) struct Worker<'a> {
-    pub(super) ledger: Ledger,
+    pub(super) balance: Balance,
     pub(super) judge: Judge<'a>,
     /// Records in use per store.
     pub(super) in_use: BTreeMap<StoreFile, u64>,
@@ -54,7 +56,7 @@ pub(super) struct Worker<'a> {
 impl Worker<'_> {
     /// Enters a claim.
     pub(super) fn say(&mut self) -> impl FnMut(Claim) {
-        |claim| self.ledger.enter(&claim)
+        |claim| self.balance.enter(&claim)
     }
 
     pub(super) fn count(&mut self, kind: StoreFile, in_use: u64) {
@@ -73,13 +75,18 @@ pub(super) struct Whole<'a> {
 pub(super) type Checked = (Findings, BTreeMap<StoreFile, u64>);
 
 /// Checks every record of the store.
-pub(super) fn check(stores: &Stores, memory: Memory, limit: usize, cancel: &Cancel) -> Result<Checked, CheckError> {
+pub(super) fn check<'a>(
+    stores: &'a Stores,
+    memory: Memory,
+    found: impl Fn() -> Collector<'a>,
+    cancel: &Cancel,
+) -> Result<Checked, CheckError> {
     let whole = Whole { stores, memory, cancel };
     let hash = Hash::new();
     let mut workers: Vec<Worker<'_>> = (0..THREADS)
         .map(|_| Worker {
-            ledger: Ledger::new(hash),
-            judge: Judge::new(stores, limit, Scope::Whole),
+            balance: Balance::new(hash),
+            judge: Judge::new(stores, found(), Scope::Whole),
             in_use: BTreeMap::new(),
             reached: 0,
             ascending: 0,
@@ -91,20 +98,29 @@ pub(super) fn check(stores: &Stores, memory: Memory, limit: usize, cancel: &Canc
     }
     let types = whole.names(StoreFile::RelationshipType, &mut workers)?;
     let keys = whole.names(StoreFile::PropertyKey, &mut workers)?;
-    whole.nodes_and_relationships(&types, &mut workers)?;
+    whole.nodes(&mut workers)?;
+    whole.relationships(&types, &mut workers)?;
     properties::check(&whole, &keys, &mut workers)?;
     for store in stores.iter().filter(|store| store.kind.is_dynamic()) {
         blocks::check(&whole, store, &mut workers)?;
     }
-    whole.audit(&mut workers)?;
+    let is_even = whole.audit(hash, &mut workers)?;
     if workers.iter().any(|worker| worker.ascending > 0)
         && let Some(first) = workers.first_mut()
     {
         rings::relationships(&whole, &mut first.judge)?;
     }
-    let (mut findings, mut in_use) = (Findings::new(limit), BTreeMap::new());
+    // what is linked on both sides, and is no ring, leads back to a node in use
+    if !is_even
+        || workers
+            .iter()
+            .any(|worker| worker.judge.has_found(Rule::RelationshipCycle))
+    {
+        whole.nodes_of_relationships(&mut workers)?;
+    }
+    let (mut findings, mut in_use) = (found().findings, BTreeMap::new());
     for worker in workers {
-        findings.merge(worker.judge.findings);
+        findings.merge(worker.judge.found.findings);
         for (kind, count) in worker.in_use {
             *in_use.entry(kind).or_default() += count;
         }
@@ -143,8 +159,38 @@ impl Whole<'_> {
         Ok(names)
     }
 
-    /// Nodes, and relationships against them: in several passes where the nodes do not fit.
-    fn nodes_and_relationships(&self, types: &Bits, workers: &mut [Worker<'_>]) -> Result<(), CheckError> {
+    fn nodes(&self, workers: &mut [Worker<'_>]) -> Result<(), CheckError> {
+        let nodes = self.stores.get(StoreFile::Node).records;
+        self.scan(StoreFile::Node, 0..nodes, workers, |worker, records| {
+            let mut in_use = 0;
+            for (id, bytes) in records.iter() {
+                if let Some(node) = bytes.first_chunk().and_then(Node::decode) {
+                    in_use += 1;
+                    claim::node(id, &node, &mut worker.say());
+                }
+            }
+            worker.count(StoreFile::Node, in_use);
+            Ok(())
+        })
+    }
+
+    fn relationships(&self, types: &Bits, workers: &mut [Worker<'_>]) -> Result<(), CheckError> {
+        let relationships = self.stores.get(StoreFile::Relationship).records;
+        self.scan(StoreFile::Relationship, 0..relationships, workers, |worker, records| {
+            let mut in_use = 0;
+            for (id, bytes) in records.iter() {
+                if let Some(relationship) = bytes.first_chunk().and_then(Relationship::decode) {
+                    in_use += 1;
+                    relationship_alone(worker, id, &relationship, types)?;
+                }
+            }
+            worker.count(StoreFile::Relationship, in_use);
+            Ok(())
+        })
+    }
+
+    /// Relationships against their nodes: in several passes where the nodes do not fit.
+    fn nodes_of_relationships(&self, workers: &mut [Worker<'_>]) -> Result<(), CheckError> {
         let (nodes, relationships) = (
             self.stores.get(StoreFile::Node).records,
             self.stores.get(StoreFile::Relationship).records,
@@ -156,28 +202,20 @@ impl Whole<'_> {
         for range in ranges {
             let is_first = range.start == 0;
             let chained = Bits::new(range.clone());
-            self.scan(StoreFile::Node, range, workers, |worker, records| {
-                let mut in_use = 0;
+            self.scan(StoreFile::Node, range, workers, |_, records| {
                 for (id, bytes) in records.iter() {
-                    let Some(node) = bytes.first_chunk().and_then(Node::decode) else {
-                        continue;
-                    };
-                    in_use += 1;
-                    if node.first_relationship.is_some() {
+                    let node = bytes.first_chunk().and_then(Node::decode);
+                    if node.is_some_and(|node| node.first_relationship.is_some()) {
                         chained.insert(id);
                     }
-                    claim::node(id, &node, &mut worker.say());
                 }
-                worker.count(StoreFile::Node, in_use);
                 Ok(())
             })?;
             self.scan(StoreFile::Relationship, 0..relationships, workers, |worker, records| {
-                let mut in_use = 0;
                 for (id, bytes) in records.iter() {
                     let Some(relationship) = bytes.first_chunk().and_then(Relationship::decode) else {
                         continue;
                     };
-                    in_use += 1;
                     for side in Side::BOTH {
                         let Some(node) = side.of(&relationship).node else {
                             continue;
@@ -187,12 +225,6 @@ impl Whole<'_> {
                             worker.judge.relationship_node(id, &relationship, side)?;
                         }
                     }
-                    if is_first {
-                        relationship_alone(worker, id, &relationship, types)?;
-                    }
-                }
-                if is_first {
-                    worker.count(StoreFile::Relationship, in_use);
                 }
                 Ok(())
             })?;
@@ -200,43 +232,52 @@ impl Whole<'_> {
         Ok(())
     }
 
-    /// Finds the claims that do not match, and judges them.
-    fn audit(&self, workers: &mut [Worker<'_>]) -> Result<(), CheckError> {
+    /// Finds the claims that do not match, and judges them; whether there are none.
+    fn audit(&self, hash: Hash, workers: &mut [Worker<'_>]) -> Result<bool, CheckError> {
         let Some((first, others)) = workers.split_first_mut() else {
-            return Ok(());
+            return Ok(true);
         };
-        let mut total = first.ledger.clone();
+        let mut balance = first.balance;
         for other in others {
-            total.merge(&other.ledger);
+            balance.merge(other.balance);
+        }
+        if balance.is_even() {
+            return Ok(true);
+        }
+        let mut ledgers: Vec<Ledger> = (0..THREADS).map(|_| Ledger::new(hash)).collect();
+        self.every_claim(&mut ledgers, |ledger, claim| ledger.enter(&claim))?;
+        let mut total = Ledger::new(hash);
+        for ledger in &ledgers {
+            total.merge(ledger);
         }
         let Some(suspects) = total.suspects() else {
-            return Ok(());
+            return Ok(true);
         };
         let room = self.memory.room(size_of::<(u64, Claim)>(), THREADS);
         let mut from = Some(0);
         while let Some(start) = from {
             let mut parts: Vec<Collected<'_>> = (0..THREADS).map(|_| Collected::new(&suspects, start, room)).collect();
-            self.every_claim(&mut parts)?;
+            self.every_claim(&mut parts, Collected::take)?;
             let (groups, next) = Collected::settle(parts);
             for group in groups {
                 first.judge.group(&group)?;
             }
             from = next;
         }
-        Ok(())
+        Ok(false)
     }
 
     /// Says everything once more.
-    fn every_claim(&self, parts: &mut [Collected<'_>]) -> Result<(), CheckError> {
+    fn every_claim<S: Send>(&self, parts: &mut [S], take: impl Fn(&mut S, Claim) + Sync) -> Result<(), CheckError> {
         let stores = self.stores;
         if let Some(first) = parts.first_mut() {
-            let mut say = |claim| first.take(claim);
+            let mut say = |claim| take(first, claim);
             claim::owner(stores.graph_property, Pointing::GraphProperty, 5, &mut say);
         }
         for store in stores.iter() {
             let kind = store.kind;
             self.scan(kind, 0..store.records, parts, |part, records| {
-                let mut say = |claim| part.take(claim);
+                let mut say = |claim| take(part, claim);
                 for (id, bytes) in records.iter() {
                     say_all(stores, kind, id, bytes, &mut say);
                 }
@@ -303,6 +344,7 @@ fn say_name(stores: &Stores, kind: StoreFile, id: u64, bytes: &[u8], say: &mut i
     block.is_some()
 }
 
+#[inline]
 fn relationship_alone(
     worker: &mut Worker<'_>,
     id: u64,

@@ -1,7 +1,15 @@
 //! `check`: the rules of consistency over one directory.
 
-use std::{ffi::OsString, fmt::Write as _, path::Path, process::ExitCode};
+use std::{
+    collections::BTreeMap,
+    ffi::OsString,
+    fmt::Write as _,
+    path::Path,
+    process::ExitCode,
+    sync::{Mutex, PoisonError},
+};
 
+use serde::{Serialize, Serializer};
 use tracing::level_filters::LevelFilter;
 
 use super::{
@@ -13,7 +21,7 @@ use super::{
 };
 use crate::{
     Error, ErrorKind,
-    check::{self, CheckOptions, CheckReport, Memory, Severity, What},
+    check::{self, CheckOptions, CheckReport, Finding, Listener, Memory, Rule, Severity, What},
     progress::{Phase, Progress},
 };
 
@@ -29,7 +37,8 @@ pub(super) struct CheckArgs {
     #[arg(long, value_name = "SIZE", hide_env = true, env = "NEO4J_BACKUP_MEMORY")]
     memory: Option<String>,
 
-    /// Show so many findings of each rule, 100 unless given; all are counted
+    /// Show so many findings of each rule, 100 unless given; all are counted. -output json prints each as a line of its
+    /// own when it is found, and a last line with the totals
     #[arg(long, value_name = "COUNT", hide_env = true, env = "NEO4J_BACKUP_LIMIT")]
     limit: Option<String>,
 }
@@ -40,6 +49,14 @@ const INCONSISTENT: u8 = 3;
 /// Checks a directory and reports what was found.
 pub(super) fn run(wanted: &CheckArgs, output: Output, loudness: Loudness, logs: LevelFilter) -> ExitCode {
     let result = options(wanted).and_then(|options| {
+        let lines = Lines {
+            limit: options.limit,
+            told: Mutex::default(),
+        };
+        let options = CheckOptions {
+            listener: (output == Output::Json).then_some(&lines as &dyn Listener),
+            ..options
+        };
         let terminal = Terminal::start(loudness, logs);
         terminal.phase(Phase::Checking);
         let result = signals::cancelling(ErrorKind::NotChecked, |cancel| {
@@ -48,13 +65,40 @@ pub(super) fn run(wanted: &CheckArgs, output: Output, loudness: Loudness, logs: 
         terminal.finish();
         result
     });
-    let text = |found: &CheckReport| match loudness {
+    let text = |Told(found): &Told| match loudness {
         Loudness::Normal => text(found),
         Loudness::Quiet => findings(found),
     };
-    report::command("check", &result, output, text, |found| {
+    report::command("check", &result.map(Told), output, text, |Told(found)| {
         if found.is_consistent() { 0 } else { INCONSISTENT }
     })
+}
+
+/// Tells each finding as a line of JSON as soon as it is found, up to the limit of each rule.
+#[derive(Debug)]
+struct Lines {
+    limit: usize,
+    told: Mutex<BTreeMap<Rule, usize>>,
+}
+
+impl Listener for Lines {
+    fn found(&self, finding: &Finding) {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = told.entry(finding.rule).or_default();
+        if *count < self.limit {
+            *count += 1;
+            report::finding("check", finding);
+        }
+    }
+}
+
+/// A report whose findings were told before.
+struct Told(CheckReport);
+
+impl Serialize for Told {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.totals().serialize(serializer)
+    }
 }
 
 fn options(wanted: &CheckArgs) -> Result<CheckOptions<'static>, Error> {
@@ -76,6 +120,7 @@ fn options(wanted: &CheckArgs) -> Result<CheckOptions<'static>, Error> {
         what: What::Whole,
         memory,
         limit,
+        listener: None,
     })
 }
 

@@ -78,6 +78,14 @@ struct JsonCommand<'a, T> {
     error: Option<JsonError>,
 }
 
+/// Something that a command finds before it ends, as a line of its own.
+#[derive(Serialize)]
+struct JsonFinding<'a, T> {
+    schema_version: u32,
+    command: &'static str,
+    finding: &'a T,
+}
+
 #[derive(Serialize)]
 struct JsonError {
     kind: &'static str,
@@ -266,6 +274,15 @@ pub(super) fn command<T: Serialize>(
         (Output::Text, Err(_)) => {}
     }
     ExitCode::from(exit_code)
+}
+
+/// Tells of a finding at once; [`command`] ends what began like this.
+pub(super) fn finding<T: Serialize>(command: &'static str, finding: &T) {
+    to_stdout(&to_line(&JsonFinding {
+        schema_version: SCHEMA_VERSION,
+        command,
+        finding,
+    }));
 }
 
 /// Reports arguments that make no request.

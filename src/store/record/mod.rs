@@ -56,6 +56,7 @@ fn split(pointer: Pointer, high_bits: u32) -> Result<(u32, u8), TooWide> {
 }
 
 /// The reverse of [`split`].
+#[inline]
 fn join(low: u32, high: u8) -> Pointer {
     (low != NONE || high != 0).then(|| RecordId(u64::from(high) << 32 | u64::from(low)))
 }
@@ -68,6 +69,7 @@ fn put<const N: usize>(record: &mut [u8], offset: usize, bytes: [u8; N]) {
 }
 
 /// The four bytes at `offset` of a record, zero behind its end.
+#[inline]
 fn word(record: &[u8], offset: usize) -> u32 {
     record
         .get(offset..)
@@ -76,6 +78,7 @@ fn word(record: &[u8], offset: usize) -> u32 {
 }
 
 /// The eight bytes at `offset` of a record, zero behind its end.
+#[inline]
 fn long(record: &[u8], offset: usize) -> u64 {
     record
         .get(offset..)

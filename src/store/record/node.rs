@@ -38,6 +38,7 @@ impl Node {
     }
 
     /// The node in these bytes, `None` where the record is not in use.
+    #[inline]
     pub fn decode(record: &[u8; Self::SIZE]) -> Option<Node> {
         let flags = record[0];
         (flags & 1 == 1).then(|| Node {

@@ -54,6 +54,7 @@ impl Property {
     }
 
     /// Whether a record whose payload starts with this long is in use.
+    #[inline]
     pub fn in_use(first: u64) -> bool {
         (1..=12).contains(&type_of(first))
     }
@@ -61,6 +62,7 @@ impl Property {
     /// The header and payload in these bytes, `None` where the record is not in use. `used` counts the longs of the
     /// blocks up to the first one of no legal type or the end of the record; a last block that claims more longs than
     /// are left is cut.
+    #[inline]
     pub fn decode(record: &[u8; Self::SIZE]) -> Option<Property> {
         let payload = [9, 17, 25, 33].map(|offset| long(record, offset));
         Property::in_use(payload[0]).then(|| Property {
@@ -73,12 +75,14 @@ impl Property {
 }
 
 /// Type of a block, from its first long.
+#[inline]
 fn type_of(first: u64) -> u8 {
     let [.., type_byte, _, _, _] = first.to_be_bytes();
     type_byte & 15
 }
 
 /// Longs that a block takes, from its first long (§5.6).
+#[inline]
 pub fn longs_of_block(first: u64) -> u8 {
     let field = |shift: u32, bits: u32| first >> shift & ((1 << bits) - 1);
     let longs = match type_of(first) {
@@ -106,6 +110,7 @@ pub fn longs_of_block(first: u64) -> u8 {
     u8::try_from(longs).unwrap_or(u8::MAX)
 }
 
+#[inline]
 fn used_longs(payload: &[u64; 4]) -> u8 {
     let mut used: u8 = 0;
     while let Some(first) = payload.get(usize::from(used)) {
@@ -158,6 +163,7 @@ impl LegacyProperty {
     }
 
     /// The property in these bytes, `None` where the record is not in use.
+    #[inline]
     pub fn decode(record: &[u8; Self::SIZE]) -> Option<LegacyProperty> {
         let [_, next_high, type_high, type_low] = word(record, 1).to_be_bytes();
         (record[0] & 1 == 1).then(|| LegacyProperty {

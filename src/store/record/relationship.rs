@@ -66,6 +66,7 @@ impl Relationship {
     }
 
     /// The relationship in these bytes, `None` where the record is not in use.
+    #[inline]
     pub fn decode(record: &[u8; Self::SIZE]) -> Option<Relationship> {
         let (flags, packed) = (record[0], word(record, 9));
         let [_, _, type_high, type_low] = packed.to_be_bytes();
