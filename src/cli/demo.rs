@@ -51,8 +51,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
     override_usage = "neo4j-backup demo [-keep DIR]",
     after_help = "\
 Starts a cluster of three real databases that are written to, shows its members, takes a full backup
-and an incremental one, kills the master while it sends a third, and verifies what is there. Needs
-neither Java nor a network; ends with an error if a step does not show what it says."
+and an incremental one, kills the master while it sends a third, verifies and checks what is there.
+Needs neither Java nor a network; ends with an error if a step does not show what it says."
 )]
 pub(super) struct DemoArgs {
     /// Keep databases and backups in this directory, which must not be there yet; they are thrown away unless given
@@ -144,6 +144,10 @@ async fn story(stage: &Stage) -> Result<(), Error> {
     title("Every byte of both backups against its checksum");
     stage.shown(&["verify", BACKUP]).await?;
     stage.shown(&["verify", SECOND]).await?;
+
+    title("Every record against the rules of the graph");
+    stage.shown(&["check", BACKUP]).await?;
+    stage.shown(&["check", SECOND]).await?;
 
     title("What is on disk: a database, and what its first start would do");
     stage.shown(&["inspect", BACKUP]).await?;
