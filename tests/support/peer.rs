@@ -13,8 +13,8 @@ use std::{
 
 use super::{Contents, Release, process};
 
-/// For starting, and for any one command; generous, since six servers may share two cores.
-const LIMIT: Duration = Duration::from_mins(2);
+/// For starting, and for any one command; generous, since many servers may share two cores.
+const LIMIT: Duration = Duration::from_mins(5);
 
 /// Whether the server offers its backup service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
