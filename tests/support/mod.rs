@@ -15,6 +15,7 @@ mod cluster;
 mod contents;
 pub mod coordinator_double;
 mod coordinators;
+mod faulty;
 mod model;
 mod mounted;
 pub mod nodes;
@@ -33,6 +34,7 @@ use std::{
 pub use cluster::{Cluster, Settings as ClusterSettings};
 pub use contents::Contents;
 pub use coordinators::{Coordinator, Coordinators, ZooKeeper, free_ports};
+pub use faulty::{BlackHole, Fault, Faulty};
 pub use model::as_seen_by;
 pub use mounted::Mounted;
 pub use peer::{Backup, Options, Peer};
