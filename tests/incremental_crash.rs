@@ -1,13 +1,16 @@
 //! Incremental backups that are killed, or whose disk fails, at a system call that changes something: the same command
 //! run again brings the store to the same bytes as a run that nobody stopped, and Neo4j starts from what is left.
 //!
-//! Runs at some of the calls; `CRASH_POINTS=all` (`tests/crash_points`) takes every one. Needs `strace` and a real Neo4j.
+//! Runs at some of the calls; `CRASH_POINTS=all` (`tests/crash_points`) takes every one, and `CRASH_BOOTS` says on how many
+//! of them Neo4j is started. Needs `strace` and a real Neo4j.
 
 #![expect(clippy::unwrap_used, clippy::print_stderr, reason = "panicking is how tests report")]
 
 mod disk_trace;
 mod interrupted;
 mod support;
+
+use std::env;
 
 use disk_trace::{Call, Effect, record, require_strace, run_with_fault};
 use interrupted::{PROGRAM, Scene, takes_all};
@@ -17,9 +20,10 @@ const FAULTS: [Fault; 3] = [Fault::Killed, Fault::Fails("EIO"), Fault::Fails("EN
 /// Of the calls, the short run takes one of so many; of the thousands that write a record, one of so many.
 const SAMPLE: usize = 7;
 const SAMPLE_OF_WRITES: usize = 450;
-/// Neo4j is started on one of so many points.
+const SAMPLE_OF_WRITES_OF_ALL: usize = 20;
+/// In the short run Neo4j is started on one of so many points, in the long one on so many of them.
 const BOOT: usize = 12;
-const BOOT_OF_ALL: usize = 25;
+const BOOTS_OF_ALL: usize = 60;
 
 /// What happens at a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,52 +80,63 @@ fn every_point_is_repaired(release: Release) {
     let calls = record(PROGRAM, &arguments, folder);
     let changing: Vec<_> = calls.iter().filter(|call| call.effect != Effect::Nothing).collect();
     assert!(changing.len() > 500, "{} calls", changing.len());
-    let (mut points, mut boots, mut wrong) = (0, 0, Vec::new());
-    for fault in FAULTS {
-        let hit = changing.iter().copied().filter(|call| fault.can_hit(call));
-        let (writes, others): (Vec<&Call>, Vec<&Call>) = hit.partition(|call| call.name == "pwrite64");
-        let step = |of: usize| if takes_all() { 1 } else { of };
-        let of_writes = if takes_all() { 20 } else { SAMPLE_OF_WRITES };
-        let chosen = others
-            .iter()
-            .step_by(step(SAMPLE))
-            .chain(writes.iter().step_by(of_writes));
-        for call in chosen {
-            let copy = scene.copy("copy");
-            let hit = run_with_fault(PROGRAM, &arguments, folder, call, &fault.inject());
-            points += 1;
-            let what = format!("{fault:?} at {} {} {}", call.name, call.number, call.path.display());
-            if fault == Fault::Killed && hit.status.success() {
-                wrong.push(format!("{what}: was not hit"));
-            }
-            if let Fault::Fails(_) = fault
-                && !matches!(hit.status.code(), Some(0 | 18 | 19))
-            {
-                let text = String::from_utf8_lossy(&hit.stderr).into_owned();
-                wrong.push(format!("{what}: {}: {text}", hit.status));
-            }
-            if points % step(BOOT).max(BOOT_OF_ALL * usize::from(takes_all())) == 0 {
-                boots += 1;
-                wrong.extend(
-                    scene
-                        .repaired_by_neo4j(&copy)
-                        .err()
-                        .map(|error| format!("{what}: {error}")),
-                );
-            }
-            wrong.extend(
-                scene
-                    .repaired_by_next_run(&copy)
-                    .err()
-                    .map(|error| format!("{what}: {error}")),
-            );
+    let cases = cases(&changing);
+    let wanted = boots_wanted(cases.len());
+    let (mut boots, mut wrong) = (0, Vec::new());
+    for (number, (fault, call)) in cases.iter().enumerate() {
+        let copy = scene.copy("copy");
+        let hit = run_with_fault(PROGRAM, &arguments, folder, call, &fault.inject());
+        let what = format!("{fault:?} at {} {} {}", call.name, call.number, call.path.display());
+        if *fault == Fault::Killed && hit.status.success() {
+            wrong.push(format!("{what}: was not hit"));
         }
+        if let Fault::Fails(_) = fault
+            && !matches!(hit.status.code(), Some(0 | 18 | 19))
+        {
+            let text = String::from_utf8_lossy(&hit.stderr).into_owned();
+            wrong.push(format!("{what}: {}: {text}", hit.status));
+        }
+        // evenly among the points
+        if number * wanted / cases.len() != (number + 1) * wanted / cases.len() {
+            boots += 1;
+            let error = scene.repaired_by_neo4j(&copy).err();
+            wrong.extend(error.map(|error| format!("{what}: {error}")));
+        }
+        let error = scene.repaired_by_next_run(&copy).err();
+        wrong.extend(error.map(|error| format!("{what}: {error}")));
     }
     eprintln!(
-        "neo4j {}: {} calls, {points} points, Neo4j started on {boots}, {} wrong",
+        "neo4j {}: {} calls, {} points, Neo4j started on {boots}, {} wrong",
         release.name(),
         changing.len(),
+        cases.len(),
         wrong.len()
     );
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// The points to try.
+fn cases<'a>(changing: &[&'a Call]) -> Vec<(Fault, &'a Call)> {
+    let (of_others, of_writes) = if takes_all() {
+        (1, SAMPLE_OF_WRITES_OF_ALL)
+    } else {
+        (SAMPLE, SAMPLE_OF_WRITES)
+    };
+    let mut cases = Vec::new();
+    for fault in FAULTS {
+        let hit = changing.iter().copied().filter(|call| fault.can_hit(call));
+        let (writes, others): (Vec<&Call>, Vec<&Call>) = hit.partition(|call| call.name == "pwrite64");
+        let chosen = others
+            .into_iter()
+            .step_by(of_others)
+            .chain(writes.into_iter().step_by(of_writes));
+        cases.extend(chosen.map(|call| (fault, call)));
+    }
+    cases
+}
+
+/// On how many of so many points Neo4j is started.
+fn boots_wanted(points: usize) -> usize {
+    let usual = if takes_all() { BOOTS_OF_ALL } else { points / BOOT };
+    env::var("CRASH_BOOTS").map_or(usual, |text| text.parse().unwrap())
 }
