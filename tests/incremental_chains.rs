@@ -178,15 +178,18 @@ fn run(tool: Tool, mode: &str, source: &Peer, to: &Path) -> Finished {
 
 /// The next link, and who took it.
 ///
-/// The original of 1.3 does not write down which index transactions it applied, so its next link applies them again, and
-/// dies where one of them adds to an index that a later one deleted. Ours then has to go on from what it left.
+/// The original of 1.3 does not write down which index transactions it applied, so its next link asks for them again:
+/// more and more, until the server needs longer than the 20 seconds which that tool waits. It applies them again, too,
+/// and dies where one of them adds to an index that a later one deleted. Ours then has to go on from what it left.
 fn continue_chain(tool: Tool, source: &Peer, chain: &Chain) -> (Tool, Finished) {
     if source.release() != Release::V1_3 || (tool, chain.taken_by) != (Tool::Original, Tool::Original) {
         return (tool, backup(tool, "-incremental", source, &chain.dir));
     }
     let finished = run(tool, "-incremental", source, &chain.dir);
-    if finished.stderr.contains("IndexTypeCache.getIndexType") {
-        eprintln!("neo4j 1.3: the original broke its own chain, which ours continues");
+    let applied_twice = finished.stderr.contains("IndexTypeCache.getIndexType");
+    let asked_for_too_much = finished.stdout.contains("BlockingReadTimeoutException");
+    if applied_twice || asked_for_too_much {
+        eprintln!("neo4j 1.3: the original broke its own chain, which ours continues: {finished:?}");
         return (Tool::Ours, backup(Tool::Ours, "-incremental", source, &chain.dir));
     }
     assert!(finished.success(), "{finished:#?}");
