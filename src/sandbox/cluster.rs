@@ -3,187 +3,37 @@
 
 use std::{
     fs, io,
-    net::{Ipv4Addr, SocketAddr},
-    path::{Path, PathBuf},
+    net::SocketAddr,
+    path::Path,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    thread::JoinHandle as Thread,
-    time::Duration,
 };
-
-use tokio::{net::TcpListener, task::JoinHandle};
 
 use super::{
     board::Board,
     coordinator::{Condition, Coordinators},
     database::{Contents, Database, DatabaseError},
     generator::{Generator, Taste},
-    link::{Flow, Link},
-    live::Live,
-    member::{End, MemberError, Orders, Served, Surroundings, Worker, milliseconds},
-    registration::{Announcement, Generation},
+    link::Flow,
+    member::{End, Surroundings, milliseconds},
+    plan::{ClusterError, Plan, State, Status, in_member, io_error},
+    process::Process,
+    registration::Generation,
 };
 use crate::{
-    Error, ErrorKind,
-    ids::{DataSource, MemberId, StoreId, TxId},
-    server::{Limits, Release, Service, Stop},
+    ids::{MemberId, StoreId, TxId},
+    server::Release,
     store::{StoreFormat, header::CURRENT_VERSION},
 };
-
-/// The first port on which members would listen for each other; nobody does here.
-const CLUSTER_PORT: u16 = 6360;
-
-/// How a cluster is made.
-#[derive(Debug, Clone)]
-pub struct Plan {
-    /// Folder for the members' databases; made if it is not there.
-    pub dir: PathBuf,
-    /// The releases it behaves like.
-    pub generation: Generation,
-    /// Name of the cluster.
-    pub name: String,
-    /// Number of members.
-    pub members: u16,
-    /// Where the coordinators listen; port 0 takes a free one.
-    pub coordinators: Vec<SocketAddr>,
-    /// Port of the first member's backup service, the others follow; 0 takes free ones.
-    pub first_port: u16,
-    /// Seed of the transactions.
-    pub seed: u64,
-    /// Transactions before the cluster starts.
-    pub transactions: u32,
-    /// Transactions a second that the master commits.
-    pub rate: u32,
-    /// How long a dead member stays registered.
-    pub session_timeout: Duration,
-}
-
-impl Plan {
-    /// Three members and one coordinator on free ports, in `dir`.
-    pub fn new(dir: &Path) -> Plan {
-        Plan {
-            dir: dir.to_owned(),
-            generation: Generation::Neo4j18,
-            name: "neo4j.ha".to_owned(),
-            members: 3,
-            coordinators: vec![loopback(0)],
-            first_port: 0,
-            seed: 1,
-            transactions: 500,
-            rate: 20,
-            session_timeout: Duration::from_secs(5),
-        }
-    }
-}
-
-/// A cluster could not be started or changed.
-#[derive(Debug, thiserror::Error)]
-pub enum ClusterError {
-    /// A folder or port of it.
-    #[error("{what}: {cause}")]
-    Io {
-        /// What was to be done.
-        what: String,
-        /// Why it was not.
-        cause: io::Error,
-    },
-    /// A member.
-    #[error("member {id}: {cause}")]
-    Member {
-        /// Which one.
-        id: MemberId,
-        /// Why.
-        cause: MemberError,
-    },
-    /// There is no such member.
-    #[error("there is no member {0}")]
-    Unknown(MemberId),
-    /// There is no such coordinator.
-    #[error("there is no coordinator {0}")]
-    NoCoordinator(usize),
-    /// It does not run, or runs already.
-    #[error("member {id} is {state}")]
-    State {
-        /// Which one.
-        id: MemberId,
-        /// What it is.
-        state: State,
-    },
-}
-
-impl From<ClusterError> for Error {
-    fn from(error: ClusterError) -> Error {
-        Error::new(ErrorKind::Failed, error)
-    }
-}
-
-/// What a member does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum State {
-    /// It works.
-    Running,
-    /// It hangs: connections stay open, nothing moves.
-    Stalled,
-    /// Its process is gone.
-    Down,
-}
-
-impl std::fmt::Display for State {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            State::Running => "running",
-            State::Stalled => "stalled",
-            State::Down => "down",
-        })
-    }
-}
-
-/// A member as the sandbox knows it; `neo4j-backup members` shows what the coordinators know.
-#[derive(Debug, Clone)]
-pub struct Status {
-    /// Its id.
-    pub id: MemberId,
-    /// What it does.
-    pub state: State,
-    /// Whether it has the master's role.
-    pub is_master: bool,
-    /// Its backup service.
-    pub backup: SocketAddr,
-    /// Last transaction of its graph.
-    pub last: TxId,
-    /// Its database.
-    pub dir: PathBuf,
-    /// Bytes that its backup service has sent.
-    pub sent: u64,
-}
 
 /// The cluster. Dropping it ends all members as a crash would; [`Cluster::shut_down`] ends them cleanly.
 #[derive(Debug)]
 pub struct Cluster {
     surroundings: Surroundings,
     coordinators: Arc<Coordinators>,
-    members: Vec<Member>,
-}
-
-#[derive(Debug)]
-struct Member {
-    id: MemberId,
-    dir: PathBuf,
-    link: Link,
-    /// Where the link leads.
-    behind: SocketAddr,
-    orders: Arc<Orders>,
-    served: Arc<Served>,
-    running: Option<Running>,
-}
-
-#[derive(Debug)]
-struct Running {
-    thread: Thread<Result<(), MemberError>>,
-    stop: Stop,
-    service: JoinHandle<usize>,
+    members: Vec<Process>,
 }
 
 impl Cluster {
@@ -230,7 +80,7 @@ impl Cluster {
                 plan.first_port + (number - 1)
             };
             let id = MemberId(i32::from(number));
-            let member = Member::new(id, dir, port, cluster.release()).await?;
+            let member = Process::new(id, dir, port, cluster.release()).await?;
             cluster.members.push(member);
         }
         for number in 0..cluster.members.len() {
@@ -410,17 +260,17 @@ impl Cluster {
         number.ok_or(ClusterError::Unknown(id))
     }
 
-    fn member(&self, id: MemberId) -> Result<&Member, ClusterError> {
+    fn member(&self, id: MemberId) -> Result<&Process, ClusterError> {
         let member = self.members.iter().find(|member| member.id == id);
         member.ok_or(ClusterError::Unknown(id))
     }
 
-    fn member_mut(&mut self, id: MemberId) -> Result<&mut Member, ClusterError> {
+    fn member_mut(&mut self, id: MemberId) -> Result<&mut Process, ClusterError> {
         let member = self.members.iter_mut().find(|member| member.id == id);
         member.ok_or(ClusterError::Unknown(id))
     }
 
-    fn running_member(&self, id: MemberId) -> Result<&Member, ClusterError> {
+    fn running_member(&self, id: MemberId) -> Result<&Process, ClusterError> {
         let member = self.member(id)?;
         match member.state() {
             State::Down => Err(ClusterError::State { id, state: State::Down }),
@@ -431,120 +281,11 @@ impl Cluster {
 
 impl Drop for Cluster {
     fn drop(&mut self) {
-        for member in &mut self.members {
-            if let Some(running) = &member.running {
-                member.orders.end(End::Killed);
-                running.stop.abort();
-                running.service.abort();
-            }
+        for member in &self.members {
+            member.abandon();
         }
         for member in &mut self.members {
-            if let Some(running) = member.running.take() {
-                // what a member that is thrown away has to say is not asked for
-                let _ = running.thread.join();
-            }
-        }
-    }
-}
-
-impl Member {
-    async fn new(id: MemberId, dir: PathBuf, port: u16, release: Release) -> Result<Member, ClusterError> {
-        let failed = |cause| in_member(id, cause);
-        let database = Database::open(&dir).map_err(failed)?;
-        let served = Served::new(Live::of(&database, release).map_err(failed)?);
-        database.close().map_err(failed)?;
-        let behind = loopback(0);
-        let listening = Link::up(loopback(port), behind).await;
-        let mut link = listening.map_err(|cause| io_error(&format!("port {port} cannot be listened on"), cause))?;
-        link.down().await;
-        Ok(Member {
-            id,
-            dir,
-            link,
-            behind,
-            orders: Arc::default(),
-            served: Arc::new(served),
-            running: None,
-        })
-    }
-
-    async fn run(&mut self, surroundings: Surroundings, release: Release) -> Result<(), ClusterError> {
-        let (id, failed) = (self.id, |cause| in_member(self.id, cause));
-        let database = Database::open(&self.dir).map_err(failed)?;
-        let live = Live::of(&database, release).map_err(failed)?;
-        self.served = Arc::new(Served::new(live));
-        self.orders = Arc::default();
-        let listener = TcpListener::bind(loopback(0)).await;
-        let listener = listener.map_err(|cause| io_error("a backup service cannot listen", cause))?;
-        self.behind = listener
-            .local_addr()
-            .map_err(|cause| io_error("a backup service cannot listen", cause))?;
-        let up = self.link.up_again(self.behind).await;
-        up.map_err(|cause| io_error(&format!("{} cannot be listened on again", self.link.address()), cause))?;
-        let stop = Stop::default();
-        let service = Service::new(Arc::clone(&self.served), Limits::default());
-        let stopping = stop.clone();
-        let service = tokio::spawn(async move { service.run(listener, &stopping).await });
-        let announcement = Announcement {
-            id,
-            address: format!("127.0.0.1:{}", CLUSTER_PORT + u16::try_from(id.0).unwrap_or(1)),
-            backup_port: self.link.address().port(),
-        };
-        let worker = Worker::join(
-            surroundings,
-            announcement,
-            Arc::clone(&self.orders),
-            Arc::clone(&self.served),
-            database,
-        );
-        let worker = worker.map_err(|cause| ClusterError::Member { id, cause })?;
-        let thread = std::thread::Builder::new().name(format!("member {id}"));
-        let thread = thread.spawn(move || worker.run());
-        let thread = thread.map_err(|cause| io_error("a member has no thread", cause))?;
-        self.running = Some(Running { thread, stop, service });
-        Ok(())
-    }
-
-    async fn end(&mut self, end: End) -> Result<(), ClusterError> {
-        let id = self.id;
-        let Some(running) = self.running.take() else {
-            return Err(ClusterError::State { id, state: State::Down });
-        };
-        // a process that is killed or stopped takes its connections with it
-        self.orders.end(end);
-        self.orders.stalled.store(false, Ordering::Relaxed);
-        self.link.down().await;
-        running.stop.abort();
-        let _ = running.service.await;
-        let ended = tokio::task::spawn_blocking(move || running.thread.join()).await;
-        match ended {
-            Ok(Ok(result)) => result.map_err(|cause| ClusterError::Member { id, cause }),
-            _ => Err(io_error("a member's thread failed", io::ErrorKind::Other.into())),
-        }
-    }
-
-    fn state(&self) -> State {
-        match &self.running {
-            Some(running) if !running.thread.is_finished() => {
-                if self.link.flow() == Flow::Held {
-                    State::Stalled
-                } else {
-                    State::Running
-                }
-            }
-            _ => State::Down,
-        }
-    }
-
-    fn status(&self, master: Option<MemberId>) -> Status {
-        Status {
-            id: self.id,
-            state: self.state(),
-            is_master: master == Some(self.id),
-            backup: self.link.address(),
-            last: self.served.live().feed().last(DataSource::Graph),
-            dir: self.dir.clone(),
-            sent: self.link.passed(),
+            member.join();
         }
     }
 }
@@ -559,24 +300,6 @@ fn taste_of(generation: Generation) -> Taste {
 
 fn folder(number: u16) -> String {
     format!("member-{number}")
-}
-
-fn loopback(port: u16) -> SocketAddr {
-    (Ipv4Addr::LOCALHOST, port).into()
-}
-
-fn in_member(id: MemberId, cause: DatabaseError) -> ClusterError {
-    ClusterError::Member {
-        id,
-        cause: cause.into(),
-    }
-}
-
-fn io_error(what: &str, cause: io::Error) -> ClusterError {
-    ClusterError::Io {
-        what: what.to_owned(),
-        cause,
-    }
 }
 
 /// Copies a closed database.

@@ -13,12 +13,15 @@ pub mod generator;
 mod link;
 mod live;
 mod member;
+mod plan;
+mod process;
 mod prompt;
 mod registration;
 pub mod value;
 
-pub use cluster::{Cluster, ClusterError, Plan, State, Status};
+pub use cluster::Cluster;
 pub use live::Live;
 pub use member::MemberError;
+pub use plan::{ClusterError, Plan, State, Status};
 pub use prompt::{HELP, Order, OrderError};
 pub use registration::Generation;

@@ -5,8 +5,12 @@
 //! that are gone, silent or without quorum ([`Condition`]), sessions that expire, registrations that outlive a dead
 //! member. Nothing is kept on disk, and there is no access control.
 
+mod message;
 mod server;
 mod tree;
+#[cfg(test)]
+mod tree_tests;
+mod watches;
 mod wire;
 
 use std::{
@@ -17,10 +21,10 @@ use std::{
 
 use tokio::task::AbortHandle;
 
+pub use message::{Refused, Stat};
 pub use server::Condition;
 use server::Server;
 use tree::Tree;
-pub use wire::{Refused, Stat};
 
 /// How often sessions are looked at.
 const EXPIRY: Duration = Duration::from_millis(50);

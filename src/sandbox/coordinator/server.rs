@@ -9,7 +9,7 @@ use tokio::{
     task::JoinHandle,
 };
 
-use super::{Shared, lock, wire};
+use super::{Shared, lock, message::Connect, wire};
 
 /// Messages that may wait for a client.
 const OUTBOX: usize = 1024;
@@ -129,7 +129,7 @@ async fn meet(stream: TcpStream, tree: Shared, mut condition: watch::Receiver<Co
         return Ok(());
     }
     let body = read_body(&mut from, u32::from_be_bytes(first)).await?;
-    let Some(connect) = wire::Connect::decode(&body) else {
+    let Some(connect) = Connect::decode(&body) else {
         return Ok(());
     };
     let (outbox, inbox) = mpsc::channel(OUTBOX);

@@ -1,13 +1,15 @@
-//! Nodes, sessions and watches: what an ensemble agrees on, here behind one lock.
+//! Nodes and sessions: what an ensemble agrees on, here behind one lock. `watches` tells clients of its changes.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::{Duration, Instant, SystemTime},
 };
 
-use tokio::sync::mpsc;
-
-use super::wire::{self, Answer, Event, Operation, Refused, Stat};
+use super::{
+    message::{Answer, Connect, Event, Operation, Refused, Stat},
+    watches::{ConnectionId, Outbox, Watched, Watches},
+    wire,
+};
 
 /// A session is taken for dead after what its client asked for, within these.
 const SESSION_MIN: Duration = Duration::from_secs(1);
@@ -15,21 +17,6 @@ const SESSION_MAX: Duration = Duration::from_secs(40);
 
 /// Most bytes of a path.
 const PATH_MAX: usize = 1024;
-
-/// Messages for a client, in the order in which they go out; one that reads too slowly is cut off.
-pub(super) type Outbox = mpsc::Sender<Vec<u8>>;
-
-/// Number of a connection; watches belong to one.
-pub(super) type ConnectionId = u64;
-
-/// Which watches a change of a node sets off.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Watched {
-    /// The node itself, also one that does not exist yet.
-    Node,
-    /// Its list of children.
-    Children,
-}
 
 #[derive(Debug, Clone, Default)]
 struct Znode {
@@ -56,9 +43,7 @@ pub(super) struct Tree {
     changes: i64,
     sessions: BTreeMap<i64, Session>,
     last_session: i64,
-    watches: BTreeMap<(String, Watched), BTreeSet<ConnectionId>>,
-    outboxes: BTreeMap<ConnectionId, Outbox>,
-    last_connection: ConnectionId,
+    watches: Watches,
 }
 
 impl Tree {
@@ -69,9 +54,7 @@ impl Tree {
             changes: 0,
             sessions: BTreeMap::new(),
             last_session: 0x0100_0000_0000,
-            watches: BTreeMap::new(),
-            outboxes: BTreeMap::new(),
-            last_connection: 0,
+            watches: Watches::default(),
         }
     }
 
@@ -102,9 +85,8 @@ impl Tree {
     }
 
     /// Takes a client in: a new session, or the one it had. Session and time limit are 0 if that one has expired.
-    pub(super) fn connect(&mut self, connect: wire::Connect, outbox: Outbox) -> (ConnectionId, i64, Duration) {
-        self.last_connection += 1;
-        let connection = self.last_connection;
+    pub(super) fn connect(&mut self, connect: Connect, outbox: Outbox) -> (ConnectionId, i64, Duration) {
+        let connection = self.watches.number();
         let session = if connect.session == 0 {
             let asked = Duration::from_millis(u64::try_from(connect.timeout).unwrap_or(0));
             self.add_session(Some(asked.clamp(SESSION_MIN, SESSION_MAX)), Some(connection))
@@ -117,17 +99,13 @@ impl Tree {
         found.seen = Instant::now();
         found.connection = Some(connection);
         let timeout = found.timeout.unwrap_or(SESSION_MAX);
-        self.outboxes.insert(connection, outbox);
+        self.watches.connect(connection, outbox);
         (connection, session, timeout)
     }
 
     /// A connection is gone; its session lives on for a while.
     pub(super) fn disconnect(&mut self, connection: ConnectionId) {
-        self.outboxes.remove(&connection);
-        self.watches.retain(|_, watchers| {
-            watchers.remove(&connection);
-            !watchers.is_empty()
-        });
+        self.watches.disconnect(connection);
     }
 
     /// Removes a session and its ephemeral nodes.
@@ -176,7 +154,7 @@ impl Tree {
             self.close_session(session);
         }
         let answer = self.answer(connection, session, operation);
-        self.post(connection, wire::reply(xid, self.changes, &answer)) && goes_on
+        self.watches.post(connection, wire::reply(xid, self.changes, &answer)) && goes_on
     }
 
     fn answer(&mut self, connection: ConnectionId, session: i64, operation: Operation) -> Result<Answer, Refused> {
@@ -200,17 +178,17 @@ impl Tree {
             Operation::Delete { path, version } => self.delete(&path, version).map(|()| Answer::Nothing),
             Operation::SetData { path, data, version } => self.set_data(&path, data, version).map(Answer::Stat),
             Operation::Exists { path, watch } => {
-                self.watch_if(watch, connection, &path, Watched::Node);
+                self.watches.add_if(watch, connection, &path, Watched::Node);
                 self.stat(&path).map(Answer::Stat)
             }
             Operation::GetData { path, watch } => {
                 let (data, stat) = self.get_data(&path)?;
-                self.watch_if(watch, connection, &path, Watched::Node);
+                self.watches.add_if(watch, connection, &path, Watched::Node);
                 Ok(Answer::Data(data, stat))
             }
             Operation::GetChildren { path, watch, stat } => {
                 let (names, found) = self.children(&path)?;
-                self.watch_if(watch, connection, &path, Watched::Children);
+                self.watches.add_if(watch, connection, &path, Watched::Children);
                 Ok(if stat {
                     Answer::ChildrenAndStat(names, found)
                 } else {
@@ -278,8 +256,9 @@ impl Tree {
         };
         self.changes = change;
         self.nodes.insert(path.clone(), node);
-        self.tell(&path, Watched::Node, Event::Created);
-        self.tell(&parent_path, Watched::Children, Event::ChildrenChanged);
+        self.watches.tell(&path, Watched::Node, Event::Created);
+        self.watches
+            .tell(&parent_path, Watched::Children, Event::ChildrenChanged);
         Ok(path)
     }
 
@@ -299,9 +278,10 @@ impl Tree {
             parent.stat.children_modified = self.changes;
         }
         let parent_path = parent_path.to_owned();
-        self.tell(path, Watched::Node, Event::Deleted);
-        self.tell(path, Watched::Children, Event::Deleted);
-        self.tell(&parent_path, Watched::Children, Event::ChildrenChanged);
+        self.watches.tell(path, Watched::Node, Event::Deleted);
+        self.watches.tell(path, Watched::Children, Event::Deleted);
+        self.watches
+            .tell(&parent_path, Watched::Children, Event::ChildrenChanged);
         Ok(())
     }
 
@@ -315,7 +295,7 @@ impl Tree {
         node.stat.modified = change;
         node.stat.modified_at = milliseconds();
         self.changes = change;
-        self.tell(path, Watched::Node, Event::DataChanged);
+        self.watches.tell(path, Watched::Node, Event::DataChanged);
         self.stat(path)
     }
 
@@ -346,15 +326,6 @@ impl Tree {
         self.last_session
     }
 
-    fn watch_if(&mut self, wanted: bool, connection: ConnectionId, path: &str, watched: Watched) {
-        if wanted {
-            self.watches
-                .entry((path.to_owned(), watched))
-                .or_default()
-                .insert(connection);
-        }
-    }
-
     fn take_up_watches(
         &mut self,
         connection: ConnectionId,
@@ -381,31 +352,11 @@ impl Tree {
         for (paths, watched, was_there) in all {
             for path in paths {
                 match missed(path, self.stat(path), watched, was_there) {
-                    Some(event) => drop(self.post(connection, event)),
-                    None => self.watch_if(true, connection, path, watched),
+                    Some(event) => drop(self.watches.post(connection, event)),
+                    None => self.watches.add_if(true, connection, path, watched),
                 }
             }
         }
-    }
-
-    /// Sets off the watches of a node; each serves once.
-    fn tell(&mut self, path: &str, watched: Watched, event: Event) {
-        let path = if path.is_empty() { "/" } else { path };
-        for connection in self.watches.remove(&(path.to_owned(), watched)).unwrap_or_default() {
-            self.post(connection, wire::event(event, path));
-        }
-    }
-
-    /// Says whether the client takes it.
-    fn post(&mut self, connection: ConnectionId, message: Vec<u8>) -> bool {
-        let taken = self
-            .outboxes
-            .get(&connection)
-            .is_some_and(|outbox| outbox.try_send(message).is_ok());
-        if !taken {
-            self.disconnect(connection);
-        }
-        taken
     }
 }
 
@@ -445,112 +396,4 @@ fn milliseconds() -> i64 {
         .duration_since(SystemTime::UNIX_EPOCH)
         .unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn tree_with_client() -> (Tree, ConnectionId, i64, mpsc::Receiver<Vec<u8>>) {
-        let mut tree = Tree::new();
-        let (outbox, inbox) = mpsc::channel(16);
-        let connect = wire::Connect {
-            timeout: 5000,
-            session: 0,
-            knows_read_only: false,
-        };
-        let (connection, session, timeout) = tree.connect(connect, outbox);
-        assert_eq!(timeout, Duration::from_secs(5));
-        (tree, connection, session, inbox)
-    }
-
-    #[test]
-    fn children_are_numbered_and_ephemeral_ones_go_with_their_session() {
-        let mut tree = Tree::new();
-        let session = tree.open_session();
-        tree.create("/a", Vec::new(), 0, false).unwrap();
-        assert_eq!(tree.create("/a/x_", vec![1], session, true).unwrap(), "/a/x_0000000000");
-        tree.create("/a/y", Vec::new(), 0, false).unwrap();
-        assert_eq!(tree.create("/a/x_", vec![1], session, true).unwrap(), "/a/x_0000000002");
-        assert_eq!(tree.create("/a/y", Vec::new(), 0, false), Err(Refused::NodeExists));
-        assert_eq!(tree.create("/b/c", Vec::new(), 0, false), Err(Refused::NoNode));
-        assert_eq!(
-            tree.create("/a/x_0000000000/z", Vec::new(), 0, false),
-            Err(Refused::NoChildrenForEphemerals)
-        );
-        assert_eq!(tree.delete("/a", -1), Err(Refused::NotEmpty));
-        tree.close_session(session);
-        assert_eq!(tree.children("/a").unwrap().0, ["y"]);
-        assert_eq!(tree.children("/").unwrap().0, ["a"]);
-    }
-
-    #[test]
-    fn data_are_set_only_at_the_version_that_is_expected() {
-        let mut tree = Tree::new();
-        tree.create("/a", vec![1], 0, false).unwrap();
-        let stat = tree.set_data("/a", vec![2, 3], 0).unwrap();
-        assert_eq!((stat.version, stat.data_length), (1, 2));
-        assert_eq!(tree.set_data("/a", vec![4], 0), Err(Refused::BadVersion));
-        assert_eq!(tree.set_data("/a", vec![4], -1).unwrap().version, 2);
-        assert_eq!(tree.set_data("/b", vec![4], -1), Err(Refused::NoNode));
-    }
-
-    #[test]
-    fn a_watch_is_told_once_and_before_the_next_reply() {
-        let (mut tree, connection, session, mut inbox) = tree_with_client();
-        let exists = Operation::Exists {
-            path: "/a".to_owned(),
-            watch: true,
-        };
-        assert!(tree.serve(connection, session, 1, exists));
-        inbox.try_recv().unwrap();
-        tree.create("/a", Vec::new(), 0, false).unwrap();
-        tree.set_data("/a", vec![1], -1).unwrap();
-        assert!(tree.serve(connection, session, 2, Operation::Ping));
-        assert_eq!(inbox.try_recv().unwrap(), wire::event(Event::Created, "/a"));
-        assert_eq!(inbox.try_recv().unwrap(), wire::reply(2, 2, &Ok(Answer::Nothing)));
-        inbox.try_recv().unwrap_err();
-    }
-
-    #[test]
-    fn watches_taken_up_again_tell_what_was_missed() {
-        let (mut tree, connection, session, mut inbox) = tree_with_client();
-        tree.create("/a", Vec::new(), 0, false).unwrap();
-        let seen = tree.changes();
-        tree.create("/b", Vec::new(), 0, false).unwrap();
-        let watches = Operation::SetWatches {
-            seen,
-            data: vec!["/a".to_owned(), "/gone".to_owned()],
-            exists: vec!["/b".to_owned()],
-            children: vec!["/".to_owned()],
-        };
-        assert!(tree.serve(connection, session, -8, watches));
-        for (event, path) in [
-            (Event::Deleted, "/gone"),
-            (Event::Created, "/b"),
-            (Event::ChildrenChanged, "/"),
-        ] {
-            assert_eq!(inbox.try_recv().unwrap(), wire::event(event, path));
-        }
-        inbox.try_recv().unwrap();
-        tree.set_data("/a", vec![1], -1).unwrap();
-        assert_eq!(inbox.try_recv().unwrap(), wire::event(Event::DataChanged, "/a"));
-    }
-
-    #[test]
-    fn silent_sessions_expire_and_cannot_be_taken_up() {
-        let (mut tree, _, session, _inbox) = tree_with_client();
-        tree.create("/a", Vec::new(), session, false).unwrap();
-        tree.expire(Instant::now() + Duration::from_secs(4));
-        assert!(tree.get_data("/a").is_ok());
-        tree.expire(Instant::now() + Duration::from_secs(6));
-        assert_eq!(tree.get_data("/a"), Err(Refused::NoNode));
-        let again = wire::Connect {
-            timeout: 5000,
-            session,
-            knows_read_only: false,
-        };
-        let (_, found, timeout) = tree.connect(again, mpsc::channel(1).0);
-        assert_eq!((found, timeout), (0, Duration::ZERO));
-    }
 }

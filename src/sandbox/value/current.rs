@@ -5,8 +5,9 @@
 //! ```
 
 use super::{
-    Data, Encoded, Kind, Value, ValueError, What, put_count,
+    Data, Encoded, Kind, Value, ValueError, What,
     text::{TABLES, Table},
+    texts_data,
 };
 use crate::store::StoreFile;
 
@@ -62,7 +63,7 @@ pub fn encode(value: &Value, key: u32) -> Encoded {
             Some(longs) => Encoded::Inline(longs),
             None => Encoded::Chain(StoreFile::Array, long_array(*kind, elements)),
         },
-        Value::Texts(texts) => Encoded::Chain(StoreFile::Array, long_texts(texts)),
+        Value::Texts(texts) => Encoded::Chain(StoreFile::Array, texts_data(TEXTS, texts.iter())),
     }
 }
 
@@ -240,28 +241,11 @@ fn long_array(kind: Kind, elements: &[u64]) -> Vec<u8> {
     out
 }
 
-fn long_texts(texts: &[String]) -> Vec<u8> {
-    let mut out = vec![TEXTS];
-    put_count(&mut out, texts.len());
-    for text in texts {
-        put_count(&mut out, text.len());
-        out.extend_from_slice(text.as_bytes());
-    }
-    out
-}
-
 fn decode_array(chain: &[u8]) -> Result<Value, ValueError> {
     let mut data = Data(chain);
     let code = data.byte()?;
     if code == TEXTS {
-        let count = data.count()?;
-        let mut texts = Vec::new();
-        for _ in 0..count {
-            let length = data.count()?;
-            let text = std::str::from_utf8(data.bytes(length)?).map_err(|_| What::LongArray)?;
-            texts.push(text.to_owned());
-        }
-        return Ok(Value::Texts(texts));
+        return data.texts(|bytes| std::str::from_utf8(bytes).ok().map(str::to_owned));
     }
     let kind = kind_of(code).ok_or(What::LongArray)?;
     let (last, bits) = (data.byte()?, data.byte()?);

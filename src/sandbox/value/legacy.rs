@@ -3,6 +3,7 @@
 use super::{
     Data, Encoded, Kind, Value, ValueError, What, put_count,
     text::{ALPHANUMERIC, EUROPEAN, LOWER, NUMERICAL, Table, UPPER},
+    texts_data,
 };
 use crate::store::StoreFile;
 
@@ -46,14 +47,8 @@ pub fn encode(value: &Value) -> (u16, Encoded) {
         },
         Value::Array(kind, elements) => (ARRAY, Encoded::Chain(StoreFile::Array, array(*kind, elements))),
         Value::Texts(texts) => {
-            let mut out = vec![TEXTS];
-            put_count(&mut out, texts.len());
-            for text in texts {
-                let text = utf16(text);
-                put_count(&mut out, text.len());
-                out.extend_from_slice(&text);
-            }
-            (ARRAY, Encoded::Chain(StoreFile::Array, out))
+            let data = texts_data(TEXTS, texts.iter().map(|text| utf16(text)));
+            (ARRAY, Encoded::Chain(StoreFile::Array, data))
         }
     }
 }
@@ -208,13 +203,7 @@ fn decode_array(chain: &[u8]) -> Result<Value, ValueError> {
     let mut data = Data(chain);
     let code = data.byte()?;
     if code == TEXTS {
-        let count = data.count()?;
-        let mut texts = Vec::new();
-        for _ in 0..count {
-            let length = data.count()?;
-            texts.push(decode_utf16(data.bytes(length)?).ok_or(What::LongArray)?);
-        }
-        return Ok(Value::Texts(texts));
+        return data.texts(decode_utf16);
     }
     let kind = kind_of(code).ok_or(What::LongArray)?;
     if kind == Kind::Boolean {

@@ -179,6 +179,28 @@ impl<'a> Data<'a> {
         let bytes = self.bytes(4)?.first_chunk().ok_or(What::LongArray)?;
         usize::try_from(i32::from_be_bytes(*bytes)).map_err(|_| What::LongArray.into())
     }
+
+    /// An array of texts behind its kind: their number, then each with its length.
+    fn texts(&mut self, decode: impl Fn(&[u8]) -> Option<String>) -> Result<Value, ValueError> {
+        let count = self.count()?;
+        let mut texts = Vec::new();
+        for _ in 0..count {
+            let length = self.count()?;
+            texts.push(decode(self.bytes(length)?).ok_or(What::LongArray)?);
+        }
+        Ok(Value::Texts(texts))
+    }
+}
+
+/// The data of an array of texts, which [`Data::texts`] reads; its kind is a format's own, and so is how a text is written.
+fn texts_data<T: AsRef<[u8]>>(kind: u8, texts: impl ExactSizeIterator<Item = T>) -> Vec<u8> {
+    let mut out = vec![kind];
+    put_count(&mut out, texts.len());
+    for text in texts {
+        put_count(&mut out, text.as_ref().len());
+        out.extend_from_slice(text.as_ref());
+    }
+    out
 }
 
 fn put_count(out: &mut Vec<u8>, count: usize) {
