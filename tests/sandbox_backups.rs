@@ -371,17 +371,3 @@ async fn one_coordinator_that_serves_is_enough() {
         refused.says(&address.to_string());
     }
 }
-
-#[tokio::test(flavor = "multi_thread")]
-async fn members_that_are_registered_and_gone_are_named() {
-    let mut place = Place::of(|plan| plan.session_timeout = LIMIT).await;
-    for id in [MASTER, SLAVES[0], SLAVES[1]] {
-        place.cluster.kill(id).await.unwrap();
-    }
-    let refused = place.take("-full", &place.cluster.uri(), &[]);
-    assert!(matches!(refused.code, Some(10 | 12)), "{:#}", refused.json);
-    assert!(!place.target().exists());
-    for id in [MASTER, SLAVES[0], SLAVES[1]] {
-        refused.says(&place.status(id).backup.to_string());
-    }
-}

@@ -24,7 +24,7 @@ pub(super) enum Watched {
 /// The clients that are connected, and who is told what.
 #[derive(Debug, Default)]
 pub(super) struct Watches {
-    watches: BTreeMap<(String, Watched), BTreeSet<ConnectionId>>,
+    set: BTreeMap<(String, Watched), BTreeSet<ConnectionId>>,
     outboxes: BTreeMap<ConnectionId, Outbox>,
     last_connection: ConnectionId,
 }
@@ -44,7 +44,7 @@ impl Watches {
     /// Forgets a connection and what it watches.
     pub(super) fn disconnect(&mut self, connection: ConnectionId) {
         self.outboxes.remove(&connection);
-        self.watches.retain(|_, watchers| {
+        self.set.retain(|_, watchers| {
             watchers.remove(&connection);
             !watchers.is_empty()
         });
@@ -53,7 +53,7 @@ impl Watches {
     /// Sets a watch, if the client asked for one.
     pub(super) fn add_if(&mut self, wanted: bool, connection: ConnectionId, path: &str, watched: Watched) {
         if wanted {
-            self.watches
+            self.set
                 .entry((path.to_owned(), watched))
                 .or_default()
                 .insert(connection);
@@ -63,7 +63,7 @@ impl Watches {
     /// Sets off the watches of a node.
     pub(super) fn tell(&mut self, path: &str, watched: Watched, event: Event) {
         let path = if path.is_empty() { "/" } else { path };
-        for connection in self.watches.remove(&(path.to_owned(), watched)).unwrap_or_default() {
+        for connection in self.set.remove(&(path.to_owned(), watched)).unwrap_or_default() {
             self.post(connection, wire::event(event, path));
         }
     }
