@@ -12,6 +12,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "panicking is how tests report")]
 
 mod cluster;
+mod containers;
 mod contents;
 pub mod coordinator_double;
 mod coordinators;
@@ -32,6 +33,7 @@ use std::{
 };
 
 pub use cluster::{Cluster, Settings as ClusterSettings};
+pub use containers::Containers;
 pub use contents::Contents;
 pub use coordinators::{Coordinator, Coordinators, ZooKeeper, free_ports};
 pub use faulty::{BlackHole, Fault, Faulty};

@@ -224,7 +224,7 @@ impl Drop for Peer {
 }
 
 /// The lines that are answers; some releases log to standard output as well.
-fn answers(stdout: impl std::io::Read + Send + 'static) -> mpsc::Receiver<String> {
+pub(super) fn answers(stdout: impl std::io::Read + Send + 'static) -> mpsc::Receiver<String> {
     let (sender, receiver) = mpsc::channel();
     thread::spawn(move || {
         for line in BufReader::new(stdout).lines().map_while(Result::ok) {
