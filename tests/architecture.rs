@@ -279,6 +279,10 @@ fn planted_violations_are_found() {
         ("server/mod", "use crate::sandbox::database::Database;"),
         ("error", "use std::io::{self, IsTerminal as _};"),
         (
+            "wire/frame",
+            "fn rows<'a>() -> impl Rows + use<'a> { std::fs::read(\"x\"); }",
+        ),
+        (
             "client/connect",
             "fn later() { backoff::ExponentialBackoff::default(); }",
         ),
@@ -313,6 +317,10 @@ fn what_a_layer_may_know_is_not_held_against_it() {
         ("store/mod", "use self::record::Node; use super::ids::TxId;"),
         ("retry", "use backoff::ExponentialBackoff;"),
         ("wirework/frame", "use std::fs;"),
+        (
+            "wire/frame",
+            "fn rows<'a, T>() -> impl Rows + use<'a, T> { Rows { of: T } }\nfn next() {}",
+        ),
     ];
     for (place, text) in cases {
         assert_eq!(judge(place, text), Vec::<String>::new(), "{place}: {text}");
@@ -485,7 +493,8 @@ fn paths(code: &str) -> Vec<String> {
         let length = rest.find(|c: char| !is_path(c)).unwrap_or(rest.len());
         let word = &rest[..length];
         rest = &rest[length..];
-        if word == "use" {
+        // `use<'a>` is what an `impl` captures
+        if word == "use" && !rest.trim_start().starts_with('<') {
             let end = rest.find(';').unwrap_or(rest.len());
             let tree: String = rest[..end].split_whitespace().collect::<Vec<_>>().join(" ");
             expand("", &tree, &mut paths);

@@ -5,23 +5,16 @@
 mod damage;
 mod support;
 
-use std::{env, path::Path};
+use std::path::Path;
 
-use damage::{Damage, Rng};
-use neo4j_backup::{inspect::inspect, manifest::files, store::StoreFormat};
+use damage::Damage;
+use neo4j_backup::{inspect::inspect, store::StoreFormat};
 use serde_json::{Value, json};
 use support::{Options, Peer, Release, copy_dir, original_tool, our_tool, require_peers};
 use tempfile::TempDir;
 
-/// Damages of a usual run of the tests, for each store format.
-const SAMPLE: u64 = 300;
-
 /// Damages done to a directory before it is inspected.
 const AT_ONCE: u64 = 4;
-
-fn number(name: &str, default: u64) -> u64 {
-    env::var(name).map_or(default, |text| text.parse().unwrap())
-}
 
 #[test]
 fn a_damaged_current_store_is_inspected_as_far_as_it_goes() {
@@ -34,10 +27,7 @@ fn a_damaged_legacy_store_is_inspected_as_far_as_it_goes() {
 }
 
 fn damage_is_survived(format: StoreFormat) {
-    let seed = number("VERIFY_SEED", 1);
-    let count = number("VERIFY_DAMAGES", SAMPLE);
-    eprintln!("VERIFY_SEED={seed} VERIFY_DAMAGES={count}");
-    let mut rng = Rng(seed);
+    let (mut rng, count) = damage::chosen();
     let dir = TempDir::new().unwrap();
     let dir = dir.path().join("db");
     damage::database(&dir, format, &mut rng);
@@ -47,11 +37,7 @@ fn damage_is_survived(format: StoreFormat) {
     for round in 0..count {
         let mut undo = Vec::new();
         for _ in 0..=rng.below(AT_ONCE) {
-            let files: Vec<(String, u64)> = files::list(&dir)
-                .unwrap()
-                .into_iter()
-                .map(|found| (found.path, found.length.unwrap()))
-                .collect();
+            let files = damage::files_of(&dir);
             let damage = Damage::random(&mut rng, &files);
             if !dir.join(damage.path()).exists() || !matches!(damage, Damage::Addition { .. }) {
                 undo.push(damage.inflict(&dir));

@@ -15,12 +15,15 @@
 
 mod support;
 
-use std::{env, fs, path::Path};
+use std::{env, path::Path};
 
-use support::{Contents, Finished, Options, Peer, Release, copy_dir, original_tool, our_tool, require_peers};
+use support::{
+    Finished, Options, Peer, Release, copy_dir,
+    interop::{Tool, assert_boots_as, assert_original_continued, boot, seed},
+    require_peers,
+};
 use tempfile::TempDir;
 
-const DEFAULT_SEED: u64 = 7;
 /// Transactions before the first backup.
 const BEFORE: u32 = 250;
 /// Transactions on a restored copy.
@@ -28,28 +31,13 @@ const AFTER: u32 = 100;
 /// Transactions a second during a backup under load.
 const RATE: u32 = 300;
 
-/// Which program takes a backup.
-#[derive(Debug, Clone, Copy)]
-enum Tool {
-    Ours,
-    Original,
-}
-
-impl Tool {
-    fn under_test() -> Self {
-        if env::var("INTEROP_TOOL").as_deref() == Ok("original") {
-            Self::Original
-        } else {
-            Self::Ours
-        }
+/// The program whose backups are judged.
+fn under_test() -> Tool {
+    if env::var("INTEROP_TOOL").as_deref() == Ok("original") {
+        Tool::Original
+    } else {
+        Tool::Ours
     }
-}
-
-/// How it takes it.
-#[derive(Debug, Clone, Copy)]
-enum Mode {
-    Full,
-    Incremental,
 }
 
 macro_rules! for_each_release {
@@ -71,10 +59,6 @@ for_each_release! {
     backups_of_1_9_9_equal_their_source: V1_9_9,
 }
 
-fn seed() -> u64 {
-    env::var("INTEROP_SEED").map_or(DEFAULT_SEED, |seed| seed.parse().unwrap())
-}
-
 fn backups_equal_their_source(release: Release) {
     if !require_peers(release) {
         return;
@@ -86,12 +70,12 @@ fn backups_equal_their_source(release: Release) {
     source.load(seed(), BEFORE);
 
     // Idle.
-    backup(Tool::under_test(), Mode::Full, &source, &dir("idle"));
+    backup(under_test(), "-full", &source, &dir("idle"));
     assert_boots_as(&source.contents(), release, &dir("idle"), &dir("idle-booted"));
 
     // Under load.
     source.start_load(seed(), RATE);
-    let finished = backup(Tool::under_test(), Mode::Full, &source, &dir("loaded"));
+    let finished = backup(under_test(), "-full", &source, &dir("loaded"));
     source.stop_load();
     assert_was_under_load(&finished);
     assert_boots_to_one_moment(release, &dir("loaded"), &dir("loaded-booted"), &dir("replayed"));
@@ -102,26 +86,17 @@ fn backups_equal_their_source(release: Release) {
     for base in ["idle", "loaded"] {
         let continued = dir(&format!("{base}-continued-by-original"));
         copy_dir(&dir(base), &continued);
-        backup(Tool::Original, Mode::Incremental, &source, &continued);
+        backup(Tool::Original, "-incremental", &source, &continued);
         assert_original_continued(&now, release, &continued, &continued.with_extension("booted"));
     }
     for base in ["idle", "loaded"] {
-        backup(Tool::under_test(), Mode::Incremental, &source, &dir(base));
+        backup(under_test(), "-incremental", &source, &dir(base));
         assert_boots_as(&now, release, &dir(base), &dir(&format!("{base}-continued-booted")));
     }
 }
 
-fn backup(tool: Tool, mode: Mode, source: &Peer, to: &Path) -> Finished {
-    let mode = match mode {
-        Mode::Full => "-full",
-        Mode::Incremental => "-incremental",
-    };
-    let (from, to) = (source.uri(), to.to_str().unwrap());
-    let args = [mode, "-from", &from, "-to", to];
-    let finished: Finished = match tool {
-        Tool::Ours => our_tool(&[&args[..], &["-verify=false", "-output=json"]].concat()),
-        Tool::Original => original_tool(source.release(), &args),
-    };
+fn backup(tool: Tool, mode: &str, source: &Peer, to: &Path) -> Finished {
+    let finished = tool.take(source.release(), mode, &source.uri(), to);
     assert!(
         finished.success(),
         "{tool:?} {mode} of {}: {finished:#?}",
@@ -132,7 +107,7 @@ fn backup(tool: Tool, mode: Mode, source: &Peer, to: &Path) -> Finished {
 
 /// A copy that nothing was committed during says nothing about replay. The original reports no transactions.
 fn assert_was_under_load(finished: &Finished) {
-    if let Tool::Ours = Tool::under_test() {
+    if under_test() == Tool::Ours {
         let report: serde_json::Value = serde_json::from_str(&finished.stdout).unwrap();
         let transactions = report["result"]["transactions"].as_u64();
         assert!(
@@ -149,30 +124,8 @@ fn assert_serves_again(release: Release, copy: &Path, work: &Path) {
     copy_dir(copy, &restored);
     let mut server = Peer::start(release, &restored, &Options::source(release));
     server.load(seed(), AFTER);
-    backup(Tool::under_test(), Mode::Full, &server, &second);
+    backup(under_test(), "-full", &server, &second);
     assert_boots_as(&server.contents(), release, &second, &work.join("second-booted"));
-}
-
-/// The original of 1.8 leaves the old entries of an index that was deleted since the last backup in its copy.
-fn assert_original_continued(expected: &Contents, release: Release, copy: &Path, booted: &Path) {
-    let mut found = boot(release, copy, booted);
-    let mut expected = expected.clone();
-    if release == Release::V1_8 {
-        expected.forget_index("temp");
-        found.forget_index("temp");
-    }
-    assert_same(&expected, &found, release, copy);
-}
-
-/// Boots a copy of the copy, since booting changes it.
-fn assert_boots_as(expected: &Contents, release: Release, copy: &Path, booted: &Path) {
-    assert_same(expected, &boot(release, copy, booted), release, copy);
-}
-
-fn assert_same(expected: &Contents, found: &Contents, release: Release, copy: &Path) {
-    if let Some(difference) = expected.difference(found) {
-        panic!("neo4j {}, {}:\n{difference}", release.name(), copy.display());
-    }
 }
 
 fn assert_boots_to_one_moment(release: Release, copy: &Path, booted: &Path, replayed: &Path) {
@@ -214,56 +167,3 @@ fn assert_boots_to_one_moment(release: Release, copy: &Path, booted: &Path, repl
 
 /// One transaction in ten touches indexes only, so the number of the graph may lie a few behind that of the indexes.
 const INDEX_ONLY_RUN: u64 = 6;
-
-fn boot(release: Release, copy: &Path, booted: &Path) -> Contents {
-    copy_dir(copy, booted);
-    // The original tool leaves its own log of the copying there.
-    let _ = fs::remove_file(booted.join("messages.log"));
-    let mut peer = Peer::boot(release, booted);
-    let contents = peer.contents();
-    peer.quit();
-    assert_no_recovery(&booted.join("messages.log"));
-    assert_sealed(copy, booted);
-    contents
-}
-
-/// 1.9.9 rebuilds an unclean store without a word, so the files are looked at too: each ends as the one that Neo4j closed
-/// (`docs/formats/store-format.md` §3.1), and no `.id` file says "in use" (§6).
-fn assert_sealed(copy: &Path, closed: &Path) {
-    const VERSION: usize = " v0.A.0".len();
-    let mut stores = 0;
-    for entry in fs::read_dir(copy).unwrap() {
-        let name = entry.unwrap().file_name().into_string().unwrap();
-        if !name.starts_with("neostore") {
-            continue;
-        }
-        let bytes = fs::read(copy.join(&name)).unwrap();
-        if Path::new(&name).extension().is_some_and(|extension| extension == "id") {
-            assert_eq!(bytes.first(), Some(&0), "{name} of the copy is in use");
-            continue;
-        }
-        let closed = fs::read(closed.join(&name)).unwrap();
-        let end = &closed[closed.len() - VERSION..];
-        assert!(
-            bytes.ends_with(end),
-            "{name} of the copy does not end with {:?}",
-            String::from_utf8_lossy(end)
-        );
-        assert!(
-            copy.join(format!("{name}.id")).exists(),
-            "{name} of the copy has no .id file"
-        );
-        stores += 1;
-    }
-    assert!(stores >= 10, "the copy has {stores} stores");
-}
-
-/// A pending Lucene log is replayed by the first start; nothing else may look like a crash.
-fn assert_no_recovery(messages: &Path) {
-    let text = fs::read_to_string(messages).unwrap();
-    for line in text.lines().filter(|line| !line.contains("lucene.log")) {
-        let line = line.to_lowercase();
-        assert!(!line.contains("non clean shutdown"), "{line}");
-        assert!(!line.contains("recovery started"), "{line}");
-    }
-}

@@ -473,7 +473,7 @@ fn requests_wait_for_an_incremental_and_are_refused_while_neo4j_has_the_director
         let mut stream = connect(&serving);
         move || ask(&mut stream, &request::full(Dialect::D18))
     });
-    thread::sleep(Duration::from_millis(300));
+    serving.wait_for("a request waits");
     assert!(!waiting.is_finished());
     set_state(&dir, State::Complete);
     assert_eq!(waiting.join().unwrap().unwrap(), before);

@@ -3,21 +3,19 @@
 //!
 //! A sample runs with all tests, every release with `tests/serve_matrix`. `INTEROP_SEED` chooses another load.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::print_stderr,
-    reason = "panicking is how tests report"
-)]
+#![expect(clippy::unwrap_used, clippy::print_stderr, reason = "panicking is how tests report")]
 
 mod support;
 
-use std::{env, fs, path::Path, thread, time::Duration};
+use std::{fs, path::Path, thread, time::Duration};
 
-use support::{Contents, Finished, Options, Peer, Release, Serving, copy_dir, original_tool, our_tool, require_peers};
+use support::{
+    Contents, Options, Peer, Release, Serving, copy_dir,
+    interop::{Tool, assert_boots_as, assert_original_continued, boot, seed},
+    require_peers,
+};
 use tempfile::TempDir;
 
-const DEFAULT_SEED: u64 = 7;
 /// Transactions before the first backup, and between two.
 const LOAD: u32 = 120;
 /// Transactions a second during a backup under load.
@@ -55,28 +53,9 @@ for_each_release! {
     a_closed_database_of_1_9_9_is_backed_up backups_of_backups_of_1_9_9_equal_their_source: V1_9_9,
 }
 
-fn seed() -> u64 {
-    env::var("INTEROP_SEED").map_or(DEFAULT_SEED, |seed| seed.parse().unwrap())
-}
-
-/// Which program takes a backup.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Tool {
-    Ours,
-    Original,
-}
-
-fn take(tool: Tool, release: Release, mode: &str, uri: &str, to: &Path) -> Finished {
-    let args = [mode, "-from", uri, "-to", to.to_str().unwrap()];
-    match tool {
-        Tool::Ours => our_tool(&[&args[..], &["-verify=false", "-output=json"]].concat()),
-        Tool::Original => original_tool(release, &args),
-    }
-}
-
 #[track_caller]
 fn back_up(tool: Tool, release: Release, mode: &str, serving: &Serving, to: &Path) {
-    let finished = take(tool, release, mode, &serving.uri(), to);
+    let finished = tool.take(release, mode, &serving.uri(), to);
     assert!(
         finished.success(),
         "{tool:?} {mode} of {}: {finished:#?}\n{}",
@@ -110,7 +89,10 @@ fn a_closed_database_is_backed_up(release: Release) {
             copy_dir(&dir(base), &copy);
             back_up(tool, release, "-incremental", &serving, &copy);
             let booted = copy.with_extension("booted");
-            assert_continued(tool, &second, release, &copy, &booted);
+            match tool {
+                Tool::Original => assert_original_continued(&second, release, &copy, &booted),
+                Tool::Ours => assert_boots_as(&second, release, &copy, &booted),
+            }
         }
     }
 }
@@ -132,7 +114,7 @@ fn backups_of_backups_equal_their_source(release: Release) {
     let mut source = Peer::start(release, &dir("source"), &options);
     source.load(seed(), LOAD);
     source.start_load(seed(), RATE);
-    let finished = take(Tool::Ours, release, "-full", &source.uri(), &dir("first"));
+    let finished = Tool::Ours.take(release, "-full", &source.uri(), &dir("first"));
     source.stop_load();
     assert!(finished.success(), "{finished:#?}");
 
@@ -148,7 +130,7 @@ fn backups_of_backups_equal_their_source(release: Release) {
 
     source.load(seed(), LOAD);
     let now = source.contents();
-    let finished = take(Tool::Ours, release, "-incremental", &source.uri(), &dir("first"));
+    let finished = Tool::Ours.take(release, "-incremental", &source.uri(), &dir("first"));
     assert!(finished.success(), "{finished:#?}");
     back_up(Tool::Ours, release, "-incremental", &first, &dir("second"));
     back_up(Tool::Ours, release, "-incremental", &second, &dir("third"));
@@ -186,7 +168,7 @@ fn updated_while_copied(release: Release) {
     source.command("gen 6000 1000");
     source.load(seed(), LOAD);
     let first = dir("first");
-    let finished = take(Tool::Ours, release, "-full", &source.uri(), &first);
+    let finished = Tool::Ours.take(release, "-full", &source.uri(), &first);
     assert!(finished.success(), "{finished:#?}");
     for round in 0..2 {
         // slow enough for the updates below to fall into it
@@ -198,7 +180,7 @@ fn updated_while_copied(release: Release) {
         let copy = dir(&format!("copy-{round}"));
         let copying = thread::spawn({
             let (uri, copy) = (serving.uri(), copy.clone());
-            move || take(Tool::Ours, release, "-full", &uri, &copy)
+            move || Tool::Ours.take(release, "-full", &uri, &copy)
         });
         while !copy.with_extension("partial").join("index.db").exists() {
             assert!(!copying.is_finished());
@@ -206,7 +188,7 @@ fn updated_while_copied(release: Release) {
         }
         for _ in 0..4 {
             source.load(seed(), 25);
-            let finished = take(Tool::Ours, release, "-incremental", &source.uri(), &first);
+            let finished = Tool::Ours.take(release, "-incremental", &source.uri(), &first);
             assert!(finished.success(), "{finished:#?}");
         }
         assert!(!copying.is_finished(), "the updates came too late");
@@ -235,35 +217,4 @@ fn run(release: Release, dir: &Path) -> Contents {
 
 fn serve(release: Release, dir: &Path) -> Serving {
     Serving::with(dir, &["-release", release.name()])
-}
-
-/// The original of 1.8 leaves the old entries of an index that was deleted since the last backup in its copy.
-fn assert_continued(tool: Tool, expected: &Contents, release: Release, copy: &Path, booted: &Path) {
-    let mut found = boot(release, copy, booted);
-    let mut expected = expected.clone();
-    if tool == Tool::Original && release == Release::V1_8 {
-        expected.forget_index("temp");
-        found.forget_index("temp");
-    }
-    assert_same(&expected, &found, release, copy);
-}
-
-/// Boots a copy of the copy, since booting changes it.
-fn assert_boots_as(expected: &Contents, release: Release, copy: &Path, booted: &Path) {
-    assert_same(expected, &boot(release, copy, booted), release, copy);
-}
-
-fn assert_same(expected: &Contents, found: &Contents, release: Release, copy: &Path) {
-    if let Some(difference) = expected.difference(found) {
-        panic!("neo4j {}, {}:\n{difference}", release.name(), copy.display());
-    }
-}
-
-fn boot(release: Release, copy: &Path, booted: &Path) -> Contents {
-    copy_dir(copy, booted);
-    let _ = fs::remove_file(booted.join("messages.log"));
-    let mut peer = Peer::boot(release, booted);
-    let contents = peer.contents();
-    peer.quit();
-    contents
 }

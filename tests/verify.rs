@@ -13,7 +13,7 @@
 mod damage;
 mod support;
 
-use std::{env, path::Path};
+use std::path::Path;
 
 use damage::{Damage, Rng};
 use neo4j_backup::{
@@ -27,13 +27,6 @@ use neo4j_backup::{
 use serde_json::Value;
 use support::{Options, Peer, Release, copy_dir, original_tool, our_tool, require_peers};
 use tempfile::TempDir;
-
-/// Damages of a usual run of the tests, for each store format.
-const SAMPLE: u64 = 300;
-
-fn number(name: &str, default: u64) -> u64 {
-    env::var(name).map_or(default, |text| text.parse().unwrap())
-}
 
 fn verified(dir: &Path) -> VerifyOutcome {
     verify(dir, &Quiet, &Cancel::default()).unwrap()
@@ -60,17 +53,10 @@ fn every_damage_to_a_legacy_store_is_named() {
 }
 
 fn every_damage_is_named(format: StoreFormat) {
-    let seed = number("VERIFY_SEED", 1);
-    let count = number("VERIFY_DAMAGES", SAMPLE);
-    eprintln!("VERIFY_SEED={seed} VERIFY_DAMAGES={count}");
-    let mut rng = Rng(seed);
+    let (mut rng, count) = damage::chosen();
     let dir = backup(format, &mut rng);
     let dir = dir.path().join("db");
-    let files: Vec<(String, u64)> = files::list(&dir)
-        .unwrap()
-        .into_iter()
-        .map(|found| (found.path, found.length.unwrap()))
-        .collect();
+    let files = damage::files_of(&dir);
     for round in 0..count {
         let damage = Damage::random(&mut rng, &files);
         let undo = damage.inflict(&dir);

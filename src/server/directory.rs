@@ -162,6 +162,7 @@ impl Directory {
     /// Where the directory stands, once nobody changes it.
     fn settled(&self) -> Result<Standing, Refusal> {
         let limit = Instant::now() + SETTLE;
+        let mut waits = false;
         loop {
             let stamp = self.stamp();
             match (self.state()?, self.holder()) {
@@ -189,6 +190,10 @@ impl Directory {
                 return Err(Refusal::Busy(
                     "an incremental backup is changing the directory".to_owned(),
                 ));
+            }
+            if !waits {
+                tracing::info!("a request waits for the end of an incremental backup");
+                waits = true;
             }
             thread::sleep(LOOK);
         }

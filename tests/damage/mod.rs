@@ -2,11 +2,31 @@
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
 use std::{
-    fs,
+    env, fs,
     path::{Path, PathBuf},
 };
 
-use neo4j_backup::store::{StoreFile, StoreFormat};
+use neo4j_backup::{
+    manifest::files,
+    store::{StoreFile, StoreFormat},
+};
+
+/// Damages of a usual run of the tests, for each store format.
+const SAMPLE: u64 = 300;
+
+/// Which damage is done, `VERIFY_SEED`, and how much of it, `VERIFY_DAMAGES`.
+pub(crate) fn chosen() -> (Rng, u64) {
+    let number = |name, default| env::var(name).map_or(default, |text| text.parse().unwrap());
+    let (seed, count) = (number("VERIFY_SEED", 1), number("VERIFY_DAMAGES", SAMPLE));
+    eprintln!("VERIFY_SEED={seed} VERIFY_DAMAGES={count}");
+    (Rng(seed), count)
+}
+
+/// The files of a database with their lengths.
+pub(crate) fn files_of(dir: &Path) -> Vec<(String, u64)> {
+    let found = files::list(dir).unwrap().into_iter();
+    found.map(|found| (found.path, found.length.unwrap())).collect()
+}
 
 /// A generator that a seed determines (`SplitMix64`).
 #[derive(Debug, Clone)]

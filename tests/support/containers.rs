@@ -137,7 +137,8 @@ impl Engine {
             self.command("docker").args(["image", "inspect", "neo4j-backup/base"]),
             LIMIT,
         );
-        if !base.success() && !(installed("debootstrap") && rustix::process::geteuid().is_root()) {
+        let can_be_made = installed("debootstrap") && rustix::process::geteuid().is_root();
+        if !base.success() && !can_be_made {
             skip("debootstrap, and root to run it");
             return false;
         }

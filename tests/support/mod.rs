@@ -17,6 +17,7 @@ mod contents;
 pub mod coordinator_double;
 mod coordinators;
 mod faulty;
+pub mod interop;
 mod model;
 mod mounted;
 pub mod nodes;
