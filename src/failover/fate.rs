@@ -50,9 +50,10 @@ impl Fate {
 
 #[cfg(test)]
 mod tests {
-    use std::io;
+    use std::{collections::BTreeMap, io};
 
     use super::*;
+    use crate::ids::{DataSource, TxId};
 
     fn client(error: ClientError) -> Error {
         error.into()
@@ -74,6 +75,10 @@ mod tests {
             (pruned.kind(), Fate::of(&pruned)),
             (ErrorKind::FullNeeded, Fate::RuledOut)
         );
+        // what an incremental backup makes of that
+        let had = BTreeMap::from([(DataSource::Graph, TxId(41))]);
+        let dropped = Error::new(ErrorKind::FullNeeded, LogsDropped::new(&pruned, &had));
+        assert_eq!(Fate::of(&dropped), Fate::RuledOut);
         for (kind, fate) in [
             (ErrorKind::Server, Fate::MayPass),
             (ErrorKind::TimeLimit, Fate::MayPass),

@@ -157,16 +157,8 @@ fn logs_show(source: DataSource, dialect: Dialect) -> bool {
 
 /// The server has dropped logs that are needed: names the first transactions that would have been.
 pub(super) fn needing(error: &Error, had: &BTreeMap<DataSource, TxId>) -> Error {
-    let needed: Vec<String> = had
-        .iter()
-        .map(|(source, last)| format!("transaction {} of {source}", last.next()))
-        .collect();
-    let dropped = LogsDropped {
-        said: error.to_string(),
-        needed: needed.join(" and "),
-    };
     let hint = error.hint().map(str::to_owned);
-    let error = Error::new(ErrorKind::FullNeeded, dropped);
+    let error = Error::new(ErrorKind::FullNeeded, LogsDropped::new(error, had));
     match hint {
         Some(hint) => error.with_hint(hint),
         None => error,
@@ -179,4 +171,39 @@ pub(super) fn needing(error: &Error, had: &BTreeMap<DataSource, TxId>) -> Error 
 pub struct LogsDropped {
     said: String,
     needed: String,
+}
+
+impl LogsDropped {
+    /// In the words of `said`, for a target that had these transactions.
+    pub(crate) fn new(said: &Error, had: &BTreeMap<DataSource, TxId>) -> LogsDropped {
+        let needed: Vec<String> = had
+            .iter()
+            .map(|(source, last)| format!("transaction {} of {source}", last.next()))
+            .collect();
+        LogsDropped {
+            said: said.to_string(),
+            needed: needed.join(" and "),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::client::ClientError;
+
+    #[test]
+    fn dropped_logs_are_named_and_known_as_the_members() {
+        let refused = Error::from(ClientError::Refused {
+            address: "db:6362".into(),
+            dialect: Dialect::D14,
+        });
+        let had = BTreeMap::from([(DataSource::Graph, TxId(41)), (DataSource::Lucene, TxId(7))]);
+        let error = needing(&refused, &had);
+        assert_eq!((error.kind(), error.hint()), (ErrorKind::FullNeeded, refused.hint()));
+        assert!(error.cause::<LogsDropped>().is_some());
+        let text = error.to_string();
+        let needed = "the first ones needed are transaction 42 of nioneodb and transaction 8 of lucene-index";
+        assert!(text.starts_with("db:6362") && text.ends_with(needed), "{text}");
+    }
 }
