@@ -102,6 +102,16 @@ pub enum ClientError {
         /// What it reports.
         failure: ServerFailure,
     },
+    /// Its logs have a hole where the transactions should be that were asked for, or it has not written them yet: slaves
+    /// of 1.5 and 1.6 cannot send what they pulled last until something is committed through them
+    /// (`docs/formats/zookeeper-discovery.md` §7.7).
+    #[error("{}: {failure}{}", place.address, place.inside())]
+    Hole {
+        /// Where in the response.
+        place: Place,
+        /// What it reports.
+        failure: ServerFailure,
+    },
     /// It reports a failure of its own.
     #[error("{}: {failure}{}", place.address, place.inside())]
     Server {
@@ -186,11 +196,14 @@ impl ClientError {
         if asked == Asked::Incremental && PRUNED.iter().any(|known| text.contains(known)) {
             return ClientError::Pruned { place, failure }.into();
         }
+        if asked == Asked::Incremental && text.contains(HOLE) {
+            return ClientError::Hole { place, failure }.into();
+        }
         let hint = match asked {
             Asked::Full if text.contains("java.lang.NullPointerException") => {
                 "1.7.2 fails like this after an index was deleted: restart the server"
             }
-            _ if PRUNED.iter().any(|known| text.contains(known)) => {
+            _ if PRUNED.iter().chain([&HOLE]).any(|known| text.contains(known)) => {
                 "the server dropped logs during the backup: run again, or let it keep logs longer"
             }
             _ => "look at the server's messages.log",
@@ -199,12 +212,14 @@ impl ClientError {
     }
 }
 
-/// What the releases say when logs for the requested ids are gone or have a hole (§6.3).
-const PRUNED: [&str; 4] = [
+/// What they say where logs have a hole.
+const HOLE: &str = "is missing and can't be extracted";
+
+/// What the releases say when logs for the requested ids are gone (§6.3).
+const PRUNED: [&str; 3] = [
     "No such log version",
     "not found in any logical log",
     "in any of my logical logs",
-    "is missing and can't be extracted",
 ];
 
 impl From<ClientError> for Error {
@@ -248,6 +263,11 @@ impl From<ClientError> for Error {
             ClientError::Pruned { .. } => (
                 FullNeeded,
                 "the server no longer has the transactions since the last backup: take a full backup",
+            ),
+            ClientError::Hole { .. } => (
+                FullNeeded,
+                "a slave of 1.5 or 1.6, or one that has just become the master, cannot send what it pulled last until \
+                 something is committed through it: run again after that, or take a full backup",
             ),
             ClientError::Server { .. } => (Server, "look at the server's messages.log"),
         };

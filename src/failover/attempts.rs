@@ -37,6 +37,9 @@ pub struct Attempt {
     pub cause: String,
     /// Bytes of files and transactions that had arrived.
     pub bytes: u64,
+    /// What that means for it.
+    #[serde(skip)]
+    pub fate: Fate,
     /// How long it took.
     #[serde(rename = "seconds", serialize_with = "as_seconds")]
     pub took: Duration,
@@ -64,8 +67,8 @@ pub(super) enum End<C, T> {
     Done(C, T),
     /// It makes no sense to ask anybody else.
     Final(Error),
-    /// No member could. What those agree on who cannot give it whatever the time; `None` if a member might have come
-    /// back, or if there was none.
+    /// No member could. What those agree on who cannot give it whatever the time, or have not for as long as they had;
+    /// `None` if a member might have come back, or if there was none.
     NoMember(Option<ErrorKind>),
 }
 
@@ -115,6 +118,7 @@ impl Asking<'_> {
                         kind: error.kind(),
                         cause: error.to_string(),
                         bytes: counted.bytes(),
+                        fate,
                         took: self.clock.now().duration_since(begun),
                     };
                     tracing::info!(%failed, ?fate, "attempt failed");
@@ -128,7 +132,7 @@ impl Asking<'_> {
                 }
                 Step::NextRound => match self.retry.pause() {
                     Err(ended) => return End::Final(ended),
-                    Ok(None) => return End::NoMember(None),
+                    Ok(None) => return End::NoMember(waited_for(&self.failures)),
                     Ok(Some(_)) => {
                         if let Some(ranked) = rank_again() {
                             known = ranked;
@@ -151,6 +155,13 @@ fn verdict(failures: &[Attempt]) -> Option<ErrorKind> {
     [ErrorKind::NotOurs, ErrorKind::FullNeeded, ErrorKind::Protocol]
         .into_iter()
         .find(|kind| failures.iter().any(|failed| failed.kind == *kind))
+}
+
+/// What the members were waited for: one that is there and lacks what is asked for may have it yet, but a full backup
+/// can be had of it now.
+fn waited_for(failures: &[Attempt]) -> Option<ErrorKind> {
+    let lacks = |failed: &Attempt| failed.kind == ErrorKind::FullNeeded && failed.fate == Fate::MayPass;
+    failures.iter().any(lacks).then_some(ErrorKind::FullNeeded)
 }
 
 /// Counts what passes, to tell a member that failed at once from one that got on.

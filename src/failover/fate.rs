@@ -21,11 +21,14 @@ impl Fate {
     /// What an error of a transfer means.
     pub fn of(error: &Error) -> Fate {
         let is_the_members = || error.cause::<ClientError>().is_some() || error.cause::<LogsDropped>().is_some();
+        let may_come = || error.cause::<LogsDropped>().is_some_and(LogsDropped::may_come);
         let is_the_targets = || error.cause::<TargetError>().is_some();
         match error.kind() {
             ErrorKind::Unreachable | ErrorKind::Server | ErrorKind::TimeLimit | ErrorKind::NoMember => Fate::MayPass,
             // what it sends is not understood, and it would send it again
             ErrorKind::Protocol => Fate::RuledOut,
+            // until something is committed through it
+            ErrorKind::FullNeeded if may_come() => Fate::MayPass,
             // slaves may lack logs that the master has (`docs/formats/zookeeper-discovery.md` §7.7); a missing base is
             // missing for all
             ErrorKind::FullNeeded if is_the_members() => Fate::RuledOut,
@@ -53,7 +56,11 @@ mod tests {
     use std::{collections::BTreeMap, io};
 
     use super::*;
-    use crate::ids::{DataSource, TxId};
+    use crate::{
+        client::Place,
+        ids::{DataSource, TxId},
+        wire::{self, Dialect, failure::ServerFailure},
+    };
 
     fn client(error: ClientError) -> Error {
         error.into()
@@ -69,7 +76,7 @@ mod tests {
         assert_eq!(Fate::of(&refused), Fate::MayPass);
         let pruned = client(ClientError::Refused {
             address: address(),
-            dialect: crate::wire::Dialect::D14,
+            dialect: Dialect::D14,
         });
         assert_eq!(
             (pruned.kind(), Fate::of(&pruned)),
@@ -79,6 +86,19 @@ mod tests {
         let had = BTreeMap::from([(DataSource::Graph, TxId(41))]);
         let dropped = Error::new(ErrorKind::FullNeeded, LogsDropped::new(&pruned, &had));
         assert_eq!(Fate::of(&dropped), Fate::RuledOut);
+        let not_written = client(ClientError::Hole {
+            place: Place {
+                address: address(),
+                dialect: Dialect::D15,
+                offset: 0,
+                place: wire::Place::TransactionList,
+            },
+            failure: ServerFailure {
+                exceptions: vec![("java.lang.RuntimeException".into(), None)],
+            },
+        });
+        let not_written = Error::new(ErrorKind::FullNeeded, LogsDropped::new(&not_written, &had));
+        assert_eq!(Fate::of(&not_written), Fate::MayPass);
         for (kind, fate) in [
             (ErrorKind::Server, Fate::MayPass),
             (ErrorKind::TimeLimit, Fate::MayPass),

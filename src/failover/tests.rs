@@ -252,6 +252,30 @@ fn members_that_cannot_be_asked_now_are_waited_for() {
 }
 
 #[test]
+fn a_member_that_lacks_what_it_may_get_is_waited_for_and_leaves_a_full_backup_as_the_way_on() {
+    let clock = PausedClock::new();
+    let (cancel, mut times) = (Cancel::default(), 0);
+    let mut asking = Asking {
+        retry: Retry::new(POLICY, 1, &clock),
+        clock: &clock,
+        cancel: &cancel,
+        progress: &Quiet,
+        fate: |_| Fate::MayPass,
+        failures: Vec::new(),
+    };
+    let end = asking.ask(
+        ranked(&[1]),
+        || None,
+        |_, _| {
+            times += 1;
+            Err::<(), _>(Error::new(ErrorKind::FullNeeded, "not written yet"))
+        },
+    );
+    assert!(matches!(end, End::NoMember(Some(ErrorKind::FullNeeded))));
+    assert!(times > 3, "{times}");
+}
+
+#[test]
 fn a_member_that_got_on_before_it_failed_renews_the_time_limit_a_few_times() {
     let (clock, cancel) = (PausedClock::new(), Cancel::default());
     let begun = clock.now();
@@ -317,6 +341,7 @@ fn the_summary_names_each_member_once_with_its_last_cause() {
         kind: ErrorKind::Unreachable,
         cause: cause.into(),
         bytes: 0,
+        fate: Fate::MayPass,
         took: Duration::ZERO,
     };
     let failures = [

@@ -14,6 +14,7 @@ use super::{
 };
 use crate::{
     Error, ErrorKind,
+    client::ClientError,
     ids::{DataSource, TxId},
     log::{Fingerprint, LogFormat},
     wire::Dialect,
@@ -171,6 +172,7 @@ pub(super) fn needing(error: &Error, had: &BTreeMap<DataSource, TxId>) -> Error 
 pub struct LogsDropped {
     said: String,
     needed: String,
+    may_come: bool,
 }
 
 impl LogsDropped {
@@ -183,14 +185,19 @@ impl LogsDropped {
         LogsDropped {
             said: said.to_string(),
             needed: needed.join(" and "),
+            may_come: matches!(said.cause(), Some(ClientError::Hole { .. })),
         }
+    }
+
+    /// Whether the member may have it a little later.
+    pub(crate) fn may_come(&self) -> bool {
+        self.may_come
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::client::ClientError;
 
     #[test]
     fn dropped_logs_are_named_and_known_as_the_members() {
