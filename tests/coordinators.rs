@@ -201,6 +201,14 @@ fn a_coordinator_without_quorum_is_told_apart() {
 }
 
 #[test]
+fn coordinators_that_elect_are_waited_for() {
+    let hosts = vec![local(closed_port()), local(start(Conduct::Elects { times: 3 }, tree()))];
+    let (found, took) = look(hosts, None, None);
+    assert_eq!(found.unwrap().members.len(), 2);
+    assert!(took < Duration::from_secs(2), "{took:?}");
+}
+
+#[test]
 fn garbage_in_a_node_costs_its_member_only() {
     let mut tree = tree();
     let garbage = (vec![0xab; 1 << 20], 11);

@@ -1,10 +1,11 @@
-//! The search for a cluster: all coordinators at once, the first that serves is used.
+//! The search for a cluster: all coordinators at once, the first that serves is used. Where they run without a leader,
+//! they may be electing one, and are asked again for a while.
 
 use std::time::Duration;
 
 use tokio::{
     task::JoinSet,
-    time::{Instant, timeout_at},
+    time::{Instant, sleep, timeout_at},
 };
 
 use super::{
@@ -17,6 +18,10 @@ use crate::{Error, cancel::Cancel, uri::HostPort};
 
 /// For the whole search.
 const LIMIT: Duration = Duration::from_secs(9);
+/// How long coordinators may run without a quorum: they elect within one or two seconds where enough of them are left.
+const ELECTION: Duration = Duration::from_secs(4);
+/// Before they are asked again.
+const ELECTION_PAUSE: Duration = Duration::from_millis(100);
 
 /// Where to look for which cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,12 +42,21 @@ pub struct Search {
 pub async fn discover(search: &Search, cancel: &Cancel) -> Result<Cluster, Error> {
     tokio::select! {
         error = cancel.cancelled() => Err(error),
-        found = among_coordinators(search) => Ok(found?),
+        found = through_an_election(search) => Ok(found?),
     }
 }
 
-async fn among_coordinators(search: &Search) -> Result<Cluster, DiscoveryError> {
-    let deadline = Instant::now() + LIMIT;
+async fn through_an_election(search: &Search) -> Result<Cluster, DiscoveryError> {
+    let begun = Instant::now();
+    loop {
+        match among_coordinators(search, begun + LIMIT).await {
+            Err(DiscoveryError::NoQuorum(_)) if begun.elapsed() < ELECTION => sleep(ELECTION_PAUSE).await,
+            found => return found,
+        }
+    }
+}
+
+async fn among_coordinators(search: &Search, deadline: Instant) -> Result<Cluster, DiscoveryError> {
     let mut probes = JoinSet::new();
     for (index, host) in search.coordinators.iter().cloned().enumerate() {
         probes.spawn(async move {

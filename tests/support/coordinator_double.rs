@@ -22,6 +22,8 @@ pub enum Conduct {
     Foreign,
     /// Says that it has no quorum.
     NoQuorum,
+    /// Has no quorum when it is asked so many times, and then serves its tree.
+    Elects { times: usize },
     /// Says that it serves and then opens no session.
     MuteSession,
     /// Says that it serves and closes sessions.
@@ -51,8 +53,13 @@ pub fn start(conduct: Conduct, tree: Tree) -> u16 {
     let port = listener.local_addr().unwrap().port();
     let tree = Arc::new(tree);
     thread::spawn(move || {
-        for stream in listener.incoming().map_while(Result::ok) {
+        for (time, stream) in listener.incoming().map_while(Result::ok).enumerate() {
             let tree = Arc::clone(&tree);
+            let conduct = match conduct {
+                Conduct::Elects { times } if time < times => Conduct::NoQuorum,
+                Conduct::Elects { .. } => Conduct::Serves,
+                conduct => conduct,
+            };
             // clients may leave at any time
             thread::spawn(move || serve(stream, conduct, &tree).ok());
         }
