@@ -7,184 +7,28 @@
     reason = "panicking is how tests report"
 )]
 
+mod ledger;
+mod stormy_cluster;
 mod support;
 
 use std::{
     collections::BTreeMap,
     env, fs,
-    io::{Read, Write, stderr},
-    ops::Range,
-    panic::{AssertUnwindSafe, catch_unwind},
+    io::Read,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    thread::{self, JoinHandle},
+    thread,
     time::{Duration, Instant},
 };
 
+use ledger::{Balance, answer};
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use serde_json::Value;
-use support::{Cluster, ClusterSettings, Coordinators, Peer, Release, ZooKeeper, our_tool, require_peers};
+use stormy_cluster::{Fault, Lacking, RELEASE, Storm, say};
+use support::{ZooKeeper, original_tool, our_tool, require_peers};
 use tempfile::TempDir;
 
-const RELEASE: Release = Release::V1_8;
 const PROGRAM: &str = env!("CARGO_BIN_EXE_neo4j-backup");
-
-/// Seconds between two faults.
-const PAUSE: Range<u64> = 3..12;
-/// Seconds that something stays dead.
-const DEAD: Range<u64> = 2..15;
-/// How long a fault has effects: a session of a dead member ends after five seconds, and the slaves of 1.8 may stall
-/// for ten more before they follow a new master (`docs/formats/zookeeper-discovery.md` §5).
-const AFTERMATH: Duration = Duration::from_secs(20);
-/// Transactions a second of each member.
-const RATE: u32 = 8;
-
-/// What happened to the cluster.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Fault {
-    MemberKilled(usize),
-    MemberBack(usize),
-    MemberDidNotStart(usize),
-    CoordinatorKilled(usize),
-    CoordinatorBack(usize),
-}
-
-enum MemberState {
-    Alive,
-    Dead { until: Instant },
-    Starting(JoinHandle<Peer>),
-}
-
-struct Storm {
-    random: StdRng,
-    coordinators: Coordinators,
-    cluster: Cluster,
-    members: Vec<MemberState>,
-    dead_coordinators: BTreeMap<usize, Instant>,
-    next: Instant,
-    faults: Vec<(Instant, Fault)>,
-}
-
-impl Storm {
-    fn start(seed: u64, folder: &Path) -> Storm {
-        let coordinators = Coordinators::start(ZooKeeper::Debian, 3, folder);
-        let settings = ClusterSettings {
-            more: vec!["ha.pull_interval=500ms".to_owned()],
-            ..ClusterSettings::default()
-        };
-        let mut cluster = Cluster::start(RELEASE, 3, &coordinators, folder, &settings);
-        cluster.members[0].command("gen 20000 1000");
-        for member in &mut cluster.members {
-            member.command(&format!("start-ledger {RATE}"));
-        }
-        Storm {
-            random: StdRng::seed_from_u64(seed),
-            coordinators,
-            cluster,
-            members: (0..3).map(|_| MemberState::Alive).collect(),
-            dead_coordinators: BTreeMap::new(),
-            next: Instant::now(),
-            faults: Vec::new(),
-        }
-    }
-
-    fn happened(&mut self, fault: Fault) {
-        say(&format!("    {fault:?}"));
-        self.faults.push((Instant::now(), fault));
-    }
-
-    fn seconds(&mut self, range: Range<u64>) -> Duration {
-        Duration::from_secs(self.random.random_range(range))
-    }
-
-    /// Does what is due now.
-    fn blow(&mut self) {
-        let now = Instant::now();
-        for index in 0..self.members.len() {
-            self.bring_back(index, now);
-        }
-        let due: Vec<usize> = self
-            .dead_coordinators
-            .iter()
-            .filter(|(_, until)| **until <= now)
-            .map(|(i, _)| *i)
-            .collect();
-        for index in due {
-            self.dead_coordinators.remove(&index);
-            self.coordinators.servers[index].restart();
-            self.happened(Fault::CoordinatorBack(index + 1));
-        }
-        if now >= self.next {
-            self.kill_something();
-            let pause = self.seconds(PAUSE);
-            self.next = now + pause;
-        }
-    }
-
-    fn bring_back(&mut self, index: usize, now: Instant) {
-        match &self.members[index] {
-            MemberState::Dead { until } if *until <= now => {
-                let start = self.cluster.starter();
-                self.members[index] = MemberState::Starting(thread::spawn(move || start(index)));
-            }
-            MemberState::Starting(starting) if starting.is_finished() => {
-                let dead = MemberState::Dead { until: now };
-                let MemberState::Starting(starting) = std::mem::replace(&mut self.members[index], dead) else {
-                    return;
-                };
-                let started = starting.join().ok().and_then(|mut member| {
-                    let wrote = catch_unwind(AssertUnwindSafe(|| member.command(&format!("start-ledger {RATE}"))));
-                    wrote.ok().map(|_| member)
-                });
-                match started {
-                    Some(member) => {
-                        self.cluster.members[index] = member;
-                        self.members[index] = MemberState::Alive;
-                        self.happened(Fault::MemberBack(index + 1));
-                    }
-                    None => self.happened(Fault::MemberDidNotStart(index + 1)),
-                }
-            }
-            _ => {}
-        }
-    }
-
-    fn kill_something(&mut self) {
-        let alive: Vec<usize> = (0..3)
-            .filter(|index| matches!(self.members[*index], MemberState::Alive))
-            .collect();
-        let now = Instant::now();
-        if self.random.random_range(0..3) > 0 {
-            if alive.len() > 1 {
-                let index = alive[self.random.random_range(0..alive.len())];
-                self.cluster.members[index].kill();
-                let dead = self.seconds(DEAD);
-                self.members[index] = MemberState::Dead { until: now + dead };
-                self.happened(Fault::MemberKilled(index + 1));
-            }
-        } else {
-            let index = self.random.random_range(0..3);
-            if !self.dead_coordinators.contains_key(&index) && self.dead_coordinators.len() < 2 {
-                self.coordinators.servers[index].kill();
-                let dead = self.seconds(DEAD);
-                self.dead_coordinators.insert(index, now + dead);
-                self.happened(Fault::CoordinatorKilled(index + 1));
-            }
-        }
-    }
-
-    /// Faults from a while before `since` on.
-    fn faults_around(&self, since: Instant) -> Vec<Fault> {
-        let recent = self.faults.iter().filter(|(at, _)| *at + AFTERMATH >= since);
-        recent.map(|(_, fault)| *fault).collect()
-    }
-
-    fn master_may_have_changed(&self, since: Instant) -> bool {
-        self.faults_around(since)
-            .iter()
-            .any(|fault| !matches!(fault, Fault::CoordinatorBack(_)))
-    }
-}
 
 /// A backup that has ended.
 struct Ended {
@@ -226,8 +70,10 @@ fn wait(storm: &mut Storm, child: &mut Child) -> i32 {
     }
 }
 
-/// Boots a copy of what is at the target; the ledger has to balance in the graph, and every byte has to be what the manifest says.
-fn judge(target: &Path) -> Result<String, String> {
+/// Boots a copy of what is at the target; the ledger has to balance in the graph, and every byte has to be what the
+/// manifest says. The index may lack what the cluster lacks (`docs/formats/transaction-log.md` §10.4): `before` is what
+/// members lacked when the backup began.
+fn judge(storm: &mut Storm, target: &Path, before: &Lacking) -> Result<String, String> {
     let verified = our_tool(&["verify", target.to_str().unwrap()]);
     if !verified.success() {
         return Err(format!("verify: {:?} {}", verified.code, verified.stderr));
@@ -235,17 +81,57 @@ fn judge(target: &Path) -> Result<String, String> {
     let copy = target.with_extension("copy");
     let _ = fs::remove_dir_all(&copy);
     support::copy_dir(target, &copy);
-    let balance = catch_unwind(|| {
-        let mut booted = Peer::boot(RELEASE, &copy);
-        let balance = booted.command("balance");
-        booted.quit();
-        balance
-    });
-    let balance = balance.map_err(|_| "the copy does not boot or balance, see above".to_owned())?;
-    // full backups of each member lack some after kills, most likely as the member does; not compared with it, so only told
-    let (pairs, behind) = balance.split_once(' ').unwrap();
+    let balance =
+        Balance::booted(RELEASE, &copy).ok_or_else(|| "the copy does not boot or balance, see above".to_owned())?;
+    let told = format!("{} pairs, {} not in the index", balance.pairs, balance.unindexed.len());
+    let lost: Vec<&str> = balance
+        .lost()
+        .into_iter()
+        .filter(|pair| !storm.lost.contains(*pair))
+        .collect();
+    if lost.is_empty() {
+        return Ok(told);
+    }
+    let now = storm.lacking();
+    let is_lacked = |pair: &&str| [before, &now].iter().any(|lacking| lacking.pairs.contains(*pair));
+    let (lacked, unexplained): (Vec<&str>, Vec<&str>) = lost.into_iter().partition(is_lacked);
+    storm.lost.extend(lacked.iter().map(|pair| (*pair).to_owned()));
+    if unexplained.is_empty() {
+        return Ok(told);
+    }
+    // members differ for good
+    if now.everybody || before.everybody {
+        return Err(format!("{told}: of {unexplained:?} all members have entries"));
+    }
+    Ok(format!("{told}: of {unexplained:?} not all members could be asked"))
+}
+
+/// Once nothing happens any more, copies that either tool takes of a member have what it has, its index included.
+fn judge_the_calm(storm: &mut Storm, folder: &Path) -> Result<String, String> {
+    storm.calm();
+    for member in &mut storm.cluster.members {
+        answer(member, "stop-ledger");
+    }
+    let settled = storm.settled()?;
+    let copy = folder.join("calm");
+    for (expected, member) in settled.iter().zip(&storm.cluster.members) {
+        let (uri, to) = (member.uri(), copy.to_str().unwrap());
+        let args = ["-full", "-from", &uri, "-to", to];
+        for (tool, original) in [("ours", false), ("the original", true)] {
+            let _ = fs::remove_dir_all(&copy);
+            let taken = if original {
+                original_tool(RELEASE, &args)
+            } else {
+                our_tool(&args)
+            };
+            let found = taken.success().then(|| Balance::booted(RELEASE, &copy)).flatten();
+            if found.as_ref() != Some(expected) {
+                return Err(format!("{uri} by {tool}: {found:?}, and the member has {expected:?}"));
+            }
+        }
+    }
     Ok(format!(
-        "{pairs} pairs, the oldest without an index entry is the {behind}th last booking"
+        "in the end each member and its copies by both tools agree: {settled:?}"
     ))
 }
 
@@ -263,10 +149,6 @@ fn reason(storm: &Storm, ended: &Ended, last_success: Option<Instant>) -> Option
         13 | 14 if last_success.is_some_and(|since| storm.master_may_have_changed(since)) => Some("transactions lost"),
         _ => None,
     }
-}
-
-fn say(text: &str) {
-    let _ = writeln!(stderr(), "{text}");
 }
 
 fn number(variable: &str, default: u64) -> u64 {
@@ -305,6 +187,7 @@ fn every_backup_in_a_storm_succeeds_or_has_a_reason_not_to() {
         let full = last_success.is_none() || branched || choices.random_range(0..4) == 0;
         let prefer = ["master", "slave", "any"][choices.random_range(0..3)];
         let mode = if full { "-full" } else { "-incremental" };
+        let before = storm.lacking();
         let ended = back_up(&mut storm, mode, &target, &["-overwrite", "-ha-prefer", prefer]);
         let failed = ended.json["members"]["failed"].as_array().map_or(0, Vec::len);
         counts.failed_attempts += failed;
@@ -335,7 +218,7 @@ fn every_backup_in_a_storm_succeeds_or_has_a_reason_not_to() {
             ));
         }
         if last_success.is_some() {
-            match judge(&target) {
+            match judge(&mut storm, &target, &before) {
                 Ok(pairs) => say(&format!("    boots and balances: {pairs}")),
                 Err(error) => counts.wrong.push(format!("{line}: {error}")),
             }
@@ -345,6 +228,10 @@ fn every_backup_in_a_storm_succeeds_or_has_a_reason_not_to() {
             storm.blow();
             thread::sleep(Duration::from_millis(50));
         }
+    }
+    match judge_the_calm(&mut storm, folder.path()) {
+        Ok(told) => say(&told),
+        Err(error) => counts.wrong.push(error),
     }
     report(&storm, &counts, folder.path());
     assert!(counts.wrong.is_empty(), "{}", counts.wrong.join("\n"));

@@ -104,24 +104,27 @@ class Ledger extends Thread {
         long pairs = (Long) db.getReferenceNode().getProperty("pairs", 0L);
         if (nodes.size() != pairs || relationships != pairs)
             throw new IllegalStateException(pairs + " pairs, " + nodes.size() + " of nodes, " + relationships + " relationships");
-        return pairs + " " + unindexed(db);
+        long bookings = (Long) db.getReferenceNode().getProperty("bookings", 0L);
+        // entries of nodes that are not there are counted, though not shown
+        if (db.index().existsForNodes("ledger") && db.index().forNodes("ledger").query("pair", (bookings + 1) + "-*").size() > 0)
+            throw new IllegalStateException("the index has booking " + (bookings + 1) + ", which the graph lacks");
+        return pairs + " " + bookings + unindexed(db);
     }
 
-    /**
-     * How far back the oldest pair lies that the index lacks, 0 where it has all. An index is written after the graph, so
-     * that a copy may lack what was committed last, but nothing before that.
-     */
-    static long unindexed(GraphDatabaseService db) {
-        Set<Long> indexed = new HashSet<Long>();
-        if (db.index().existsForNodes("ledger")) {
-            IndexHits<Node> hits = db.index().forNodes("ledger").query("pair", "*");
-            for (Node hit : hits) indexed.add(hit.getId());
-        }
-        long last = (Long) db.getReferenceNode().getProperty("bookings", 0L), oldest = last + 1;
+    /** The names of the pairs that the index lacks, each behind a space; while others write, too. */
+    static String unindexed(GraphDatabaseService db) {
+        Map<Long, String> pairs = new TreeMap<Long, String>();
         for (Node node : db.getAllNodes()) {
-            Object booking = node.getProperty("booking", null);
-            if (booking != null && !indexed.contains(node.getId())) oldest = Math.min(oldest, (Long) booking);
+            try {
+                if (node.hasProperty("booking")) pairs.put(node.getId(), (String) node.getProperty("pair"));
+            } catch (NotFoundException struck) {
+                continue;
+            }
         }
-        return last + 1 - oldest;
+        if (db.index().existsForNodes("ledger"))
+            for (Node hit : db.index().forNodes("ledger").query("pair", "*")) pairs.remove(hit.getId());
+        StringBuilder names = new StringBuilder();
+        for (String name : pairs.values()) names.append(" ").append(name);
+        return names.toString();
     }
 }

@@ -1,0 +1,232 @@
+//! A cluster of 1.8 whose members and coordinators are killed and come back at random.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io::{Write, stderr},
+    ops::Range,
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::Path,
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use rand::{RngExt, SeedableRng, rngs::StdRng};
+
+use crate::{
+    ledger::{Balance, answer},
+    support::{Cluster, ClusterSettings, Coordinators, Peer, Release, ZooKeeper},
+};
+
+pub(crate) const RELEASE: Release = Release::V1_8;
+/// Seconds between two faults.
+const PAUSE: Range<u64> = 3..12;
+/// Seconds that something stays dead.
+const DEAD: Range<u64> = 2..15;
+/// How long a fault has effects: a session of a dead member ends after five seconds, and the slaves of 1.8 may stall
+/// for ten more before they follow a new master (`docs/formats/zookeeper-discovery.md` §5).
+const AFTERMATH: Duration = Duration::from_secs(20);
+/// For everything to come back and level out in the end.
+const CALM: Duration = Duration::from_mins(3);
+/// Transactions a second of each member.
+const RATE: u32 = 8;
+
+/// What happened to the cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fault {
+    MemberKilled(usize),
+    MemberBack(usize),
+    MemberDidNotStart(usize),
+    CoordinatorKilled(usize),
+    CoordinatorBack(usize),
+}
+
+enum MemberState {
+    Alive,
+    Dead { until: Instant },
+    Starting(JoinHandle<Peer>),
+}
+
+pub(crate) struct Storm {
+    random: StdRng,
+    pub(crate) coordinators: Coordinators,
+    pub(crate) cluster: Cluster,
+    members: Vec<MemberState>,
+    dead_coordinators: BTreeMap<usize, Instant>,
+    next: Instant,
+    pub(crate) faults: Vec<(Instant, Fault)>,
+    /// Pairs that were seen to be lacking in a member's index and in a copy.
+    pub(crate) lost: BTreeSet<String>,
+}
+
+/// What the indexes of members lack.
+pub(crate) struct Lacking {
+    /// The pairs that one of those lacks that could be asked.
+    pub(crate) pairs: BTreeSet<String>,
+    /// Whether all could be asked.
+    pub(crate) everybody: bool,
+}
+
+impl Storm {
+    pub(crate) fn start(seed: u64, folder: &Path) -> Storm {
+        let coordinators = Coordinators::start(ZooKeeper::Debian, 3, folder);
+        let settings = ClusterSettings {
+            more: vec!["ha.pull_interval=500ms".to_owned()],
+            ..ClusterSettings::default()
+        };
+        let mut cluster = Cluster::start(RELEASE, 3, &coordinators, folder, &settings);
+        cluster.members[0].command("gen 20000 1000");
+        for member in &mut cluster.members {
+            member.command(&format!("start-ledger {RATE}"));
+        }
+        Storm {
+            random: StdRng::seed_from_u64(seed),
+            coordinators,
+            cluster,
+            members: (0..3).map(|_| MemberState::Alive).collect(),
+            dead_coordinators: BTreeMap::new(),
+            next: Instant::now(),
+            faults: Vec::new(),
+            lost: BTreeSet::new(),
+        }
+    }
+
+    fn happened(&mut self, fault: Fault) {
+        say(&format!("    {fault:?}"));
+        self.faults.push((Instant::now(), fault));
+    }
+
+    fn seconds(&mut self, range: Range<u64>) -> Duration {
+        Duration::from_secs(self.random.random_range(range))
+    }
+
+    /// Does what is due now.
+    pub(crate) fn blow(&mut self) {
+        let now = Instant::now();
+        for index in 0..self.members.len() {
+            self.bring_back(index, now);
+        }
+        let due: Vec<usize> = self
+            .dead_coordinators
+            .iter()
+            .filter(|(_, until)| **until <= now)
+            .map(|(i, _)| *i)
+            .collect();
+        for index in due {
+            self.dead_coordinators.remove(&index);
+            self.coordinators.servers[index].restart();
+            self.happened(Fault::CoordinatorBack(index + 1));
+        }
+        if now >= self.next {
+            self.kill_something();
+            let pause = self.seconds(PAUSE);
+            self.next = now + pause;
+        }
+    }
+
+    fn bring_back(&mut self, index: usize, now: Instant) {
+        match &self.members[index] {
+            MemberState::Dead { until } if *until <= now => {
+                let start = self.cluster.starter();
+                self.members[index] = MemberState::Starting(thread::spawn(move || start(index)));
+            }
+            MemberState::Starting(starting) if starting.is_finished() => {
+                let dead = MemberState::Dead { until: now };
+                let MemberState::Starting(starting) = std::mem::replace(&mut self.members[index], dead) else {
+                    return;
+                };
+                let started = starting.join().ok().and_then(|mut member| {
+                    let wrote = catch_unwind(AssertUnwindSafe(|| member.command(&format!("start-ledger {RATE}"))));
+                    wrote.ok().map(|_| member)
+                });
+                match started {
+                    Some(member) => {
+                        self.cluster.members[index] = member;
+                        self.members[index] = MemberState::Alive;
+                        self.happened(Fault::MemberBack(index + 1));
+                    }
+                    None => self.happened(Fault::MemberDidNotStart(index + 1)),
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn kill_something(&mut self) {
+        let alive: Vec<usize> = (0..3)
+            .filter(|index| matches!(self.members[*index], MemberState::Alive))
+            .collect();
+        let now = Instant::now();
+        if self.random.random_range(0..3) > 0 {
+            if alive.len() > 1 {
+                let index = alive[self.random.random_range(0..alive.len())];
+                self.cluster.members[index].kill();
+                let dead = self.seconds(DEAD);
+                self.members[index] = MemberState::Dead { until: now + dead };
+                self.happened(Fault::MemberKilled(index + 1));
+            }
+        } else {
+            let index = self.random.random_range(0..3);
+            if !self.dead_coordinators.contains_key(&index) && self.dead_coordinators.len() < 2 {
+                self.coordinators.servers[index].kill();
+                let dead = self.seconds(DEAD);
+                self.dead_coordinators.insert(index, now + dead);
+                self.happened(Fault::CoordinatorKilled(index + 1));
+            }
+        }
+    }
+
+    pub(crate) fn lacking(&mut self) -> Lacking {
+        let alive = self.members.iter().zip(&mut self.cluster.members);
+        let alive = alive.filter(|(state, _)| matches!(state, MemberState::Alive));
+        let answers: Vec<String> = alive.filter_map(|(_, member)| answer(member, "unindexed")).collect();
+        let names = answers.iter().flat_map(|answer| answer.split_whitespace());
+        Lacking {
+            pairs: names.map(str::to_owned).collect(),
+            everybody: answers.len() == self.members.len(),
+        }
+    }
+
+    /// Brings back all that is dead.
+    pub(crate) fn calm(&mut self) {
+        self.next = Instant::now() + Duration::from_hours(1);
+        let begun = Instant::now();
+        let is_alive = |member: &MemberState| matches!(member, MemberState::Alive);
+        while !(self.members.iter().all(is_alive) && self.dead_coordinators.is_empty()) {
+            assert!(begun.elapsed() < CALM, "{:?}", self.faults.last());
+            self.blow();
+            thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// What each member has, as soon as their graphs are equal.
+    pub(crate) fn settled(&mut self) -> Result<Vec<Balance>, String> {
+        let begun = Instant::now();
+        loop {
+            let balances: Vec<_> = self.cluster.members.iter_mut().map(Balance::of).collect();
+            let graphs: BTreeSet<_> = balances.iter().flatten().map(|one| (one.pairs, one.bookings)).collect();
+            if graphs.len() == 1 && balances.iter().all(Option::is_some) {
+                return Ok(balances.into_iter().flatten().collect());
+            }
+            if begun.elapsed() > CALM {
+                return Err(format!("members never agree: {balances:?}"));
+            }
+            thread::sleep(Duration::from_secs(1));
+        }
+    }
+
+    /// Faults from a while before    /// Faults from a while before `since` on.
+    pub(crate) fn faults_around(&self, since: Instant) -> Vec<Fault> {
+        let recent = self.faults.iter().filter(|(at, _)| *at + AFTERMATH >= since);
+        recent.map(|(_, fault)| *fault).collect()
+    }
+
+    pub(crate) fn master_may_have_changed(&self, since: Instant) -> bool {
+        self.faults_around(since)
+            .iter()
+            .any(|fault| !matches!(fault, Fault::CoordinatorBack(_)))
+    }
+}
+
+pub(crate) fn say(text: &str) {
+    let _ = writeln!(stderr(), "{text}");
+}
