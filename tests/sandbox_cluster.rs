@@ -295,15 +295,30 @@ async fn the_tool_of_1_8_backs_up_from_a_sandbox() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "part of the whole matrix: run with --ignored"]
-async fn the_tools_of_the_other_releases_back_up_from_a_sandbox() {
-    let others = [
-        Release::V1_3,
-        Release::V1_5,
-        Release::V1_6_1,
-        Release::V1_7_2,
-        Release::V1_9_9,
-    ];
-    for release in others {
-        the_original_tool_backs_up(release).await;
-    }
+async fn the_tool_of_1_3_backs_up_from_a_sandbox() {
+    the_original_tool_backs_up(Release::V1_3).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "part of the whole matrix: run with --ignored"]
+async fn the_tool_of_1_5_backs_up_from_a_sandbox() {
+    the_original_tool_backs_up(Release::V1_5).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "part of the whole matrix: run with --ignored"]
+async fn the_tool_of_1_6_1_backs_up_from_a_sandbox() {
+    the_original_tool_backs_up(Release::V1_6_1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "part of the whole matrix: run with --ignored"]
+async fn the_tool_of_1_7_2_backs_up_from_a_sandbox() {
+    the_original_tool_backs_up(Release::V1_7_2).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "part of the whole matrix: run with --ignored"]
+async fn the_tool_of_1_9_9_backs_up_from_a_sandbox() {
+    the_original_tool_backs_up(Release::V1_9_9).await;
 }
