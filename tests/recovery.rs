@@ -12,7 +12,8 @@
 //! * `.id` files: recovery collects free ids, a backup keeps none (`docs/formats/store-format.md` §6), and zeros behind the
 //!   last record in use.
 //!
-//! `RECOVERY_SEEDS=1,2,3` chooses other loads, `tests/recovery` runs many.
+//! `RECOVERY_SEEDS=1,2,3` chooses other loads, `tests/recovery` runs many. With `RECOVERY_KEEP` set the directories stay, and
+//! the answers of the server beside them.
 
 #![expect(
     clippy::unwrap_used,
@@ -40,7 +41,7 @@ use neo4j_backup::{
     wire::{Decoder, Dialect, Event},
 };
 use support::{Options, Peer, Release, our_tool, require_peers};
-use tempfile::TempDir;
+use tempfile::Builder;
 
 /// Transactions before the backup.
 const BEFORE: u32 = 300;
@@ -247,7 +248,8 @@ fn dialect_of(release: Release) -> Dialect {
 }
 
 fn replay_equals_recovery(release: Release, seed: u64) {
-    let work = TempDir::new().unwrap();
+    let keep = env::var_os("RECOVERY_KEEP").is_some();
+    let work = Builder::new().disable_cleanup(keep).tempdir().unwrap();
     let dir = |name: &str| work.path().join(name);
     let (ours, raw) = (dir("ours"), dir("raw"));
     // mapped buffers make a server pad its files with megabytes of zeros
@@ -268,6 +270,12 @@ fn replay_equals_recovery(release: Release, seed: u64) {
         "150k",
     ]);
     source.stop_load();
+    let answers = answers.lock().unwrap().clone();
+    if keep {
+        for (number, answer) in answers.iter().enumerate() {
+            fs::write(dir(&format!("answer-{number}")), &answer.bytes).unwrap();
+        }
+    }
     assert!(finished.success(), "{}", finished.stderr);
     drop(source);
 
@@ -275,7 +283,6 @@ fn replay_equals_recovery(release: Release, seed: u64) {
     let (format, last) = (header.format().unwrap(), header.last_transaction().unwrap());
     let dialect = dialect_of(release);
     fs::create_dir(&raw).unwrap();
-    let answers = answers.lock().unwrap().clone();
     let transactions = lay_out(&raw, &answers, dialect, format, last);
     assert!(
         transactions > 3,
