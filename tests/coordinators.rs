@@ -18,7 +18,7 @@ use neo4j_backup::{
 };
 use serde_json::{Value, json};
 use support::{
-    coordinator_double::{Conduct, Tree, start},
+    coordinator_double::{Conduct, Tree, start, start_at},
     our_tool,
 };
 use tokio::runtime::Runtime;
@@ -198,6 +198,16 @@ fn a_coordinator_without_quorum_is_told_apart() {
         text.ends_with(": runs, but has no quorum with the other coordinators"),
         "{text}"
     );
+}
+
+#[test]
+fn a_coordinator_is_found_at_an_ipv6_address() {
+    let port = start_at("::1", Conduct::Serves, tree());
+    let shown = our_tool(&["members", "-from", &format!("ha://[::1]:{port}"), "-output", "json"]);
+    let shown: Value = serde_json::from_str(&shown.stdout).unwrap();
+    // both are there; nobody serves at their addresses
+    let text = shown.to_string();
+    assert!(text.contains("10.0.0.1") && text.contains("10.0.0.2"), "{text}");
 }
 
 #[test]

@@ -49,7 +49,12 @@ pub type Tree = BTreeMap<String, (Vec<u8>, i64)>;
 
 /// Starts one; returns its port. Runs until the test ends.
 pub fn start(conduct: Conduct, tree: Tree) -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    start_at("127.0.0.1", conduct, tree)
+}
+
+/// The same at another address.
+pub fn start_at(address: &str, conduct: Conduct, tree: Tree) -> u16 {
+    let listener = TcpListener::bind((address, 0)).unwrap();
     let port = listener.local_addr().unwrap().port();
     let tree = Arc::new(tree);
     thread::spawn(move || {
