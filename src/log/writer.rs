@@ -11,13 +11,13 @@ use std::{
 
 use super::{
     entries::{Item, Part},
-    entry::{Commit, CommitKind, CommitStamp},
+    entry::{self, Commit, CommitKind, CommitStamp},
     error::LogError,
     fields::file_size,
-    fingerprint::{Collector, Fingerprint},
     format::Layout,
     header::LogHeader,
     reader::TransactionReader,
+    slot::Committed,
 };
 use crate::ids::TxId;
 
@@ -43,8 +43,19 @@ pub struct TransactionSummary {
     pub offset: u64,
     /// Its bytes in this file, DONE included.
     pub length: u64,
-    /// For the proof that another server has the same transaction.
-    pub fingerprint: Fingerprint,
+}
+
+impl TransactionSummary {
+    /// Where to find it in this file, once everything was handed to that.
+    pub fn committed(&self) -> Committed {
+        let done = file_size(entry::done(self.identifier).len());
+        Committed {
+            tx: self.tx,
+            identifier: self.identifier,
+            start: self.offset,
+            end: self.offset.saturating_add(self.length).saturating_sub(done),
+        }
+    }
 }
 
 /// Writes a log file.
@@ -105,7 +116,6 @@ impl<W: Write> LogWriter<W> {
         mut judge: impl FnMut(&Item<'_>) -> Result<(), E>,
     ) -> Result<TransactionSummary, E> {
         let identifier = self.identifier.wrapping_add(1).max(1);
-        let mut collector = Collector::default();
         let mut summary = TransactionSummary {
             tx: transaction.tx(),
             global_id: Vec::new(),
@@ -115,11 +125,9 @@ impl<W: Write> LogWriter<W> {
             identifier,
             offset: self.position,
             length: 0,
-            fingerprint: Fingerprint([0; 32]),
         };
         while let Some(part) = transaction.next_part()? {
             judge(&part.item)?;
-            collector.add(&part);
             match &part.item {
                 Item::Start(start) => summary.global_id.extend_from_slice(start.global_id),
                 Item::Commit(commit) => {
@@ -147,7 +155,6 @@ impl<W: Write> LogWriter<W> {
             let written = self.copy(&part, identifier)?;
             summary.length = summary.length.saturating_add(written);
         }
-        summary.fingerprint = collector.finish();
         self.position = self.position.saturating_add(summary.length);
         self.identifier = identifier;
         Ok(summary)

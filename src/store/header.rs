@@ -212,7 +212,7 @@ impl Header {
     /// # Errors
     /// [`HeaderError::Io`].
     pub fn sync(&self) -> Result<(), HeaderError> {
-        self.file.sync_all().map_err(|source| self.io(source))
+        self.file.sync_data().map_err(|source| self.io(source))
     }
 
     fn record(&self, n: u64, what: &'static str) -> Result<i64, HeaderError> {

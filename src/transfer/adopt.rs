@@ -4,11 +4,11 @@
 use std::{collections::BTreeMap, fs, path::Path};
 
 use super::{
-    DiskError, checksums,
+    DiskError, checksums, durable,
     full::now,
     history, links,
     pending_index::PendingIndex,
-    staging::{Occupant, Target, sync_dir},
+    staging::{Occupant, Target},
 };
 use crate::{
     Error, ErrorKind,
@@ -95,6 +95,5 @@ fn last_transactions(dir: &Path, header: &Header, format: LogFormat) -> Result<V
 fn publish(dir: &Path, manifest: &Manifest) -> Result<(), DiskError> {
     let (new, path) = (dir.join(NEW_MANIFEST), dir.join(MANIFEST));
     manifest.write(&new)?;
-    fs::rename(&new, &path).map_err(DiskError::at(&path))?;
-    sync_dir(dir)
+    durable::rename(&new, &path)
 }

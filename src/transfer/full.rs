@@ -1,7 +1,7 @@
 //! A full backup: files, the transactions that followed them, replay, seal, publish.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs::{self, File},
     io,
     path::{Path, PathBuf},
@@ -13,10 +13,11 @@ use super::{
     apply::{Applier, Touched},
     checksums::{self, Known},
     consistency::Finished,
+    durable,
     manifest::{MANIFEST, Manifest, Mode, Run, State},
     receive::{self, RECEIVED_SUMS, ReceivedFiles},
     replay, seal,
-    staging::{LeftOver, Occupant, Target, TargetError, sync_dir},
+    staging::{LeftOver, Occupant, Target, TargetError},
     transactions::{Overlap, ReceivedLogs},
     unopened,
 };
@@ -244,7 +245,7 @@ impl Job<'_> {
             same_database(received.store_id, theirs, &self.dir)?;
         }
         logs.level(member, &base, self.progress)?;
-        logs.sync()?;
+        logs.complete()?;
 
         self.progress.phase(Phase::Applying);
         let (mut touched, last_graph) = self.replay(&logs, format, &base)?;
@@ -406,22 +407,15 @@ impl Job<'_> {
     fn make_durable(&self, target: &Target, manifest: &Manifest) -> Result<(), Error> {
         manifest.write(&self.dir.join(MANIFEST))?;
         target.adopt_owner()?;
-        let mut dirs = vec![self.dir.clone()];
+        // all of it at once: the directory gets its name only behind this
+        let mut paths = BTreeSet::from([self.dir.clone()]);
         for entry in &manifest.files {
             let path = self.dir.join(&entry.path);
-            // files that were synced while they arrived cost nothing here
-            File::open(&path)
-                .and_then(|file| file.sync_all())
-                .map_err(DiskError::at(&path))?;
-            let mut parent = path.parent();
-            while let Some(dir) = parent.filter(|dir| dir.starts_with(&self.dir) && !dirs.iter().any(|d| d == dir)) {
-                dirs.push(dir.to_owned());
-                parent = dir.parent();
-            }
+            let folders = path.ancestors().skip(1).take_while(|folder| *folder != self.dir);
+            paths.extend(folders.map(Path::to_owned));
+            paths.insert(path);
         }
-        for dir in dirs.iter().rev() {
-            sync_dir(dir)?;
-        }
-        Ok(())
+        // files that were synced while they arrived cost nothing here
+        Ok(durable::sync_together(&Vec::from_iter(paths))?)
     }
 }

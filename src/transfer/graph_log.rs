@@ -17,9 +17,9 @@ use std::{
 use super::{
     DiskError,
     apply::{Applier, Growth, Touched},
+    durable,
     inspector::Inspector,
     replay, seal,
-    staging::sync_dir,
 };
 use crate::{
     Error, ErrorKind,
@@ -60,7 +60,7 @@ pub(super) struct ActiveLog {
 }
 
 impl Graph<'_> {
-    /// Gives a log that an interrupted run had applied its last name.
+    /// Gives a log that was applied its last name, which is durable once the directory is synced.
     ///
     /// # Errors
     /// Of the disk.
@@ -86,7 +86,8 @@ impl Graph<'_> {
             // of another log: what would be lost of it is more than this one is worth
             return Ok(remove(&path)?);
         }
-        Ok(rename(&path, &archived)?)
+        fs::rename(&path, &archived).map_err(DiskError::at(&archived))?;
+        Ok(())
     }
 
     /// The log version to use: no archived log may have it.
@@ -171,7 +172,7 @@ impl Graph<'_> {
             header.sync()?;
         }
         let path = self.dir.join(log::files::slot(DataSource::Graph, Slot::One));
-        rename(received, &path)?;
+        durable::rename(received, &path)?;
         Ok(ActiveLog { path, last, stores })
     }
 
@@ -181,13 +182,14 @@ impl Graph<'_> {
     /// Of the disk; a log that is damaged, or a change that cannot be applied.
     pub(super) fn apply(&self, active: &ActiveLog, touched: &mut BTreeMap<StoreFile, Touched>) -> Result<(), Error> {
         let kinds = self.to_be_sealed(active)?;
+        let mut cut = BTreeSet::from([self.dir.to_owned()]);
         for kind in kinds.iter().filter(|kind| **kind != StoreFile::Neostore) {
             seal::unseal(self.dir, *kind, self.format)?;
-            // a trailer must never come back into the midst of records
-            sync_file(&self.dir.join(kind.name()))?;
             remove(&self.dir.join(kind.id_name()))?;
+            cut.insert(self.dir.join(kind.name()));
         }
-        sync_dir(self.dir)?;
+        // no trailer may come back into the midst of records, nor an id file beside records that it does not know
+        durable::sync_together(&Vec::from_iter(cut))?;
         let mut applier = Applier::open(self.dir, self.format, self.growth)?;
         let file = File::open(&active.path).map_err(DiskError::at(&active.path))?;
         replay::apply_log(&file, &active.path, self.layout(), &mut applier, self.cancel)?;
@@ -200,17 +202,17 @@ impl Graph<'_> {
         for (kind, new) in applier.touched() {
             touched.entry(kind).or_default().merge(&new);
         }
+        let mut changed = BTreeSet::from([self.dir.to_owned(), self.dir.join(StoreFile::Neostore.name())]);
         for kind in kinds {
             let touched = touched.entry(kind).or_default();
             seal::seal(self.dir, kind, self.format, touched)?;
-            sync_file(&self.dir.join(kind.name()))?;
-            sync_file(&self.dir.join(kind.id_name()))?;
+            changed.insert(self.dir.join(kind.name()));
+            changed.insert(self.dir.join(kind.id_name()));
         }
-        header.sync()?;
-        sync_dir(self.dir)?;
+        durable::sync_together(&Vec::from_iter(changed))?;
         // a marker must not name a slot that is gone
         self.remove_marker()?;
-        rename(&active.path, &self.dir.join(APPLIED))?;
+        durable::rename(&active.path, &self.dir.join(APPLIED))?;
         self.finish_archiving()
     }
 
@@ -244,16 +246,18 @@ impl Graph<'_> {
         let path = self.dir.join(log::files::marker(DataSource::Graph));
         if path.exists() {
             remove(&path)?;
-            sync_dir(self.dir)?;
+            durable::sync(self.dir)?;
         }
         Ok(())
     }
 
     fn remove_slots(&self) -> Result<(), DiskError> {
-        for slot in [Slot::One, Slot::Two] {
-            remove(&self.dir.join(log::files::slot(DataSource::Graph, slot)))?;
+        let slots = [Slot::One, Slot::Two].map(|slot| self.dir.join(log::files::slot(DataSource::Graph, slot)));
+        if slots.iter().any(|slot| slot.exists()) {
+            slots.iter().try_for_each(|slot| remove(slot))?;
+            durable::sync(self.dir)?;
         }
-        sync_dir(self.dir)
+        Ok(())
     }
 
     fn layout(&self) -> Layout {
@@ -262,16 +266,4 @@ impl Graph<'_> {
             source: DataSource::Graph,
         }
     }
-}
-
-/// Gives a synced file another name in the same directory, durably.
-pub(super) fn rename(from: &Path, to: &Path) -> Result<(), DiskError> {
-    fs::rename(from, to).map_err(DiskError::at(to))?;
-    to.parent().map_or(Ok(()), sync_dir)
-}
-
-fn sync_file(path: &Path) -> Result<(), DiskError> {
-    File::open(path)
-        .and_then(|file| file.sync_all())
-        .map_err(DiskError::at(path))
 }

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use super::{DiskError, staging::sync_dir};
+use super::{DiskError, durable};
 use crate::{
     Error,
     ids::{DataSource, LogVersion, TxId},
@@ -89,7 +89,7 @@ pub(super) fn prune(dir: &Path, logs: &[PathBuf]) -> Result<(), DiskError> {
     for path in logs {
         fs::remove_file(path).map_err(DiskError::at(path))?;
     }
-    if logs.is_empty() { Ok(()) } else { sync_dir(dir) }
+    if logs.is_empty() { Ok(()) } else { durable::sync(dir) }
 }
 
 /// Fingerprint of a transaction, if the newest archived log that has any holds it.

@@ -22,8 +22,9 @@ use super::{
     apply::Touched,
     checksums::{self, Known},
     consistency::Finished,
+    durable,
     full::{RECEIVED_INDEX_LOG, ask_store_id, now, same_database},
-    graph_log::{self, Graph, rename},
+    graph_log::{self, Graph},
     history::{self, KeepLogs},
     inspector::Inspector,
     links,
@@ -284,7 +285,7 @@ impl Job<'_> {
             Ok(proof)
         });
         let proof = proof.map_err(|error| self.of_this_database(error, &had))?;
-        logs.sync()?;
+        logs.complete()?;
         self.cancel.check()?;
         Ok(Received { logs, version, proof })
     }
@@ -376,12 +377,14 @@ impl Job<'_> {
             files: &manifest.files,
             sums: &sums,
         });
-        checksums::write(self.dir, known.as_ref(), touched, manifest, self.cancel)
+        checksums::write(self.dir, known.as_ref(), touched, manifest, self.cancel)?;
+        // their name and the archived log's, before the manifest counts on both
+        Ok(durable::sync(self.dir)?)
     }
 
     fn publish_manifest(&self, manifest: &Manifest) -> Result<(), DiskError> {
         let (new, path) = (self.dir.join(NEW_MANIFEST), self.dir.join(MANIFEST));
         manifest.write(&new)?;
-        rename(&new, &path)
+        durable::rename(&new, &path)
     }
 }

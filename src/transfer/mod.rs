@@ -12,6 +12,7 @@ mod adopt;
 pub mod apply;
 mod checksums;
 mod consistency;
+mod durable;
 mod full;
 mod graph_log;
 mod history;

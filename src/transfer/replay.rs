@@ -134,7 +134,8 @@ pub(super) fn last_transaction(
     let received = logs
         .log(source)
         .filter(|log| log.last == id)
-        .map(|log| log.fingerprint.to_string());
+        .and_then(|log| log.fingerprint)
+        .map(|fingerprint| fingerprint.to_string());
     let kept = before
         .filter(|(last, _)| *last == id)
         .and_then(|(_, fingerprint)| fingerprint.map(str::to_owned));

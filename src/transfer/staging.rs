@@ -17,8 +17,7 @@
 use std::{
     cell::Cell,
     ffi::OsString,
-    fs::{self, File},
-    io,
+    fs, io,
     os::unix::fs::{MetadataExt, PermissionsExt},
     path::{Path, PathBuf},
 };
@@ -26,7 +25,7 @@ use std::{
 use rustix::fs::{AtFlags, CWD, RenameFlags, StatxAttributes, StatxFlags, renameat_with, statx};
 
 use super::{
-    DiskError,
+    DiskError, durable,
     lock::RunLock,
     manifest::{MANIFEST, Manifest, ManifestError, Mode, State},
     room,
@@ -408,7 +407,7 @@ impl Target {
     }
 
     fn sync_parent(&self) -> Result<(), Error> {
-        Ok(sync_dir(self.parent())?)
+        Ok(durable::sync(self.parent())?)
     }
 }
 
@@ -421,16 +420,6 @@ pub fn refuse_if_at_work(dir: &Path) -> Result<(), Error> {
         return Ok(());
     };
     RunLock::refuse_if_held(&sibling(&dir, "lock"))
-}
-
-/// Makes the names in a directory durable.
-///
-/// # Errors
-/// Disk errors.
-pub fn sync_dir(dir: &Path) -> Result<(), DiskError> {
-    File::open(dir)
-        .and_then(|dir| dir.sync_all())
-        .map_err(DiskError::at(dir))
 }
 
 /// Follows a link at the target once and refuses what can never be renamed.

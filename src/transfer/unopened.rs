@@ -108,7 +108,7 @@ pub(super) fn fetch(
     let all = [(DataSource::Lucene, TxId::BASE)];
     match logs.receive(&mut member.incremental(&all), Overlap::Refused, progress) {
         Ok(_) if logs.log(DataSource::Lucene).is_some() => {
-            logs.sync()?;
+            logs.complete()?;
             Ok(Unopened::Fetched(Older { path, indexes }))
         }
         Err(error) if !is_refusal(error.kind()) => Err(error),

@@ -78,27 +78,29 @@ pub fn require_strace(what: &str) -> bool {
     false
 }
 
-/// Runs a program to its end and gives what it did below `folder`, thread by thread.
+/// Runs a program to its end and gives what it did below `folder`, in the order in which the calls began. Several
+/// threads only sync; what one of them makes durable was all done before, so that this order tells the truth.
 pub fn record(program: &str, args: &[&str], folder: &Path) -> Vec<Call> {
     let logs = tempfile::tempdir().unwrap();
     let mut strace = Command::new("strace");
-    strace.args(["-ff", "-qq", "-y", "-xx", "-s", STRING, "-e"]);
+    strace.args(["-ff", "-qq", "-ttt", "-y", "-xx", "-s", STRING, "-e"]);
     strace
         .arg(format!("trace={TRACED}"))
         .arg("-o")
         .arg(logs.path().join("log"));
     let output = strace.arg(program).args(args).stdin(Stdio::null()).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let mut threads = Vec::new();
+    let (mut calls, mut changing) = (Vec::new(), 0);
     for entry in fs::read_dir(logs.path()).unwrap() {
         let text = fs::read_to_string(entry.unwrap().path()).unwrap();
-        let calls = read(&text, folder);
-        if !calls.is_empty() {
-            threads.push(calls);
-        }
+        let of_thread = read(&text, folder);
+        let only_syncs = |(_, call): &(_, Call)| matches!(call.effect, Effect::Sync | Effect::Nothing);
+        changing += usize::from(!of_thread.iter().all(only_syncs));
+        calls.extend(of_thread);
     }
-    assert_eq!(threads.len(), 1, "one thread alone works on the disk");
-    threads.remove(0)
+    assert_eq!(changing, 1, "one thread alone changes what is on the disk");
+    calls.sort_by(|(one, _), (other, _)| one.cmp(other));
+    calls.into_iter().map(|(_, call)| call).collect()
 }
 
 /// Runs a program that is killed, or whose call fails, at one of the recorded calls.
@@ -114,12 +116,18 @@ pub fn run_with_fault(program: &str, args: &[&str], folder: &Path, call: &Call, 
     strace.arg(program).args(args).stdin(Stdio::null()).output().unwrap()
 }
 
-fn read(text: &str, folder: &Path) -> Vec<Call> {
+/// The calls of one thread, with the time at which each began.
+fn read(text: &str, folder: &Path) -> Vec<(String, Call)> {
     let mut calls = Vec::new();
     let mut numbers: BTreeMap<(String, PathBuf), usize> = BTreeMap::new();
     // where `write` goes on, by descriptor
     let mut positions: BTreeMap<String, usize> = BTreeMap::new();
-    for line in text.lines().filter(|line| !line.starts_with(['+', '-'])) {
+    for line in text.lines() {
+        // seconds since 1970 and microseconds, all with the same number of digits
+        let (time, line) = line.split_once(' ').unwrap_or_else(|| panic!("{line:.200}"));
+        if line.starts_with(['+', '-']) {
+            continue;
+        }
         let (name, rest) = line.split_once('(').unwrap_or_else(|| panic!("{line:.200}"));
         let (arguments, result) = rest.rsplit_once(" = ").unwrap_or_else(|| panic!("{line:.200}"));
         let arguments = split(arguments.trim_end().trim_end_matches(')'));
@@ -206,13 +214,14 @@ fn read(text: &str, folder: &Path) -> Vec<Call> {
             !matches!(name, "writev" | "pwritev" | "copy_file_range" | "fallocate"),
             "{name} on the disk, which is not followed here"
         );
-        calls.push(Call {
+        let call = Call {
             name: name.to_owned(),
             path,
             watched,
             number,
             effect,
-        });
+        };
+        calls.push((time.to_owned(), call));
     }
     calls
 }

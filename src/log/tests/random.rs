@@ -1,12 +1,15 @@
 //! Generated transactions, and bytes that are none.
 
+use std::io::Write;
+
 use proptest::{collection::vec, prelude::*};
 
 use super::sample::{Builder, LUCENE, V1, V2, layout};
 use crate::{
     ids::{DataSource, LogVersion, TxId},
     log::{
-        Buffer, Fingerprint, LogFormat, LogHeader, LogWriter, LuceneCommand, TransactionReader, TransactionSummary,
+        Buffer, Fingerprint, LogFormat, LogHeader, LogWriter, LuceneCommand, SlotReader, TransactionReader,
+        TransactionSummary,
         encode::{Block, Command, DynamicRecord, Owner},
         entry::CommitKind,
         lucene::{LuceneAction, LuceneValue, Text},
@@ -248,7 +251,13 @@ proptest! {
         prop_assert_eq!((summary.offset, summary.length), (16, log.len() as u64 - 16));
         prop_assert_eq!((summary.tx, summary.identifier), (TxId(43), 2));
         prop_assert_eq!(&summary.global_id[..9], b"NEOKERNL\0");
-        prop_assert_eq!(summary.fingerprint, fingerprint(layout, &log[16..], 43));
+        let (mut scan, mut look) = (Buffer::new(), Buffer::new());
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(&log).unwrap();
+        let found = SlotReader::open(&file, layout, &mut scan).unwrap().next().unwrap().unwrap();
+        prop_assert_eq!(summary.committed(), found);
+        let fingerprint_in_log = crate::log::slot::transaction(&file, layout, &found, &mut look).fingerprint().unwrap();
+        prop_assert_eq!(fingerprint_in_log, fingerprint(layout, &build(id), 43));
     }
 
     #[test]

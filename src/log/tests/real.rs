@@ -107,8 +107,8 @@ fn copies_but_for_identifiers(path: &Path, source: DataSource) -> Kinds {
     let mut writer = LogWriter::create(tempfile::tempfile().unwrap(), header, layout).unwrap();
     let mut fingerprints = Vec::new();
     while let Some(found) = slot.next().unwrap() {
-        let summary = writer.append(&mut slot.transaction(&found, &mut look)).unwrap();
-        fingerprints.push(summary.fingerprint);
+        writer.append(&mut slot.transaction(&found, &mut look)).unwrap();
+        fingerprints.push(slot.transaction(&found, &mut look).fingerprint().unwrap());
     }
     assert_eq!(slot.finish().unwrap().last_tx, committed.last().map(|(tx, _)| *tx));
     let copy = writer.finish().unwrap();

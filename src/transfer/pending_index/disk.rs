@@ -72,6 +72,11 @@ pub(super) fn sync(file: &File, path: &Path) -> Result<()> {
     file.sync_all().map_err(PendingIndexError::file(path, "sync it"))
 }
 
+/// Makes bytes that stand in place of others durable.
+pub(super) fn sync_data(file: &File, path: &Path) -> Result<()> {
+    file.sync_data().map_err(PendingIndexError::file(path, "sync it"))
+}
+
 /// Makes the names in a directory durable.
 pub(super) fn sync_directory(path: &Path) -> Result<()> {
     let directory = File::open(path).map_err(PendingIndexError::file(path, "open it"))?;

@@ -119,5 +119,5 @@ fn write(path: &Path, bytes: &[u8], at: u64) -> Result<(), PendingIndexError> {
     let file = disk::open_to_change(path)?;
     file.write_all_at(bytes, at)
         .map_err(PendingIndexError::file(path, "write to it"))?;
-    disk::sync(&file, path)
+    disk::sync_data(&file, path)
 }

@@ -4,40 +4,28 @@
 //! does not. Both parts of a transaction have the same global id, which shows it; the graph is then asked once more and
 //! taken as far as the last transaction that the index part knows.
 
+mod body;
+mod moment;
+mod received_log;
+
 use std::{
-    collections::{BTreeMap, BTreeSet, HashSet, VecDeque},
-    fs::{self, File},
-    io::{self, Read},
+    collections::{BTreeMap, BTreeSet, btree_map::Entry},
     path::PathBuf,
 };
 
-use super::{DiskError, inspector::Inspector};
+use self::{body::Body, moment::Moment, received_log::Fate};
+use super::inspector::Inspector;
 use crate::{
     Error, ErrorKind,
     client::{Incoming, Member},
     ids::{DataSource, LogVersion, StoreId, TxId},
-    log::{
-        Buffer, Fingerprint, Item, Layout, LogFormat, LogHeader, LogWriter, TransactionReader, TransactionSummary,
-        entry::CommitKind,
-    },
+    log::{Buffer, Fingerprint, Item, Layout, LogFormat, TransactionReader},
     progress::Progress,
     store::StoreFile,
     wire::{Dialect, Event},
 };
 
-/// Global ids of graph transactions that are remembered, newest first to stay: far more than are in flight at once.
-const REMEMBERED: usize = 64 * 1024;
-
-/// A log file that is being written.
-#[derive(Debug)]
-pub(super) struct ReceivedLog {
-    writer: LogWriter<File>,
-    pub(super) path: PathBuf,
-    pub(super) first: TxId,
-    pub(super) last: TxId,
-    pub(super) fingerprint: Fingerprint,
-    pub(super) count: u64,
-}
+pub(super) use received_log::ReceivedLog;
 
 /// The logs of one run.
 #[derive(Debug)]
@@ -46,25 +34,12 @@ pub(super) struct ReceivedLogs {
     places: BTreeMap<DataSource, (PathBuf, LogVersion)>,
     logs: BTreeMap<DataSource, ReceivedLog>,
     buffer: Buffer,
-    graph_ids: HashSet<u64>,
-    graph_order: VecDeque<u64>,
-    /// Index transactions whose graph part has not been seen, hashed.
-    unmatched: HashSet<u64>,
-    /// End of the last graph transaction that an unmatched index transaction belongs to.
-    last_match: Option<Mark>,
+    moment: Moment,
     /// The last transaction that the target had before this run.
     had: BTreeMap<DataSource, TxId>,
     overlap: BTreeMap<DataSource, Fingerprint>,
     /// Judges what has to be applied in place.
     inspector: Option<Inspector>,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Mark {
-    position: u64,
-    last: TxId,
-    fingerprint: Fingerprint,
-    count: u64,
 }
 
 /// What becomes of a transaction that the logs have already.
@@ -93,10 +68,7 @@ impl ReceivedLogs {
             places,
             logs: BTreeMap::new(),
             buffer: Buffer::new(),
-            graph_ids: HashSet::new(),
-            graph_order: VecDeque::new(),
-            unmatched: HashSet::new(),
-            last_match: None,
+            moment: Moment::default(),
             had: BTreeMap::new(),
             overlap: BTreeMap::new(),
             inspector: None,
@@ -140,7 +112,7 @@ impl ReceivedLogs {
 
     /// Bytes of all logs.
     pub(super) fn bytes(&self) -> u64 {
-        self.logs.values().map(|log| log.writer.position()).sum()
+        self.logs.values().map(ReceivedLog::bytes).sum()
     }
 
     /// Takes the transactions of a response up to its end.
@@ -252,32 +224,25 @@ impl ReceivedLogs {
         base: &BTreeMap<DataSource, TxId>,
         progress: &dyn Progress,
     ) -> Result<(), Error> {
-        if self.unmatched.is_empty() {
+        if self.moment.is_level() {
             return Ok(());
         }
-        self.last_match = self.logs.get(&DataSource::Graph).map(ReceivedLog::mark);
+        self.moment
+            .search_from(self.logs.get(&DataSource::Graph).map(ReceivedLog::mark));
         let mut graph = self.following(base);
         graph.retain(|(source, _)| *source == DataSource::Graph);
         self.receive(&mut member.incremental(&graph), Overlap::Refused, progress)?;
-        self.cut_graph()?;
-        self.unmatched.clear();
-        Ok(())
-    }
-
-    /// Cuts the graph's log behind the last match.
-    fn cut_graph(&mut self) -> Result<(), Error> {
-        let Some(log) = self.logs.get_mut(&DataSource::Graph) else {
-            return Ok(());
-        };
-        if let Some(mark) = self.last_match {
-            log.writer.truncate(mark.position)?;
-            (log.last, log.fingerprint, log.count) = (mark.last, mark.fingerprint, mark.count);
-        } else {
+        match self.moment.end_search() {
+            Some(mark) => self
+                .logs
+                .get_mut(&DataSource::Graph)
+                .map_or(Ok(()), |log| log.cut(mark)),
             // all of it came just now, and the index part knows none of it
-            fs::remove_file(&log.path).map_err(DiskError::at(&log.path))?;
-            self.logs.remove(&DataSource::Graph);
+            None => Ok(self
+                .logs
+                .remove(&DataSource::Graph)
+                .map_or(Ok(()), ReceivedLog::remove)?),
         }
-        Ok(())
     }
 
     /// The last transaction of each data source of `base`, in the logs or else there.
@@ -287,16 +252,17 @@ impl ReceivedLogs {
             .collect()
     }
 
-    /// Hands everything to the files and makes them durable.
+    /// Hands everything to the files and makes the graph's durable; the indexes' is read in this run, and never again.
     ///
     /// # Errors
     /// Of the disk.
-    pub(super) fn sync(&mut self) -> Result<(), Error> {
-        for log in self.logs.values_mut() {
-            log.writer.flush()?;
-            File::open(&log.path)
-                .and_then(|file| file.sync_all())
-                .map_err(DiskError::at(&log.path))?;
+    pub(super) fn complete(&mut self) -> Result<(), Error> {
+        for (source, log) in &mut self.logs {
+            let fate = match source {
+                DataSource::Graph => Fate::Kept,
+                DataSource::Lucene => Fate::Passing,
+            };
+            log.complete(&mut self.buffer, fate)?;
         }
         Ok(())
     }
@@ -325,12 +291,15 @@ impl ReceivedLogs {
             let text = format!("transaction {id} of {source} where {expected} has to follow");
             return Err(Error::new(ErrorKind::Protocol, text).with_hint("run again"));
         }
-        if !self.logs.contains_key(&source) {
-            let log = self.create(source, id, layout)?;
-            self.logs.insert(source, log);
-        }
-        let Some(log) = self.logs.get_mut(&source) else {
-            return body.skip();
+        let log = match self.logs.entry(source) {
+            Entry::Occupied(log) => log.into_mut(),
+            Entry::Vacant(place) => {
+                let Some((path, version)) = self.places.get(&source).cloned() else {
+                    let text = format!("a transaction of {source}, which was not asked for");
+                    return Err(Error::new(ErrorKind::Protocol, text));
+                };
+                place.insert(ReceivedLog::create(path, version, id, layout)?)
+            }
         };
         let mut reader = TransactionReader::new(&mut body, layout, id, &mut self.buffer);
         let inspector = &mut self.inspector;
@@ -338,143 +307,10 @@ impl ReceivedLogs {
             Some(inspector) => inspector.look(item).map_err(Error::from),
             None => Ok(()),
         };
-        let summary = match log.writer.append_judged(&mut reader, judge) {
-            Ok(summary) => summary,
+        match log.append(&mut reader, judge) {
+            Ok(summary) => self.moment.note(source, &summary, log.mark()),
             Err(error) => return Err(body.error.take().unwrap_or(error)),
-        };
-        log.last = id;
-        log.fingerprint = summary.fingerprint;
-        log.count += 1;
-        let mark = log.mark();
-        self.match_up(source, &summary, mark);
+        }
         Ok(())
-    }
-
-    fn create(&self, source: DataSource, first: TxId, layout: Layout) -> Result<ReceivedLog, Error> {
-        let Some((path, version)) = self.places.get(&source).cloned() else {
-            return Err(Error::new(
-                ErrorKind::Protocol,
-                format!("a transaction of {source}, which was not asked for"),
-            ));
-        };
-        let file = File::options()
-            .write(true)
-            .create_new(true)
-            .open(&path)
-            .map_err(DiskError::at(&path))?;
-        let header = LogHeader {
-            format: self.format,
-            version,
-            previous_last_tx: first.previous(),
-        };
-        let writer = LogWriter::create(file, header, layout)?;
-        let fingerprint = Fingerprint([0; 32]);
-        Ok(ReceivedLog {
-            writer,
-            path,
-            first,
-            last: first.previous(),
-            fingerprint,
-            count: 0,
-        })
-    }
-
-    fn match_up(&mut self, source: DataSource, summary: &TransactionSummary, mark: Mark) {
-        let hash = blake3::hash(&summary.global_id);
-        let hash = hash
-            .as_bytes()
-            .first_chunk()
-            .map_or(0, |bytes| u64::from_be_bytes(*bytes));
-        match source {
-            DataSource::Graph => {
-                if self.unmatched.remove(&hash) {
-                    self.last_match = Some(mark);
-                }
-                self.graph_ids.insert(hash);
-                self.graph_order.push_back(hash);
-                if self.graph_order.len() > REMEMBERED
-                    && let Some(oldest) = self.graph_order.pop_front()
-                {
-                    self.graph_ids.remove(&oldest);
-                }
-            }
-            DataSource::Lucene => {
-                let both = summary.kind == CommitKind::TwoPhase;
-                if both && !self.graph_ids.contains(&hash) && self.unmatched.len() < REMEMBERED {
-                    self.unmatched.insert(hash);
-                }
-            }
-        }
-    }
-}
-
-impl ReceivedLog {
-    fn mark(&self) -> Mark {
-        let (last, fingerprint, count) = (self.last, self.fingerprint, self.count);
-        Mark {
-            position: self.writer.position(),
-            last,
-            fingerprint,
-            count,
-        }
-    }
-}
-
-/// The bytes of one transaction, as a reader that ends with it.
-struct Body<'a> {
-    incoming: &'a mut Incoming,
-    pending: Vec<u8>,
-    at: usize,
-    ended: bool,
-    error: Option<Error>,
-}
-
-impl<'a> Body<'a> {
-    fn new(incoming: &'a mut Incoming) -> Body<'a> {
-        Body {
-            incoming,
-            pending: Vec::new(),
-            at: 0,
-            ended: false,
-            error: None,
-        }
-    }
-
-    fn skip(&mut self) -> Result<(), Error> {
-        while !matches!(self.incoming.next()?, Event::TransactionEnd) {}
-        Ok(())
-    }
-}
-
-impl Read for Body<'_> {
-    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        while self.at == self.pending.len() && !self.ended {
-            (self.at, self.ended) = match self.incoming.next() {
-                Ok(Event::Data(bytes)) => {
-                    let now = bytes.len().min(out.len());
-                    let (now, later) = bytes.split_at(now);
-                    if let Some(place) = out.get_mut(..now.len()) {
-                        place.copy_from_slice(now);
-                    }
-                    self.pending.clear();
-                    self.pending.extend_from_slice(later);
-                    self.at = 0;
-                    return Ok(now.len());
-                }
-                Ok(_) => (self.at, true),
-                Err(error) => {
-                    let text = error.to_string();
-                    self.error = Some(error);
-                    return Err(io::Error::other(text));
-                }
-            };
-        }
-        let rest = self.pending.get(self.at..).unwrap_or_default();
-        let n = rest.len().min(out.len());
-        if let (Some(place), Some(bytes)) = (out.get_mut(..n), rest.get(..n)) {
-            place.copy_from_slice(bytes);
-        }
-        self.at += n;
-        Ok(n)
     }
 }
