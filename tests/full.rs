@@ -18,6 +18,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use neo4j_backup::store::neo4j_lock::Neo4jLock;
 use replay::{Answer, FULL, Server, Transactions, judge, left_over, sibling};
 use rustix::process::{Pid, Signal, kill_process};
 use support::{Finished, Mounted, our_tool};
@@ -136,6 +137,19 @@ fn a_backup_of_another_database_is_never_overwritten() {
     server.change(Answer::recorded(), Transactions::OfAnotherDatabase);
     assert_refused(&back_up(&server, &target, &["-overwrite"]), 13, &target);
     assert_eq!(snapshot(&target), before);
+}
+
+#[test]
+fn a_backup_that_is_open_as_a_database_is_not_replaced() {
+    let (_folder, target) = place();
+    let server = Server::recorded();
+    assert_done(&back_up(&server, &target, &[]), &target);
+    let before = snapshot(&target);
+    let open = Neo4jLock::take(&target).unwrap();
+    assert_refused(&back_up(&server, &target, &["-overwrite"]), 11, &target);
+    assert_eq!(snapshot(&target), before);
+    drop(open);
+    assert_done(&back_up(&server, &target, &["-overwrite"]), &target);
 }
 
 #[test]

@@ -506,6 +506,18 @@ fn damaged_and_missing_base_files_call_for_a_full_backup() {
     }
     let scene = Scene::new();
     scene.source.commit(&[node(70)]);
+    let manifest: Value = serde_json::from_slice(&fs::read(scene.target.join("neo4j-backup.json")).unwrap()).unwrap();
+    let of_an_index = manifest["files"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(|file| file["path"].as_str())
+        .find(|path| path.starts_with("index/lucene/"))
+        .unwrap();
+    fs::remove_file(scene.target.join(of_an_index)).unwrap();
+    scene.is_refused(14, &[of_an_index, "is missing"]);
+    let scene = Scene::new();
+    scene.source.commit(&[node(70)]);
     let strings = scene.target.join("neostore.propertystore.db.strings");
     let mut bytes = fs::read(&strings).unwrap();
     bytes[..4].fill(0xff);

@@ -47,10 +47,14 @@ impl Role {
 /// that it rewrites with every commit.
 pub fn is_written_once(path: &str) -> bool {
     let in_an_index = path.starts_with("index/lucene/") && !path.ends_with("/segments.gen");
-    in_an_index
-        || DataSource::ALL
-            .into_iter()
-            .any(|source| archived_version(source, path).is_some())
+    in_an_index || is_archived_log(path)
+}
+
+/// Whether a file of this name holds history alone.
+pub fn is_archived_log(path: &str) -> bool {
+    DataSource::ALL
+        .into_iter()
+        .any(|source| archived_version(source, path).is_some())
 }
 
 /// A name found in a directory.

@@ -13,7 +13,7 @@ use crate::{
     Error, ErrorKind,
     log::Change,
     store::{
-        StoreFile, StoreFormat,
+        HeaderError, StoreFile, StoreFormat,
         record::{DynamicHeader, Pointer, Property, RecordId, RelationshipType, TooWide},
     },
 };
@@ -45,6 +45,9 @@ pub enum ApplyError {
     /// The disk failed.
     #[error(transparent)]
     Disk(#[from] DiskError),
+    /// `neostore` does not tell what is asked of it.
+    #[error(transparent)]
+    Header(#[from] HeaderError),
     /// A pointer is wider than the format allows.
     #[error("{}, record {id}: {source}", file.name())]
     TooWide {
@@ -109,6 +112,7 @@ impl From<ApplyError> for Error {
     fn from(error: ApplyError) -> Error {
         match error {
             ApplyError::Disk(error) => error.into(),
+            ApplyError::Header(error) => error.into(),
             ApplyError::BlockSize { .. } => {
                 Error::new(ErrorKind::FullNeeded, error).with_hint("take a full backup into another directory")
             }

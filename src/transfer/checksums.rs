@@ -11,7 +11,7 @@ use std::{
 
 use super::apply::Touched;
 use crate::{
-    DiskError, Error,
+    DiskError, Error, ErrorKind,
     cancel::Cancel,
     disk_error::remove,
     manifest::{
@@ -73,6 +73,29 @@ pub(super) fn write(
     manifest.files = files;
     manifest.sums_checksum = Some(new.finish().map_err(DiskError::at(&new_path))?);
     Ok(fs::rename(&new_path, &path).map_err(DiskError::at(&path))?)
+}
+
+/// Refuses a base that lacks a file of its manifest. An archived log that somebody removed costs the history alone.
+///
+/// # Errors
+/// Of kind [`ErrorKind::FullNeeded`], with the first that is missing; of the disk.
+pub(super) fn all_are_there(dir: &Path, manifest: &Manifest) -> Result<(), Error> {
+    for entry in &manifest.files {
+        let path = dir.join(&entry.path);
+        match fs::symlink_metadata(&path) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(DiskError::new(path, e).into()),
+            Err(_) if !files::is_archived_log(&entry.path) => {
+                let text = format!(
+                    "{} is missing in {}, whose manifest lists it",
+                    entry.path,
+                    dir.display()
+                );
+                return Err(Error::new(ErrorKind::FullNeeded, text).with_hint("take a full backup"));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 fn carry_over(

@@ -32,6 +32,7 @@ use crate::{
     store::{
         Header, StoreFile, StoreFormat,
         lucene_store::{self, LuceneStore},
+        neo4j_lock::Neo4jLock,
     },
     wire::Dialect,
 };
@@ -148,6 +149,8 @@ fn judge(
         }
         .into()),
         Occupant::Database => {
+            // one that has it open now would keep writing into a directory that is gone
+            drop(Neo4jLock::take(target.dir())?);
             let theirs = ask_store_id(request.order.member)?;
             let ours = Header::open(target.dir())?.store_id()?;
             same_database(ours, theirs, target.dir())?;

@@ -102,6 +102,9 @@ fn locked(
             "Neo4j opened the backup since: all its checksums are taken anew, so they tell nothing of damage before now",
         );
     }
+    if let Some(manifest) = before.as_ref().filter(|_| since == Since::Untouched) {
+        checksums::all_are_there(dir, manifest)?;
+    }
     let job = Job {
         request,
         dir,

@@ -83,9 +83,7 @@ pub fn seal(dir: &Path, kind: StoreFile, format: StoreFormat, touched: &mut Touc
     let (file, path) = (&store.file, &store.path);
     let size = store.record_size()?;
     let high_id = if kind == StoreFile::Neostore {
-        Header::open(dir)
-            .and_then(|header| header.records())
-            .map_err(|e| DiskError::new(path, io::Error::other(e)))?
+        Header::open(dir)?.records()?
     } else {
         let found = last_in_use(file, kind, format, size, store.length()?).map_err(DiskError::at(path))?;
         found.max(touched.high_id).max(u64::from(kind.is_dynamic()))

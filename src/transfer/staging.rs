@@ -34,6 +34,7 @@ use crate::{
     Error, ErrorKind,
     cancel::Cancel,
     progress::Progress,
+    store::neo4j_lock::Neo4jLock,
     verify::{Verdict, verify},
 };
 
@@ -333,12 +334,15 @@ impl Target {
             Occupant::Absent => rename(&ready, &self.dir, RenameFlags::NOREPLACE)?,
             Occupant::Empty => fs::rename(&ready, &self.dir).map_err(DiskError::at(&self.dir))?,
             Occupant::Foreign => return Err(TargetError::Foreign { path: self.dir.clone() }.into()),
-            Occupant::Database => match renameat_with(CWD, &ready, CWD, &self.dir, RenameFlags::EXCHANGE) {
-                Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => {
-                    return Err(TargetError::NoExchange { path: self.dir.clone() }.into());
+            Occupant::Database => {
+                let _lock = Neo4jLock::take(&self.dir)?;
+                match renameat_with(CWD, &ready, CWD, &self.dir, RenameFlags::EXCHANGE) {
+                    Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => {
+                        return Err(TargetError::NoExchange { path: self.dir.clone() }.into());
+                    }
+                    result => result.map_err(|e| DiskError::new(&self.dir, e.into()))?,
                 }
-                result => result.map_err(|e| DiskError::new(&self.dir, e.into()))?,
-            },
+            }
         }
         self.half_published.set(true);
         self.sync_parent()?;
