@@ -157,6 +157,7 @@ fn rate(commands: u64, dir: &Path) {
             }
         }
     }
+    applier.finish().unwrap();
     report("onto the store", start, bytes, commands);
 }
 

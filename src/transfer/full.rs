@@ -361,10 +361,11 @@ impl Job<'_> {
             replay::apply_log(&file, &received.path, layout, &mut applier, self.cancel)?;
             last = received.last;
         }
-        if let Some(property) = applier.graph_property() {
+        let applied = applier.finish()?;
+        if let Some(property) = applied.graph_property {
             Header::open(&self.dir)?.set_graph_property(property)?;
         }
-        Ok((applier.touched(), last))
+        Ok((applied.touched, last))
     }
 
     /// Checks the finished store, if that was asked for.

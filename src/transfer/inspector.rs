@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeSet, path::Path};
 
-use super::apply::{Applier, ApplyError, Growth};
+use super::apply::{ApplyError, Growth, Placement};
 use crate::{
     log::{Change, Item},
     store::{StoreFile, StoreFormat, record::RecordId},
@@ -12,7 +12,7 @@ use crate::{
 /// Judges the changes of transactions of the graph, in the order of the log.
 #[derive(Debug)]
 pub(super) struct Inspector {
-    applier: Applier,
+    placement: Placement,
     image: Vec<u8>,
     touched: BTreeSet<StoreFile>,
     chain: Option<Link>,
@@ -39,7 +39,7 @@ impl Inspector {
     /// Disk errors; no block size.
     pub(super) fn open(dir: &Path, format: StoreFormat, growth: Growth) -> Result<Inspector, ApplyError> {
         Ok(Inspector {
-            applier: Applier::open(dir, format, growth)?,
+            placement: Placement::open(dir, format, growth)?,
             image: Vec::new(),
             touched: BTreeSet::new(),
             chain: None,
@@ -49,7 +49,7 @@ impl Inspector {
     /// Judges the next part of a transaction.
     ///
     /// # Errors
-    /// What [`Applier::apply`] would say; [`ApplyError::Chain`].
+    /// Why the change cannot be applied; [`ApplyError::Chain`].
     pub(super) fn look(&mut self, item: &Item<'_>) -> Result<(), ApplyError> {
         match item {
             Item::Change(Change::GraphProperty(_)) => {
@@ -57,7 +57,7 @@ impl Inspector {
                 self.follow(None)
             }
             Item::Change(change) => {
-                let place = self.applier.place(change, &mut self.image)?;
+                let place = self.placement.place(change, &mut self.image)?;
                 self.touched.insert(place.file);
                 self.follow(Some(change))
             }
@@ -94,7 +94,7 @@ mod tests {
     use super::*;
     use crate::{
         store::record::{DynamicHeader, Node},
-        transfer::apply::tests::empty_store,
+        transfer::apply::empty_store,
     };
 
     fn inspector() -> (tempfile::TempDir, Inspector) {

@@ -141,7 +141,7 @@ fn in_use(record: &[u8], kind: StoreFile, format: StoreFormat) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{hex::hex, transfer::apply::tests::empty_store};
+    use crate::{hex::hex, transfer::apply::empty_store};
 
     const NEOSTORE: &str = "010000013A52453C00 010123456789ABCDEF 010000000000000001 010000000000000001
         0100302E412E307606 01FFFFFFFFFFFFFFFF";

@@ -197,7 +197,9 @@ impl Journal {
         Ok(())
     }
 
+    /// Brings the files to where the log is: whoever is served next reads them.
     fn write_header(&mut self, last: TxId) -> Result<(), DatabaseError> {
+        self.applier.flush()?;
         if let Some(first) = self.applier.graph_property() {
             self.header.set_graph_property(first)?;
         }
@@ -215,8 +217,7 @@ impl Journal {
             mut logs,
             ..
         } = self;
-        let touched = applier.touched();
-        drop(applier);
+        let touched = applier.finish()?.touched;
         if let Some(log) = logs.remove(&DataSource::Graph) {
             log.archive(&dir, &header)?;
         }

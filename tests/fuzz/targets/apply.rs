@@ -49,6 +49,7 @@ fuzz_target!(|bytes: &[u8]| {
                 break;
             }
         }
+        applier.finish().unwrap();
         for kind in StoreFile::ALL {
             let length = fs::metadata(DIR.path().join(kind.name())).unwrap().len();
             assert!(length <= GROWTH + FILLED as u64 + 65_536);
