@@ -361,11 +361,11 @@ impl Job<'_> {
             replay::apply_log(&file, &received.path, layout, &mut applier, self.cancel)?;
             last = received.last;
         }
-        let applied = applier.finish()?;
-        if let Some(property) = applied.graph_property {
+        let done = applier.finish()?;
+        if let Some(property) = done.graph_property {
             Header::open(&self.dir)?.set_graph_property(property)?;
         }
-        Ok((applied.touched, last))
+        Ok((done.touched, last))
     }
 
     /// Checks the finished store, if that was asked for.

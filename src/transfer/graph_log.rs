@@ -193,14 +193,14 @@ impl Graph<'_> {
         let mut applier = Applier::open(self.dir, self.format, self.growth)?;
         let file = File::open(&active.path).map_err(DiskError::at(&active.path))?;
         replay::apply_log(&file, &active.path, self.layout(), &mut applier, self.cancel)?;
-        let applied = applier.finish()?;
+        let done = applier.finish()?;
         let header = Header::open(self.dir)?;
-        if let Some(property) = applied.graph_property {
+        if let Some(property) = done.graph_property {
             header.set_graph_property(property)?;
         }
         header.set_last_transaction(active.last)?;
         touched.entry(StoreFile::Neostore).or_default().note(0, 1);
-        for (kind, new) in applied.touched {
+        for (kind, new) in done.touched {
             touched.entry(kind).or_default().merge(&new);
         }
         let mut changed = BTreeSet::from([self.dir.to_owned(), self.dir.join(StoreFile::Neostore.name())]);

@@ -28,7 +28,8 @@ struct Page {
 }
 
 impl Page {
-    fn read(file: &File, number: u64) -> io::Result<Page> {
+    /// Reads a page in which `within` is the first place to change.
+    fn read(file: &File, number: u64, within: usize) -> io::Result<Page> {
         let mut bytes = Box::new([0; PAGE]);
         let (mut rest, mut at) = (&mut bytes[..], number * PAGE as u64);
         while !rest.is_empty() {
@@ -44,7 +45,7 @@ impl Page {
         }
         Ok(Page {
             bytes,
-            changed: PAGE..0,
+            changed: within..within,
         })
     }
 
@@ -73,7 +74,7 @@ impl Pages {
                 if self.held.len() == PAGES {
                     self.flush(file)?;
                 }
-                let mut page = Page::read(file, number)?;
+                let mut page = Page::read(file, number, within)?;
                 page.change(within, now);
                 self.held.insert(number, page);
             }
