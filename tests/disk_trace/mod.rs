@@ -122,12 +122,9 @@ fn read(text: &str, folder: &Path) -> Vec<(String, Call)> {
     let mut numbers: BTreeMap<(String, PathBuf), usize> = BTreeMap::new();
     // where `write` goes on, by descriptor
     let mut positions: BTreeMap<String, usize> = BTreeMap::new();
-    for line in text.lines() {
-        // seconds since 1970 and microseconds, all with the same number of digits
-        let (time, line) = line.split_once(' ').unwrap_or_else(|| panic!("{line:.200}"));
-        if line.starts_with(['+', '-']) {
-            continue;
-        }
+    // seconds since 1970 and microseconds come first, always with the same number of digits
+    let lines = text.lines().filter_map(|line| line.split_once(' '));
+    for (time, line) in lines.filter(|(_, line)| !line.starts_with(['+', '-'])) {
         let (name, rest) = line.split_once('(').unwrap_or_else(|| panic!("{line:.200}"));
         let (arguments, result) = rest.rsplit_once(" = ").unwrap_or_else(|| panic!("{line:.200}"));
         let arguments = split(arguments.trim_end().trim_end_matches(')'));
