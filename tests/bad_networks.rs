@@ -170,7 +170,8 @@ fn faults(whole: u64) -> Vec<(Fault, u64, &'static [i32])> {
     for part in [10, 40, 90] {
         let after = whole * part / 100;
         faults.extend::<[(_, _, &[i32]); 4]>([
-            (Fault::Silence, after, &[17]),
+            // one that answers nothing else either counts as gone
+            (Fault::Silence, after, &[10, 17]),
             (drip, after, &[17]),
             (Fault::Close, after, &[10, 17]),
             (Fault::Reset, after, &[10, 17]),
