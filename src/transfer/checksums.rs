@@ -7,6 +7,7 @@ use std::{
     io,
     os::unix::fs::FileExt,
     path::Path,
+    sync::{Mutex, PoisonError},
 };
 
 use super::apply::Touched;
@@ -18,9 +19,13 @@ use crate::{
         FileEntry, Manifest, SUMS,
         files::{self, NEW_SUMS, Role},
         sums::{self, CHUNK, SumsReader, SumsWriter},
+        units::{CHUNK_LEN, Stretch, Units},
     },
     store::StoreFile,
 };
+
+/// Units whose digests wait in memory to be written in their order: 1 GiB of files, 256 KiB of digests.
+const WINDOW: u64 = 2048;
 
 /// Digests that were taken before.
 #[derive(Debug)]
@@ -53,23 +58,19 @@ pub(super) fn write(
             carry_over(dir, entry, touched, &mut old, &mut new, &mut files)?;
         }
     }
+    let mut fresh = Vec::new();
     let carried: BTreeSet<String> = files.iter().map(|file: &FileEntry| file.path.clone()).collect();
     for found in files::list(dir)? {
-        let path = found.path;
-        if Role::of(&path) != Role::Content || found.length.is_none() || carried.contains(&path) {
-            continue;
+        if let Some(length) = found.length
+            && Role::of(&found.path) == Role::Content
+            && !carried.contains(&found.path)
+        {
+            let path = found.path;
+            fresh.push(FileEntry { path, length });
         }
-        let place = dir.join(&path);
-        let file = File::open(&place).map_err(DiskError::at(&place))?;
-        let length = file.metadata().map_err(DiskError::at(&place))?.len();
-        for chunk in 0..sums::chunks(length) {
-            cancel.check()?;
-            digest(&file, chunk, length)
-                .and_then(|digest| new.push(digest))
-                .map_err(DiskError::at(&place))?;
-        }
-        files.push(FileEntry { path, length });
     }
+    digest_all(dir, &fresh, &mut new, cancel)?;
+    files.extend(fresh);
     manifest.files = files;
     manifest.sums_checksum = Some(new.finish().map_err(DiskError::at(&new_path))?);
     Ok(fs::rename(&new_path, &path).map_err(DiskError::at(&path))?)
@@ -140,6 +141,42 @@ fn carry_over(
         path: entry.path.clone(),
         length,
     });
+    Ok(())
+}
+
+/// Appends the digests of whole files, in their order.
+fn digest_all(dir: &Path, files: &[FileEntry], new: &mut SumsWriter, cancel: &Cancel) -> Result<(), Error> {
+    let stretches = files.iter().map(|file| Stretch {
+        path: &file.path,
+        length: file.length,
+    });
+    let units = Units::new(dir, stretches.collect());
+    let mut start = 0;
+    while start < units.count() {
+        let range = start..units.count().min(start + WINDOW);
+        let slots = (0..WINDOW).map(|_| Mutex::new(Vec::new()));
+        let digests: Vec<Mutex<Vec<sums::Digest>>> = slots.collect();
+        units.read(range.clone(), cancel, |reader, number, unit| {
+            let path = || {
+                files
+                    .get(unit.stretch)
+                    .map_or(dir.to_owned(), |file| dir.join(&file.path))
+            };
+            let bytes = reader.unit(&unit).map_err(|error| DiskError::new(path(), error))?;
+            let found = bytes.chunks(CHUNK_LEN).map(sums::digest).collect();
+            let slot = usize::try_from(number - start).ok().and_then(|slot| digests.get(slot));
+            if let Some(slot) = slot {
+                *slot.lock().unwrap_or_else(PoisonError::into_inner) = found;
+            }
+            Ok(())
+        })?;
+        for slot in digests {
+            for digest in slot.into_inner().unwrap_or_else(PoisonError::into_inner) {
+                new.push(digest).map_err(DiskError::at(&dir.join(NEW_SUMS)))?;
+            }
+        }
+        start = range.end;
+    }
     Ok(())
 }
 
