@@ -13,7 +13,7 @@ use std::{collections::BTreeSet, env, path::Path};
 use catalogue::{CASES, Case, store::Damaged};
 use neo4j_backup::{
     cancel::Cancel,
-    check::{self, CheckOptions},
+    check::{self, CheckOptions, Rule},
     store::StoreFormat,
 };
 use serde_json::Value;
@@ -139,20 +139,21 @@ fn records(text: &str) -> BTreeSet<(String, u64)> {
 }
 
 /// Whatever the checker of 1.9.9 reports of a record, ours reports something of that record or of the one on the other
-/// side of it.
+/// side of it. A wrong block size it believes, and reports what it takes for records then; ours reports the block size.
 #[test]
 fn whatever_the_checker_of_1_9_9_reports_is_reported_by_ours() {
     if !require_peers(Release::V1_9_9) {
         return;
     }
     let step = if env::var_os("CHECK_ALL").is_some() { 1 } else { 8 };
-    let mut reported = 0;
+    let (mut reported, mut missing) = (0, Vec::new());
     for Case { name, damage } in CASES.iter().step_by(step) {
         let store = Damaged::vector(StoreFormat::Current);
         if damage(&store).is_none() {
             continue;
         }
         let ours = check::check(store.dir(), &CheckOptions::default(), &Cancel::default()).unwrap();
+        let has_other_blocks = ours.findings.iter().any(|finding| finding.rule == Rule::BlockSize);
         let ours: BTreeSet<u64> = ours
             .findings
             .iter()
@@ -165,11 +166,12 @@ fn whatever_the_checker_of_1_9_9_reports_is_reported_by_ours() {
             let entry = entry.split("\n\n").next().unwrap_or(entry);
             reported += 1;
             let named = records(entry);
-            assert!(
-                named.is_empty() || named.iter().any(|(_, id)| ours.contains(id)),
-                "{name}: {entry} is not among the records of ours: {ours:?}"
-            );
+            if !(has_other_blocks || named.is_empty() || named.iter().any(|(_, id)| ours.contains(id))) {
+                missing.push(format!("{name}: {entry} is not among the records of ours: {ours:?}"));
+            }
         }
     }
+    println!("{reported} entries of the checker of 1.9.9");
     assert!(reported > 0);
+    assert!(missing.is_empty(), "{}", missing.join("\n"));
 }
