@@ -190,6 +190,9 @@ async fn an_old_master_with_a_higher_transaction_takes_its_role_back_and_branche
     // what the interim master committed is lost, and a backup of it belongs to no member any more
     let finished = ours("-incremental", &single(&cluster, MemberId(1)), &branched);
     assert_eq!(finished.code, Some(13), "{finished:#?}");
+    // nor is it continued by a slave that has not been branched off yet
+    let finished = ours("-incremental", &cluster.uri(), &branched);
+    assert_eq!(finished.code, Some(13), "{finished:#?}");
     let dir = work.path().join("of-the-others");
     assert!(ours("-full", &single(&cluster, interim), &dir).success());
     assert_equals_source(&cluster, MemberId(1), &dir);

@@ -111,6 +111,24 @@ impl DiscoveryError {
             DiscoveryError::NoCoordinator(causes)
         }
     }
+
+    /// Whether coordinators that are there may serve in a moment: while they elect a leader they say that they do not
+    /// serve, and break connections off.
+    pub(super) fn may_be_an_election(&self) -> bool {
+        let (DiscoveryError::NoQuorum(causes) | DiscoveryError::NoCoordinator(causes)) = self else {
+            return false;
+        };
+        let broken_off = |cause: &CoordinatorError| {
+            matches!(
+                cause,
+                CoordinatorError::NoQuorum { .. }
+                    | CoordinatorError::Broken { .. }
+                    | CoordinatorError::Closed { .. }
+                    | CoordinatorError::Session { .. }
+            )
+        };
+        causes.iter().any(broken_off)
+    }
 }
 
 fn list(passed_over: &[PassedOver]) -> String {

@@ -18,7 +18,7 @@ use crate::{Error, cancel::Cancel, uri::HostPort};
 
 /// For the whole search.
 const LIMIT: Duration = Duration::from_secs(9);
-/// How long coordinators may run without a quorum: they elect within one or two seconds where enough of them are left.
+/// How long coordinators may run and not serve: they elect within one or two seconds where enough of them are left.
 const ELECTION: Duration = Duration::from_secs(4);
 /// Before they are asked again.
 const ELECTION_PAUSE: Duration = Duration::from_millis(100);
@@ -50,7 +50,7 @@ async fn through_an_election(search: &Search) -> Result<Cluster, DiscoveryError>
     let begun = Instant::now();
     loop {
         match among_coordinators(search, begun + LIMIT).await {
-            Err(DiscoveryError::NoQuorum(_)) if begun.elapsed() < ELECTION => sleep(ELECTION_PAUSE).await,
+            Err(error) if error.may_be_an_election() && begun.elapsed() < ELECTION => sleep(ELECTION_PAUSE).await,
             found => return found,
         }
     }

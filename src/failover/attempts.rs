@@ -78,18 +78,19 @@ pub(super) struct Asking<'a> {
     pub(super) clock: &'a dyn Clock,
     pub(super) cancel: &'a Cancel,
     pub(super) progress: &'a dyn Progress,
-    pub(super) fate: fn(&Error) -> Fate,
     /// In the order in which they happened.
     pub(super) failures: Vec<Attempt>,
 }
 
 impl Asking<'_> {
     /// Asks the members of the ranking, and between rounds of the ranking that `rank_again` has then, if it has one.
+    /// `fate` says what the failure of a member means.
     pub(super) fn ask<C: Clone + PartialEq + fmt::Display, T>(
         &mut self,
         ranked: Ranked<C>,
         mut rank_again: impl FnMut() -> Option<Ranked<C>>,
         mut attempt: impl FnMut(&C, &dyn Progress) -> Result<T, Error>,
+        fate: impl Fn(&C, &Error) -> Fate,
     ) -> End<C, T> {
         let mut known = ranked;
         let mut rounds = Rounds::begin(known.clone());
@@ -108,7 +109,7 @@ impl Asking<'_> {
                     if let Err(ended) = self.cancel.check() {
                         return End::Final(ended);
                     }
-                    let fate = (self.fate)(&error);
+                    let fate = fate(&member, &error);
                     if fate == Fate::Final {
                         return End::Final(error);
                     }

@@ -126,7 +126,6 @@ impl Cluster<'_> {
             clock: self.clock,
             cancel: self.cancel,
             progress: self.progress,
-            fate: Fate::of,
             failures: Vec::new(),
         };
         let look_again = || match look() {
@@ -140,9 +139,12 @@ impl Cluster<'_> {
                 None
             }
         };
-        let end = asking.ask(first, look_again, |member, progress| {
-            attempt(&member.0, expected, progress)
-        });
+        let end = asking.ask(
+            first,
+            look_again,
+            |member, progress| attempt(&member.0, expected, progress),
+            |member, error| self.fate(&member.0, error),
+        );
         failover.failures = asking.failures;
         failover.result = match end {
             End::Done(Asked(member), done) => {
@@ -158,6 +160,17 @@ impl Cluster<'_> {
         };
         failover.passed_over = seen.1.passed_over;
         failover
+    }
+
+    /// What the failure of a member means. A backup whose history the master does not share is refused: a slave that
+    /// would still continue it has not been branched off yet, and will lose what it has
+    /// (`docs/formats/zookeeper-discovery.md` §6.3).
+    fn fate(&self, member: &Candidate, error: &Error) -> Fate {
+        let continues = self.base.is_some();
+        if continues && member.role == Role::Master && error.kind() == ErrorKind::NotOurs {
+            return Fate::Final;
+        }
+        Fate::of(error)
     }
 
     fn nobody(&self, (cluster, ranking): &Found, failures: &[Attempt], verdict: Option<ErrorKind>) -> Error {

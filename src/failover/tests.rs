@@ -45,7 +45,8 @@ fn answer(does: Does, time: u32) -> Result<(), Error> {
     }
 }
 
-fn fate(error: &Error) -> Fate {
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "members are handed out by reference")]
+fn fate(_: &u32, error: &Error) -> Fate {
     match error.kind() {
         ErrorKind::Unreachable | ErrorKind::Server => Fate::MayPass,
         ErrorKind::FullNeeded | ErrorKind::NotOurs => Fate::RuledOut,
@@ -81,17 +82,21 @@ fn ask(
         clock,
         cancel: &cancel,
         progress: &Quiet,
-        fate,
         failures: Vec::new(),
     };
     let (members, times) = (RefCell::new(Vec::new()), RefCell::new(BTreeMap::new()));
-    let end = asking.ask(first, later, |member, _| {
-        members.borrow_mut().push(*member);
-        let mut times = times.borrow_mut();
-        let time = times.entry(*member).or_insert(0);
-        *time += 1;
-        answer(*member, *time)
-    });
+    let end = asking.ask(
+        first,
+        later,
+        |member, _| {
+            members.borrow_mut().push(*member);
+            let mut times = times.borrow_mut();
+            let time = times.entry(*member).or_insert(0);
+            *time += 1;
+            answer(*member, *time)
+        },
+        fate,
+    );
     Asked {
         end,
         members: members.into_inner(),
@@ -260,7 +265,6 @@ fn a_member_that_lacks_what_it_may_get_is_waited_for_and_leaves_a_full_backup_as
         clock: &clock,
         cancel: &cancel,
         progress: &Quiet,
-        fate: |_| Fate::MayPass,
         failures: Vec::new(),
     };
     let end = asking.ask(
@@ -270,6 +274,7 @@ fn a_member_that_lacks_what_it_may_get_is_waited_for_and_leaves_a_full_backup_as
             times += 1;
             Err::<(), _>(Error::new(ErrorKind::FullNeeded, "not written yet"))
         },
+        |_, _| Fate::MayPass,
     );
     assert!(matches!(end, End::NoMember(Some(ErrorKind::FullNeeded))));
     assert!(times > 3, "{times}");
@@ -284,7 +289,6 @@ fn a_member_that_got_on_before_it_failed_renews_the_time_limit_a_few_times() {
         clock: &clock,
         cancel: &cancel,
         progress: &Quiet,
-        fate,
         failures: Vec::new(),
     };
     let hour = Duration::from_hours(1);
@@ -298,6 +302,7 @@ fn a_member_that_got_on_before_it_failed_renews_the_time_limit_a_few_times() {
             clock.wait(hour)?;
             Err::<(), _>(Error::new(ErrorKind::Unreachable, "broke"))
         },
+        fate,
     );
     assert!(matches!(end, End::NoMember(None)));
     // the hour after the last fresh start is longer than the limit
@@ -319,7 +324,6 @@ fn a_cancelled_run_asks_nobody_else_and_says_why_it_ended() {
         clock: &clock,
         cancel: &cancel,
         progress: &Quiet,
-        fate,
         failures: Vec::new(),
     };
     let end = asking.ask(
@@ -329,6 +333,7 @@ fn a_cancelled_run_asks_nobody_else_and_says_why_it_ended() {
             cancel.cancel(ErrorKind::TimeLimit);
             Err::<(), _>(Error::new(ErrorKind::Unreachable, "broke"))
         },
+        fate,
     );
     assert!(matches!(end, End::Final(error) if error.kind() == ErrorKind::TimeLimit));
 }
