@@ -5,10 +5,11 @@
 //!                     ◀── emptied blocks ─────────────────
 //! ```
 //!
-//! A file that fills a block is written with `O_DIRECT`: its bytes go from the block to the disk, and neither fill the page
-//! cache nor wait for the kernel to write it back. What does not fill a block goes through the cache, and so does
-//! everything where the file system knows no direct writes; there every [`WINDOW`] is synced, so that dirty pages never
-//! pile up. A direct write is durable only once the file is synced, as any other.
+//! What a file has beyond its first [`CACHED`] is written with `O_DIRECT`: the bytes go from the block to the disk, and
+//! neither fill the page cache nor wait for the kernel to write it back. The beginning goes through the cache, which takes
+//! a small file faster than the disk does, and so does what fills no block and everything where the file system knows no
+//! direct writes; every [`WINDOW`] is synced, so that dirty pages never pile up. A direct write is durable only once the
+//! file is synced, as any other.
 
 use std::{
     fs::File,
@@ -31,6 +32,9 @@ const BLOCKS: usize = 4;
 
 /// What direct writes have to be aligned to in memory and in the file; no disk has larger sectors.
 const ALIGNMENT: usize = 4096;
+
+/// Bytes with which a file begins in the page cache.
+const CACHED: u64 = 64 << 20;
 
 /// Bytes written through the page cache between two syncs: enough to keep a disk busy, small beside any page cache.
 const WINDOW: usize = 16 << 20;
@@ -220,16 +224,20 @@ impl Drop for Writer {
 struct OpenFile {
     file: File,
     path: PathBuf,
-    mode: Mode,
+    direct: Direct,
+    /// Bytes of it that were written.
+    written: u64,
+    /// Bytes through the page cache since the last sync.
+    unsynced: usize,
 }
 
+/// Whether blocks are written past the page cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Mode {
-    /// No whole block was written yet.
-    Undecided,
-    Direct,
-    /// Through the page cache, with so many bytes since the last sync.
-    Cached(usize),
+enum Direct {
+    NotYet,
+    On,
+    /// The file system cannot, or the file ends.
+    Over,
 }
 
 impl OpenFile {
@@ -237,34 +245,35 @@ impl OpenFile {
         OpenFile {
             file,
             path,
-            mode: Mode::Undecided,
+            direct: Direct::NotYet,
+            written: 0,
+            unsynced: 0,
         }
     }
 
     fn write(&mut self, block: &Block) -> Result<(), DiskError> {
         let mut bytes = block.bytes();
-        if self.mode == Mode::Undecided && block.is_full() && self.direct(OFlags::DIRECT).is_ok() {
-            self.mode = Mode::Direct;
+        if self.direct == Direct::NotYet && self.written >= CACHED && block.is_full() {
+            let turned_on = self.set_direct(OFlags::DIRECT).is_ok();
+            self.direct = if turned_on { Direct::On } else { Direct::Over };
         }
-        if self.mode == Mode::Direct {
+        self.written += bytes.len() as u64;
+        if self.direct == Direct::On {
             if block.is_full() {
                 bytes = self.write_direct(bytes)?;
                 if bytes.is_empty() {
                     return Ok(());
                 }
             }
-            self.direct(OFlags::empty())
+            self.set_direct(OFlags::empty())
                 .map_err(|e| DiskError::new(&self.path, e.into()))?;
+            self.direct = Direct::Over;
         }
         self.file.write_all(bytes).map_err(|e| DiskError::new(&self.path, e))?;
-        let unsynced = match self.mode {
-            Mode::Cached(unsynced) => unsynced + bytes.len(),
-            Mode::Undecided | Mode::Direct => bytes.len(),
-        };
-        self.mode = Mode::Cached(unsynced);
-        if unsynced >= WINDOW {
+        self.unsynced += bytes.len();
+        if self.unsynced >= WINDOW {
             self.sync()?;
-            self.mode = Mode::Cached(0);
+            self.unsynced = 0;
         }
         Ok(())
     }
@@ -284,7 +293,7 @@ impl OpenFile {
     }
 
     /// Turns direct writes on or off.
-    fn direct(&self, wanted: OFlags) -> rustix::io::Result<()> {
+    fn set_direct(&self, wanted: OFlags) -> rustix::io::Result<()> {
         let flags = fcntl_getfl(&self.file)?;
         fcntl_setfl(&self.file, flags.difference(OFlags::DIRECT).union(wanted))
     }
@@ -389,6 +398,8 @@ mod tests {
             2 * BLOCK,
             7 * BLOCK + 4095,
             20 * BLOCK + 3,
+            usize::try_from(CACHED).unwrap() + BLOCK,
+            usize::try_from(CACHED).unwrap() + 5 * BLOCK + 4095,
         ];
         for dir in [tempfile::tempdir(), tempfile::tempdir_in("/dev/shm")] {
             let dir = dir.unwrap();
