@@ -242,6 +242,8 @@ async fn the_original_tool_backs_up(release: Release) {
     }
     let work = TempDir::new().unwrap();
     let cluster = cluster(&work, generation_of(release)).await;
+    // each transaction of an index is sent again with every backup, and the originals apply few in a second
+    cluster.set_rate(30);
     let take = |mode: &str, uri: &str, to: &Path| {
         let finished =
             tokio::task::block_in_place(|| original_tool(release, &[mode, "-from", uri, "-to", to.to_str().unwrap()]));
