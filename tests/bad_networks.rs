@@ -18,7 +18,9 @@ use std::{
 };
 
 use rustix::process::{Pid, Signal, kill_process};
-use support::{BlackHole, Contents, Fault, Faulty, Finished, Options, Peer, Release, our_tool, require_peers};
+use support::{
+    BlackHole, Contents, Fault, Faulty, Finished, Options, Peer, Release, our_tool, require_peers, snapshot,
+};
 use tempfile::TempDir;
 
 const SEED: u64 = 13;
@@ -200,20 +202,6 @@ fn start(mode: &str, from: &str, to: &Path, options: &[&str]) -> Child {
 #[track_caller]
 fn assert_done(finished: &Finished) {
     assert_eq!(finished.code, Some(0), "{}", finished.stderr);
-}
-
-/// Every file below `dir` with its bytes.
-fn snapshot(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
-    let mut found = BTreeMap::new();
-    for entry in fs::read_dir(dir).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            found.extend(snapshot(&path));
-        } else {
-            found.insert(path.clone(), fs::read(path).unwrap());
-        }
-    }
-    found
 }
 
 /// What stands beside a target, of which none may stay.

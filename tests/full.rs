@@ -10,7 +10,6 @@ mod replay;
 mod support;
 
 use std::{
-    collections::BTreeMap,
     fs::{self, File},
     os::unix::fs::symlink,
     path::{Path, PathBuf},
@@ -21,7 +20,7 @@ use std::{
 use neo4j_backup::store::neo4j_lock::Neo4jLock;
 use replay::{Answer, FULL, Server, Transactions, judge, left_over, sibling};
 use rustix::process::{Pid, Signal, kill_process};
-use support::{Finished, Mounted, our_tool};
+use support::{Finished, Mounted, our_tool, snapshot};
 use tempfile::TempDir;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_neo4j-backup");
@@ -59,20 +58,6 @@ fn assert_done(finished: &Finished, target: &Path) {
 fn assert_refused(finished: &Finished, code: i32, target: &Path) {
     assert_eq!(finished.code, Some(code), "{}{}", finished.stdout, finished.stderr);
     assert!(left_over(target).is_empty(), "{:?}", left_over(target));
-}
-
-/// Every file below `dir` with its bytes.
-fn snapshot(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
-    let mut found = BTreeMap::new();
-    for entry in fs::read_dir(dir).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            found.extend(snapshot(&path));
-        } else {
-            found.insert(path.clone(), fs::read(path).unwrap());
-        }
-    }
-    found
 }
 
 fn run_id(dir: &Path) -> String {

@@ -33,7 +33,7 @@ use neo4j_backup::{
 };
 use replay::{judge, left_over};
 use serde_json::Value;
-use support::{Finished, our_tool};
+use support::{Finished, our_tool, snapshot};
 use tempfile::TempDir;
 
 /// Last transactions of the recorded full backup.
@@ -108,20 +108,6 @@ impl Scene {
     fn store(&self, file: StoreFile) -> Vec<u8> {
         fs::read(self.target.join(file.name())).unwrap()
     }
-}
-
-/// Every file with its bytes.
-fn snapshot(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
-    let mut found = BTreeMap::new();
-    for entry in fs::read_dir(dir).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            found.extend(snapshot(&path));
-        } else {
-            found.insert(path.clone(), fs::read(path).unwrap());
-        }
-    }
-    found
 }
 
 fn differences(one: &BTreeMap<PathBuf, Vec<u8>>, other: &BTreeMap<PathBuf, Vec<u8>>) -> Vec<PathBuf> {

@@ -28,6 +28,7 @@ mod serve;
 mod tool;
 
 use std::{
+    collections::BTreeMap,
     env, fs, io,
     path::{Path, PathBuf},
     process::{Command, Stdio},
@@ -140,6 +141,20 @@ fn skip(missing: &str) {
         &mut io::stderr(),
         format!("SKIPPED {name}: missing {missing}\n").as_bytes(),
     );
+}
+
+/// Every file below `dir` with its bytes.
+pub fn snapshot(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(snapshot(&path));
+        } else {
+            found.insert(path.clone(), fs::read(path).unwrap());
+        }
+    }
+    found
 }
 
 /// Copies a directory with all that is in it.
