@@ -1,6 +1,7 @@
 //! A real cluster of Neo4j 1.3 – 1.8 on loopback.
 
 use std::{
+    fs,
     path::{Path, PathBuf},
     thread,
 };
@@ -30,7 +31,7 @@ pub struct Settings {
 }
 
 impl Cluster {
-    /// Starts `count` members below `dir`, the first one alone, so that it is the master.
+    /// Starts `count` members below `dir`, one after the other, so that the first one is the master.
     pub fn start(release: Release, count: usize, coordinators: &Coordinators, dir: &Path, settings: &Settings) -> Self {
         let options: Vec<Options> = (1..=count)
             .zip(free_ports(count))
@@ -42,39 +43,45 @@ impl Cluster {
             dir: dir.to_owned(),
             options,
         };
-        cluster.members = all_at_once(0..1, cluster.starter());
-        cluster.members.extend(all_at_once(1..count, cluster.starter()));
+        let start = cluster.starter();
+        for index in 0..count {
+            let member = persistently(|| {
+                // of a start that failed in the midst of making a store nothing is of use
+                let half_made = member_dir(dir, index);
+                if half_made.exists() {
+                    fs::remove_dir_all(&half_made).unwrap();
+                }
+                start(index)
+            });
+            cluster.members.push(member);
+        }
         cluster
     }
 
     /// Starts members again that were killed, by their places in `members`; each gets a new backup port.
     pub fn restart(&mut self, killed: &[usize]) {
-        let started = all_at_once(killed.iter().copied(), self.starter());
-        for (index, member) in killed.iter().zip(started) {
-            self.members[*index] = member;
+        let start = self.starter();
+        for index in killed {
+            self.members[*index] = persistently(|| start(*index));
         }
     }
 
     /// Starts a member by its place in `members`, wherever the caller wants to wait for it.
     pub fn starter(&self) -> impl Fn(usize) -> Peer + Sync + Send + use<> {
         let (release, dir, options) = (self.release, self.dir.clone(), self.options.clone());
-        move |index| Peer::start(release, &dir.join(format!("member{}", index + 1)), &options[index])
+        move |index| Peer::start(release, &member_dir(&dir, index), &options[index])
     }
 }
 
-/// A member of 1.8 may die at its start when the role of master moves just then; as an operator would, this starts it
-/// again.
-fn all_at_once(indices: impl Iterator<Item = usize>, start: impl Fn(usize) -> Peer + Sync) -> Vec<Peer> {
-    thread::scope(|scope| {
-        let start = &start;
-        let starting: Vec<_> = indices
-            .map(|index| (index, scope.spawn(move || start(index))))
-            .collect();
-        starting
-            .into_iter()
-            .map(|(index, member)| member.join().unwrap_or_else(|_| start(index)))
-            .collect()
-    })
+fn member_dir(dir: &Path, index: usize) -> PathBuf {
+    dir.join(format!("member{}", index + 1))
+}
+
+/// A member of 1.8 may die or hang at its start when the role of master moves just then; as an operator would, this starts
+/// it again.
+fn persistently(start: impl Fn() -> Peer + Sync) -> Peer {
+    let tried = || thread::scope(|scope| scope.spawn(&start).join().ok());
+    tried().or_else(tried).unwrap_or_else(&start)
 }
 
 fn options(release: Release, id: usize, port: u16, coordinators: &Coordinators, settings: &Settings) -> Options {

@@ -16,6 +16,9 @@ use super::{Contents, Release, process};
 /// For starting, and for any one command; generous, since many servers may share two cores.
 const LIMIT: Duration = Duration::from_mins(5);
 
+/// For a start; members of clusters hang in it at times, and are started again.
+const START: Duration = Duration::from_mins(2);
+
 /// Whether the server offers its backup service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Backup {
@@ -98,7 +101,7 @@ impl Peer {
             answers,
             errors,
         };
-        assert_eq!(peer.answer("start"), "READY");
+        assert_eq!(peer.answer_within(START, "start"), "READY");
         peer
     }
 
@@ -201,7 +204,11 @@ impl Peer {
     }
 
     fn answer(&self, to: &str) -> String {
-        self.answers.recv_timeout(LIMIT).unwrap_or_else(|error| {
+        self.answer_within(LIMIT, to)
+    }
+
+    fn answer_within(&self, limit: Duration, to: &str) -> String {
+        self.answers.recv_timeout(limit).unwrap_or_else(|error| {
             panic!(
                 "neo4j {}: {to}: no answer ({error})\n{}",
                 self.release.name(),
