@@ -69,18 +69,8 @@ pub(super) fn check(whole: &Whole<'_>, store: &Store, workers: &mut [Worker<'_>]
             Ok(())
         })?;
     }
-    let reached: u64 = workers
-        .iter_mut()
-        .map(|worker| std::mem::take(&mut worker.reached))
-        .sum();
-    let in_use: u64 = workers.iter().filter_map(|worker| worker.in_use.get(&file)).sum();
-    match workers.first_mut() {
-        Some(first) if reached != in_use => {
-            let next = |lookup: &mut Lookup<'_>, id| next_block(lookup, file, id);
-            rings::locate(whole, file, &mut first.judge, Rule::BlockCycle, next)
-        }
-        _ => Ok(()),
-    }
+    let next = |lookup: &mut Lookup<'_>, id| next_block(lookup, file, id);
+    rings::of_unreached(whole, file, workers, Rule::BlockCycle, next)
 }
 
 /// Decodes a value from its first block on. Each block is met once by all walks together, but for blocks outside of the

@@ -56,18 +56,7 @@ pub(super) fn check(whole: &Whole<'_>, keys: &Bits, workers: &mut [Worker<'_>]) 
         worker.count(kind, in_use);
         Ok(())
     })?;
-    let reached: u64 = workers
-        .iter_mut()
-        .map(|worker| std::mem::take(&mut worker.reached))
-        .sum();
-    let in_use: u64 = workers.iter().filter_map(|worker| worker.in_use.get(&kind)).sum();
-    match workers.first_mut() {
-        Some(first) if reached != in_use => {
-            let next = |lookup: &mut Lookup<'_>, id| consistent_next(lookup, id);
-            rings::locate(whole, kind, &mut first.judge, Rule::PropertyCycle, next)
-        }
-        _ => Ok(()),
-    }
+    rings::of_unreached(whole, kind, workers, Rule::PropertyCycle, consistent_next)
 }
 
 /// A record of the current format is deleted by a first long of zero; any other without a legal type is damage.

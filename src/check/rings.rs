@@ -1,10 +1,16 @@
 //! Chains that bite their own tail. Both sides of every link agree in them, so the ledger does not see them.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, mem};
 
 use super::{
-    bits::Bits, claim::Side, error::CheckError, judge::Judge, lookup::Lookup, rules::Rule, scan::scan_backward,
-    whole::Whole,
+    bits::Bits,
+    claim::Side,
+    error::CheckError,
+    judge::Judge,
+    lookup::Lookup,
+    rules::Rule,
+    scan::scan_backward,
+    whole::{Whole, Worker},
 };
 use crate::store::{
     StoreFile,
@@ -14,11 +20,28 @@ use crate::store::{
 /// Bytes that an entry of the two tables below takes, its share of free places included.
 const ENTRY: usize = 96;
 
-/// Looks for rings among the records of a store; comes only when some records were not reached from any head.
+/// Looks for rings among the records of a store where the workers reached fewer of them, from the first ones of their
+/// chains, than are in use. What was reached is counted anew for the next store.
+pub(super) fn of_unreached(
+    whole: &Whole<'_>,
+    kind: StoreFile,
+    workers: &mut [Worker<'_>],
+    rule: Rule,
+    next: impl FnMut(&mut Lookup<'_>, u64) -> Result<Option<u64>, CheckError>,
+) -> Result<(), CheckError> {
+    let reached: u64 = workers.iter_mut().map(|worker| mem::take(&mut worker.reached)).sum();
+    let in_use: u64 = workers.iter().filter_map(|worker| worker.in_use.get(&kind)).sum();
+    match workers.first_mut() {
+        Some(first) if reached != in_use => locate(whole, kind, &mut first.judge, rule, next),
+        _ => Ok(()),
+    }
+}
+
+/// Looks for rings among the records of a store.
 ///
 /// Each walk stops where an earlier one was, so that all of them together meet a record once for each range that fits
 /// the memory.
-pub(super) fn locate(
+fn locate(
     whole: &Whole<'_>,
     kind: StoreFile,
     judge: &mut Judge<'_>,
