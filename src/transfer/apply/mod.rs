@@ -78,18 +78,16 @@ impl Applier {
     /// # Errors
     /// [`ApplyError::Disk`], [`ApplyError::BlockSize`].
     pub fn open(dir: &Path, format: StoreFormat, growth: Growth) -> Result<Applier, ApplyError> {
-        let mut stores = BTreeMap::new();
-        for kind in placement::files() {
-            let target = Target {
-                store: OpenStore::open(dir, kind, format)?,
-                pages: Pages::default(),
-                touched: Touched::default(),
-            };
-            stores.insert(kind, target);
-        }
+        let stores = placement::open_all(dir, format)?;
+        let placement = Placement::of(&stores, format, growth)?;
+        let target = |store| Target {
+            store,
+            pages: Pages::default(),
+            touched: Touched::default(),
+        };
         Ok(Applier {
-            placement: Placement::open(dir, format, growth)?,
-            stores,
+            placement,
+            stores: stores.into_iter().map(|(kind, store)| (kind, target(store))).collect(),
             graph_property: None,
             image: Vec::new(),
         })

@@ -2,13 +2,14 @@
 
 use std::{collections::BTreeMap, path::Path};
 
-use super::{super::open_store::OpenStore, ApplyError};
+use super::ApplyError;
 use crate::{
     log::Change,
     store::{
         StoreFile, StoreFormat,
         record::{DynamicHeader, Property, RecordId, RelationshipType, TooWide},
     },
+    transfer::{DiskError, open_store::OpenStore},
 };
 
 /// By how much the transactions of one run may make a store file grow. Ids have gaps, of rolled-back transactions and of
@@ -41,17 +42,30 @@ struct Extent {
     length: u64,
 }
 
+impl Extent {
+    fn of(store: &OpenStore) -> Result<Extent, ApplyError> {
+        Ok(Extent {
+            size: store.record_size()?,
+            length: store.length()?,
+        })
+    }
+}
+
 /// Finds the places of changes.
 #[derive(Debug)]
-pub(in super::super) struct Placement {
+pub(in crate::transfer) struct Placement {
     format: StoreFormat,
     growth: Growth,
     extents: BTreeMap<StoreFile, Extent>,
 }
 
-/// The store files that transactions write records to.
-pub(super) fn files() -> impl Iterator<Item = StoreFile> {
-    StoreFile::ALL.into_iter().filter(|kind| *kind != StoreFile::Neostore)
+/// Opens the store files in `dir` that transactions write records to, all but `neostore`.
+pub(super) fn open_all(dir: &Path, format: StoreFormat) -> Result<BTreeMap<StoreFile, OpenStore>, DiskError> {
+    StoreFile::ALL
+        .into_iter()
+        .filter(|kind| *kind != StoreFile::Neostore)
+        .map(|kind| Ok((kind, OpenStore::open(dir, kind, format)?)))
+        .collect()
 }
 
 impl Placement {
@@ -59,16 +73,21 @@ impl Placement {
     ///
     /// # Errors
     /// [`ApplyError::Disk`], [`ApplyError::BlockSize`].
-    pub(in super::super) fn open(dir: &Path, format: StoreFormat, growth: Growth) -> Result<Placement, ApplyError> {
-        let mut extents = BTreeMap::new();
-        for kind in files() {
-            let store = OpenStore::open(dir, kind, format)?;
-            let extent = Extent {
-                size: store.record_size()?,
-                length: store.length()?,
-            };
-            extents.insert(kind, extent);
-        }
+    pub(in crate::transfer) fn open(dir: &Path, format: StoreFormat, growth: Growth) -> Result<Placement, ApplyError> {
+        Placement::of(&open_all(dir, format)?, format, growth)
+    }
+
+    /// For these store files as they are now.
+    ///
+    /// # Errors
+    /// [`ApplyError::Disk`], [`ApplyError::BlockSize`].
+    pub(super) fn of(
+        stores: &BTreeMap<StoreFile, OpenStore>,
+        format: StoreFormat,
+        growth: Growth,
+    ) -> Result<Placement, ApplyError> {
+        let extents = stores.iter().map(|(kind, store)| Ok((*kind, Extent::of(store)?)));
+        let extents = extents.collect::<Result<_, ApplyError>>()?;
         Ok(Placement {
             format,
             growth,
@@ -80,7 +99,7 @@ impl Placement {
     ///
     /// # Errors
     /// [`ApplyError`]: it can go nowhere.
-    pub(in super::super) fn place(&self, change: &Change<'_>, image: &mut Vec<u8>) -> Result<Place, ApplyError> {
+    pub(in crate::transfer) fn place(&self, change: &Change<'_>, image: &mut Vec<u8>) -> Result<Place, ApplyError> {
         let legacy = self.format == StoreFormat::Legacy;
         image.clear();
         let mut within = 0;
@@ -184,10 +203,10 @@ impl Placement {
 
 /// Where a change goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in super::super) struct Place {
-    pub(in super::super) file: StoreFile,
-    pub(in super::super) id: RecordId,
-    pub(in super::super) offset: u64,
+pub(in crate::transfer) struct Place {
+    pub(in crate::transfer) file: StoreFile,
+    pub(in crate::transfer) id: RecordId,
+    pub(in crate::transfer) offset: u64,
 }
 
 /// Appends a record, or the byte that takes one out of use.
