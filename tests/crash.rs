@@ -5,18 +5,19 @@
 
 #![expect(clippy::unwrap_used, clippy::print_stderr, reason = "panicking is how tests report")]
 
+mod disk_trace;
 mod replay;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     env, fs,
-    io::{self, Write},
     os::unix::process::ExitStatusExt,
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
     thread,
 };
 
+use disk_trace::{FAULTS, Fault, require_strace};
 use replay::{Answer, Server, Transactions, judge, left_over, sibling, with_large_file};
 use tempfile::TempDir;
 
@@ -37,29 +38,6 @@ const SAMPLE: usize = 13;
 enum Before {
     Nothing,
     OlderBackup,
-}
-
-/// What happens at a call.
-#[derive(Debug, Clone, Copy)]
-enum Fault {
-    Killed,
-    Fails(&'static str),
-}
-
-impl Fault {
-    fn inject(self) -> String {
-        match self {
-            Fault::Killed => "signal=KILL".to_owned(),
-            Fault::Fails(errno) => format!("error={errno}"),
-        }
-    }
-
-    fn can_hit(self, call: &str) -> bool {
-        match self {
-            Fault::Fails("ENOSPC") => ["write", "pwrite64", "mkdir", "openat", "ftruncate"].contains(&call),
-            _ => true,
-        }
-    }
 }
 
 /// A target in a folder of its own, and the server it is filled from.
@@ -222,15 +200,7 @@ fn cannot_clear(call: &str) -> bool {
 }
 
 fn every_point_is_survived(before: Before) {
-    if !Command::new("strace")
-        .arg("-V")
-        .stdout(Stdio::null())
-        .status()
-        .is_ok_and(|status| status.success())
-    {
-        assert!(env::var("CI").as_deref() != Ok("true"), "missing: strace");
-        // past the capture of test output
-        let _ = io::stderr().write_all(b"SKIPPED crash points: missing strace\n");
+    if !require_strace("crash points") {
         return;
     }
     let server = Server::start(Answer::Whole(with_large_file(LARGE)), Transactions::Recorded);
@@ -242,7 +212,7 @@ fn every_point_is_survived(before: Before) {
         SAMPLE
     };
     let mut cases = Vec::new();
-    for fault in [Fault::Killed, Fault::Fails("EIO"), Fault::Fails("ENOSPC")] {
+    for fault in FAULTS {
         let hit = points.iter().filter(|point| fault.can_hit(&point.call));
         cases.extend(hit.step_by(step).map(|point| (fault, point)));
     }

@@ -12,40 +12,15 @@ mod support;
 
 use std::env;
 
-use disk_trace::{Call, Effect, record, require_strace, run_with_fault};
+use disk_trace::{Call, Effect, FAULTS, Fault, record, require_strace, run_with_fault};
 use interrupted::{PROGRAM, Scene, takes_all};
 use support::{Release, require_peers};
 
-const FAULTS: [Fault; 3] = [Fault::Killed, Fault::Fails("EIO"), Fault::Fails("ENOSPC")];
 /// Of the calls, the short run takes one of so many.
 const SAMPLE: usize = 7;
 /// In the short run Neo4j is started on one of so many points, in the long one on so many of them.
 const BOOT: usize = 12;
 const BOOTS_OF_ALL: usize = 60;
-
-/// What happens at a call.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Fault {
-    Killed,
-    Fails(&'static str),
-}
-
-impl Fault {
-    fn inject(self) -> String {
-        match self {
-            Fault::Killed => "signal=KILL".to_owned(),
-            Fault::Fails(errno) => format!("error={errno}"),
-        }
-    }
-
-    fn can_hit(self, call: &Call) -> bool {
-        match self {
-            Fault::Killed => true,
-            Fault::Fails("ENOSPC") => ["write", "pwrite64", "mkdir", "openat", "ftruncate"].contains(&&*call.name),
-            Fault::Fails(_) => call.name != "openat" || matches!(call.effect, Effect::Create { .. }),
-        }
-    }
-}
 
 #[test]
 fn an_incremental_interrupted_anywhere_is_repaired_1_8() {
@@ -118,7 +93,7 @@ fn cases<'a>(changing: &[&'a Call]) -> Vec<(Fault, &'a Call)> {
     let step = if takes_all() { 1 } else { SAMPLE };
     let mut cases = Vec::new();
     for fault in FAULTS {
-        let hit = changing.iter().copied().filter(|call| fault.can_hit(call));
+        let hit = changing.iter().copied().filter(|call| fault.can_hit(&call.name));
         cases.extend(hit.step_by(step).map(|call| (fault, call)));
     }
     cases

@@ -66,6 +66,33 @@ pub enum Effect {
     Nothing,
 }
 
+/// What happens at a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    Killed,
+    Fails(&'static str),
+}
+
+pub const FAULTS: [Fault; 3] = [Fault::Killed, Fault::Fails("EIO"), Fault::Fails("ENOSPC")];
+
+impl Fault {
+    /// As `strace -e inject` wants it.
+    pub fn inject(self) -> String {
+        match self {
+            Fault::Killed => "signal=KILL".to_owned(),
+            Fault::Fails(errno) => format!("error={errno}"),
+        }
+    }
+
+    /// Whether it can happen at a call of this name.
+    pub fn can_hit(self, call: &str) -> bool {
+        match self {
+            Fault::Fails("ENOSPC") => ["write", "pwrite64", "mkdir", "openat", "ftruncate"].contains(&call),
+            _ => true,
+        }
+    }
+}
+
 /// Whether calls can be traced and stopped here. Says loudly if not; under `CI=true` that is a failure.
 pub fn require_strace(what: &str) -> bool {
     let version = Command::new("strace").arg("-V").stdout(Stdio::null()).status();
