@@ -19,7 +19,7 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process};
 use support::{
-    BlackHole, Contents, Fault, Faulty, Finished, Options, Peer, Release, our_tool, require_peers, snapshot,
+    BlackHole, Contents, Fault, Faulty, Finished, Options, Peer, Release, our_tool, questions, require_peers, snapshot,
 };
 use tempfile::TempDir;
 
@@ -33,62 +33,10 @@ const OBEYS: Duration = Duration::from_secs(2);
 const ENDS: Duration = Duration::from_secs(10);
 const SIGNALS: [(Signal, i32); 2] = [(Signal::INT, 130), (Signal::TERM, 143)];
 
-macro_rules! questions {
-    ($($question:ident),* $(,)?) => {$(
-        mod $question {
-            use super::{Release, Scene, require_peers};
-
-            fn ask(release: Release) {
-                if require_peers(release) {
-                    super::$question(&Scene::new(release));
-                }
-            }
-
-            #[test]
-            #[ignore = "the other releases: --include-ignored"]
-            fn of_1_4_2() {
-                ask(Release::V1_4_2);
-            }
-
-            #[test]
-            fn of_1_8() {
-                ask(Release::V1_8);
-            }
-
-            #[test]
-            #[ignore = "the other releases: --include-ignored"]
-            fn of_1_3() {
-                ask(Release::V1_3);
-            }
-
-            #[test]
-            #[ignore = "the other releases: --include-ignored"]
-            fn of_1_5() {
-                ask(Release::V1_5);
-            }
-
-            #[test]
-            #[ignore = "the other releases: --include-ignored"]
-            fn of_1_6_1() {
-                ask(Release::V1_6_1);
-            }
-
-            #[test]
-            #[ignore = "the other releases: --include-ignored"]
-            fn of_1_7_2() {
-                ask(Release::V1_7_2);
-            }
-
-            #[test]
-            #[ignore = "the other releases: --include-ignored"]
-            fn of_1_9_9() {
-                ask(Release::V1_9_9);
-            }
-        }
-    )*};
-}
-
 questions! {
+    release => &Scene::new(release);
+    always [of_1_8 = V1_8];
+    others [of_1_4_2 = V1_4_2, of_1_3 = V1_3, of_1_5 = V1_5, of_1_6_1 = V1_6_1, of_1_7_2 = V1_7_2, of_1_9_9 = V1_9_9];
     a_full_backup_over_a_failing_network_leaves_nothing,
     an_incremental_over_a_failing_network_leaves_the_backup_as_it_was,
     a_full_backup_stopped_by_a_signal_leaves_nothing,

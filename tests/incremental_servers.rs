@@ -19,68 +19,17 @@ use std::{
 };
 
 use serde_json::Value;
-use support::{Contents, Finished, Options, Peer, Release, copy_dir, our_tool, require_peers};
+use support::{Contents, Finished, Options, Peer, Release, copy_dir, our_tool, questions, require_peers};
 use tempfile::TempDir;
 
 const SEED: u64 = 5;
 const BEFORE: u32 = 60;
 const MORE: u32 = 30;
 
-macro_rules! questions {
-    ($($question:ident),* $(,)?) => {$(
-        mod $question {
-            use super::{Release, Scene, require_peers};
-
-            fn ask(release: Release) {
-                if require_peers(release) {
-                    super::$question(Scene::new(release));
-                }
-            }
-
-            #[test]
-            fn of_1_4_2() {
-                ask(Release::V1_4_2);
-            }
-
-            #[test]
-            fn of_1_8() {
-                ask(Release::V1_8);
-            }
-
-            #[test]
-            #[ignore = "the other releases: --include-ignored"]
-            fn of_1_3() {
-                ask(Release::V1_3);
-            }
-
-            #[test]
-            #[ignore = "the other releases: --include-ignored"]
-            fn of_1_5() {
-                ask(Release::V1_5);
-            }
-
-            #[test]
-            #[ignore = "the other releases: --include-ignored"]
-            fn of_1_6_1() {
-                ask(Release::V1_6_1);
-            }
-
-            #[test]
-            #[ignore = "the other releases: --include-ignored"]
-            fn of_1_7_2() {
-                ask(Release::V1_7_2);
-            }
-
-            #[test]
-            #[ignore = "the other releases: --include-ignored"]
-            fn of_1_9_9() {
-                ask(Release::V1_9_9);
-            }
-        }
-    )*};
-}
-
 questions! {
+    release => Scene::new(release);
+    always [of_1_4_2 = V1_4_2, of_1_8 = V1_8];
+    others [of_1_3 = V1_3, of_1_5 = V1_5, of_1_6_1 = V1_6_1, of_1_7_2 = V1_7_2, of_1_9_9 = V1_9_9];
     a_cleanly_closed_copy_of_the_source_is_a_base,
     a_backup_that_was_opened_since_is_a_base,
     a_copy_that_was_written_to_is_refused,

@@ -6,6 +6,7 @@
 #![allow(
     dead_code,
     unused_imports,
+    unused_macros,
     unreachable_pub,
     reason = "each test file compiles this module and uses a part of it"
 )]
@@ -23,6 +24,7 @@ mod mounted;
 pub mod nodes;
 mod peer;
 mod process;
+mod questions;
 mod relay;
 mod serve;
 mod tool;
@@ -43,6 +45,7 @@ pub use model::as_seen_by;
 pub use mounted::Mounted;
 pub use peer::{Backup, Options, Peer};
 pub use process::Finished;
+pub(crate) use questions::{asked_of, questions};
 pub use relay::Relay;
 pub use serve::Serving;
 pub use tool::{checker_1_9_9, original_tool, our_tool};
