@@ -19,6 +19,7 @@ pub mod modified_utf8;
 pub mod path;
 pub mod request;
 pub mod response;
+mod serialized;
 
 pub use dialect::Dialect;
 pub use error::{Place, WireError};

@@ -8,9 +8,11 @@
 //! ```
 
 mod encode;
+mod sources;
 
 use std::{collections::HashSet, sync::Arc};
 
+use self::sources::Sources;
 pub use encode::{CHUNK, Encoder, Follows};
 
 use super::{
@@ -87,21 +89,6 @@ enum Body {
     Transaction,
 }
 
-/// A data source of the response.
-#[derive(Debug)]
-struct Source {
-    name: Arc<str>,
-    /// The id that has to follow, once it is known.
-    expected: Option<TxId>,
-    begun: Begun,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Begun {
-    NotYet,
-    Already,
-}
-
 /// Decodes one response.
 #[derive(Debug)]
 pub struct Decoder {
@@ -110,14 +97,11 @@ pub struct Decoder {
     state: State,
     /// Bytes of a field that a split has cut.
     field: Vec<u8>,
-    /// What was asked for; `None` where everything may come.
-    asked: Option<Vec<(String, TxId)>>,
     files: HashSet<PeerPath>,
     /// What remembering the files has cost.
     file_names: usize,
     file: Option<PeerPath>,
-    sources: Vec<Source>,
-    current: Option<usize>,
+    sources: Sources,
     failure: Option<Vec<u8>>,
 }
 
@@ -135,7 +119,7 @@ impl Decoder {
     /// Makes transactions an error that do not begin right after these ids, or are of other data sources (§9.3).
     #[must_use]
     pub fn after(mut self, asked: &[(&str, TxId)]) -> Decoder {
-        self.asked = Some(asked.iter().map(|(name, last)| ((*name).to_owned(), *last)).collect());
+        self.sources = Sources::after(asked);
         self
     }
 
@@ -145,12 +129,10 @@ impl Decoder {
             frames: Frames::new(dialect),
             state,
             field: Vec::new(),
-            asked: None,
             files: HashSet::new(),
             file_names: 0,
             file: None,
-            sources: Vec::new(),
-            current: None,
+            sources: Sources::default(),
             failure: None,
         }
     }
@@ -167,19 +149,8 @@ impl Decoder {
             State::StoreId => Place::StoreId,
             State::SourceCount | State::NameLength(_) | State::Name(..) => Place::Sources,
             State::SourceNumber | State::TxId(_) => Place::TransactionList,
-            State::BlockLength(_) | State::Block(..) | State::BodyEnd(_) => self.transaction_place(),
+            State::BlockLength(_) | State::Block(..) | State::BodyEnd(_) => self.sources.place(),
             State::Tail | State::End => Place::Tail,
-        }
-    }
-
-    fn transaction_place(&self) -> Place {
-        match self.current.and_then(|current| self.sources.get(current)) {
-            Some(Source {
-                name,
-                expected: Some(next),
-                ..
-            }) => Place::Transaction(Arc::clone(name), next.previous()),
-            _ => Place::TransactionList,
         }
     }
 
@@ -355,20 +326,24 @@ impl Decoder {
                     }
                 }
             }
-            State::Name(count, _) => self.name_complete(count, field)?,
+            State::Name(count, _) => {
+                self.state = if self.sources.add(&utf16(field))? == count {
+                    State::SourceNumber
+                } else {
+                    State::NameLength(count)
+                }
+            }
             State::SourceNumber => {
-                let number = usize::from(first);
-                let count = self.sources.len();
-                self.state = match number.checked_sub(1) {
+                self.state = match self.sources.numbered(first)? {
+                    Some(source) => State::TxId(source),
                     None => State::Tail,
-                    Some(source) if source < count => State::TxId(source),
-                    Some(_) => return Err(WireError::SourceNumber { number: first, count }),
                 }
             }
             State::TxId(source) => {
-                return self
-                    .transaction(source, TxId(i64::from_be_bytes(array(field))))
-                    .map(Some);
+                let id = TxId(i64::from_be_bytes(array(field)));
+                let name = self.sources.begin(source, id)?;
+                self.state = State::BlockLength(Body::Transaction);
+                return Ok(Some(Event::Transaction(name, id)));
             }
             State::Block(..) | State::BodyEnd(_) | State::Tail | State::End => {}
         }
@@ -387,67 +362,6 @@ impl Decoder {
         }
         self.file = Some(path.clone());
         Ok(path)
-    }
-
-    fn name_complete(&mut self, count: usize, field: &[u8]) -> Result<(), WireError> {
-        let units = utf16(field);
-        let Ok(name) = String::from_utf16(&units) else {
-            return Err(WireError::SourceName(String::from_utf16_lossy(&units)));
-        };
-        if name.chars().any(char::is_control) || self.sources.iter().any(|known| *known.name == *name) {
-            return Err(WireError::SourceName(name));
-        }
-        let last = self
-            .asked
-            .as_ref()
-            .and_then(|asked| asked.iter().find(|(known, _)| *known == name));
-        let expected = last.map(|(_, last)| last.next());
-        self.sources.push(Source {
-            name: name.into(),
-            expected,
-            begun: Begun::NotYet,
-        });
-        self.state = if self.sources.len() == count {
-            State::SourceNumber
-        } else {
-            State::NameLength(count)
-        };
-        Ok(())
-    }
-
-    fn transaction(&mut self, index: usize, found: TxId) -> Result<Event<&'static [u8]>, WireError> {
-        let count = self.sources.len();
-        let Some(source) = self.sources.get_mut(index) else {
-            let number = u8::try_from(index).unwrap_or(u8::MAX);
-            return Err(WireError::SourceNumber { number, count });
-        };
-        let name = Arc::clone(&source.name);
-        if source.begun == Begun::Already && self.current != Some(index) {
-            return Err(WireError::Regrouped(name));
-        }
-        match source.expected {
-            Some(expected) if expected != found => {
-                return Err(WireError::Order {
-                    source_name: name,
-                    expected,
-                    found,
-                });
-            }
-            None if self.asked.is_some() => return Err(WireError::Unasked(name)),
-            None if found <= TxId::BASE => {
-                return Err(WireError::Order {
-                    source_name: name,
-                    expected: TxId::BASE.next(),
-                    found,
-                });
-            }
-            _ => {}
-        }
-        source.expected = Some(found.next());
-        source.begun = Begun::Already;
-        self.current = Some(index);
-        self.state = State::BlockLength(Body::Transaction);
-        Ok(Event::Transaction(name, found))
     }
 
     fn end_body(&mut self, body: Body) -> Event<&'static [u8]> {
