@@ -3,14 +3,17 @@
 //! Standard error is the same in both formats, so that a log always shows what went wrong; the format decides only
 //! what standard output gets.
 
-use std::{collections::BTreeMap, error, fmt::Write as _, process::ExitCode, time::Duration};
+mod json;
+
+use std::{collections::BTreeMap, error, fmt::Write as _, process::ExitCode};
 
 use indicatif::HumanBytes;
 use serde::Serialize;
 
+use self::json::{JsonCommand, JsonError, JsonFinding, JsonReport, SCHEMA_VERSION, to_line, to_milliseconds};
 use super::{
     check,
-    job::{Done, Members},
+    job::Done,
     output::{printable, to_stderr, to_stdout},
     request::{BackupRequest, Mode, Output},
     terminal::{Loudness, Record},
@@ -19,9 +22,6 @@ use crate::{
     Error,
     transfer::{BackupOutcome, Checked, HistoryProof, TakenMode, Verdict},
 };
-
-/// Counted up whenever a field of the JSON object changes its meaning or goes away; new fields may come at any time.
-const SCHEMA_VERSION: u32 = 1;
 
 /// A run that has ended.
 pub(super) struct Report<'a> {
@@ -49,59 +49,6 @@ impl Failure {
 impl From<Error> for Failure {
     fn from(error: Error) -> Failure {
         Failure { error, marked: None }
-    }
-}
-
-#[derive(Serialize)]
-struct JsonReport<'a> {
-    schema_version: u32,
-    version: &'static str,
-    exit_code: u8,
-    mode: Option<&'static str>,
-    source: Option<&'a str>,
-    target: Option<String>,
-    result: Option<&'a BackupOutcome>,
-    members: Option<&'a Members>,
-    seconds: BTreeMap<&'static str, f64>,
-    warnings: &'a [String],
-    error: Option<JsonError>,
-}
-
-/// How a command that takes no backup ended, as one object.
-#[derive(Serialize)]
-struct JsonCommand<'a, T> {
-    schema_version: u32,
-    version: &'static str,
-    exit_code: u8,
-    command: &'static str,
-    result: Option<&'a T>,
-    error: Option<JsonError>,
-}
-
-/// Something that a command finds before it ends, as a line of its own.
-#[derive(Serialize)]
-struct JsonFinding<'a, T> {
-    schema_version: u32,
-    command: &'static str,
-    finding: &'a T,
-}
-
-#[derive(Serialize)]
-struct JsonError {
-    kind: &'static str,
-    message: String,
-    causes: Vec<String>,
-    hint: Option<String>,
-}
-
-impl JsonError {
-    fn new(error: &Error) -> JsonError {
-        JsonError {
-            kind: error.kind().name(),
-            message: printable(&error.to_string()),
-            causes: causes(error),
-            hint: error.hint().map(printable),
-        }
     }
 }
 
@@ -354,199 +301,5 @@ fn verdict_warning(verdict: Verdict) -> Option<&'static str> {
     }
 }
 
-/// Enough digits for any use, and few enough to read.
-fn to_milliseconds(time: Duration) -> f64 {
-    (time.as_secs_f64() * 1000.0).round() / 1000.0
-}
-
-fn to_line(report: &impl Serialize) -> String {
-    match serde_json::to_string(report) {
-        Ok(json) => json + "\n",
-        // Only a map with keys that are no text, or a number that is none, could do this.
-        Err(error) => format!("{{\"schema_version\":{SCHEMA_VERSION},\"error\":{{\"message\":\"{error}\"}}}}\n"),
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use std::num::NonZeroU64;
-
-    use serde_json::json;
-
-    use super::*;
-    use crate::{
-        ErrorKind,
-        cli::cluster::{ClusterArgs, ClusterRequest},
-        cli::request::{Existing, Fallback, History, Verify},
-        ids::{DataSource, StoreId, TxId},
-        uri::Source,
-    };
-
-    fn request(mode: Mode) -> BackupRequest {
-        BackupRequest {
-            mode,
-            source: Source::parse("db").unwrap(),
-            cluster: ClusterRequest::from_args(&ClusterArgs::default()).unwrap(),
-            from: "single://db".into(),
-            target: "/b".into(),
-            verify: Verify::On,
-            existing: Existing::Refuse,
-            fallback: Fallback::Stop,
-            history: History::Reported,
-            keep: None,
-            timeout: None,
-            silence_timeout: None,
-            max_rate: NonZeroU64::new(1),
-            max_growth: None,
-        }
-    }
-
-    fn outcome() -> BackupOutcome {
-        BackupOutcome {
-            mode: TakenMode::Incremental,
-            member: "db:6362".into(),
-            dialect: "D18".into(),
-            releases: "Neo4j 1.8".into(),
-            target: "/b".into(),
-            store_id: StoreId {
-                creation_time: 1_352_000_000_000,
-                random: -7,
-                store_version: None,
-            },
-            last_transactions: [(DataSource::Graph, TxId(12)), (DataSource::Lucene, TxId(3))].into(),
-            files: 34,
-            bytes: 3 << 20,
-            transactions: 10,
-            history: HistoryProof::NotProven,
-            pending_index_log_bytes: 2048,
-            history_log_bytes: 0,
-            check: None,
-            verdict: Verdict::Good,
-        }
-    }
-
-    fn record() -> Record {
-        Record {
-            total: Duration::from_micros(1_234_567),
-            phases: [("receiving", Duration::from_secs(1))].into(),
-            warnings: vec!["slow".into()],
-        }
-    }
-
-    fn report(request: &BackupRequest, result: Result<BackupOutcome, Error>) -> Report<'_> {
-        Report {
-            request,
-            record: record(),
-            done: result.into(),
-        }
-    }
-
-    #[test]
-    fn a_good_backup_is_one_object() {
-        let request = request(Mode::Auto);
-        let json = to_line(&report(&request, Ok(outcome())).json());
-        assert_eq!(
-            serde_json::from_str::<serde_json::Value>(&json).unwrap(),
-            json!({
-                "schema_version": 1,
-                "version": env!("CARGO_PKG_VERSION"),
-                "exit_code": 0,
-                "mode": "auto",
-                "source": "single://db",
-                "target": "/b",
-                "result": {
-                    "mode": "incremental",
-                    "member": "db:6362",
-                    "dialect": "D18",
-                    "releases": "Neo4j 1.8",
-                    "target": "/b",
-                    "store_id": "1352000000000--7",
-                    "last_transactions": {"nioneodb": 12, "lucene-index": 3},
-                    "files": 34,
-                    "bytes": 3_145_728,
-                    "transactions": 10,
-                    "history": "not-proven",
-                    "check": null,
-                    "pending_index_log_bytes": 2048,
-                    "history_log_bytes": 0,
-                    "verdict": "good",
-                },
-                "members": null,
-                "seconds": {"receiving": 1.0, "total": 1.235},
-                "warnings": ["slow"],
-                "error": null,
-            })
-        );
-    }
-
-    #[test]
-    fn a_good_backup_is_a_few_lines_that_end_with_done() {
-        let request = request(Mode::Full);
-        let text = report(&request, Ok(outcome())).text(&outcome());
-        let expected = [
-            "  mode      incremental",
-            "  member    db:6362, Neo4j 1.8 (D18)",
-            "  store id  1352000000000--7",
-            "  received  34 files, 10 transactions, 3.00 MiB",
-            "  last      nioneodb 12, lucene-index 3",
-            "  history   not proven",
-            "  index log 2.00 KiB wait for the server's first start",
-            "  seconds   1.23 (receiving 1.00)",
-            "  target    /b",
-            "Done",
-            "",
-        ];
-        assert_eq!(text, expected.join("\n"));
-    }
-
-    #[test]
-    fn the_first_line_is_the_one_of_the_original() {
-        let line = |mode| start_line(&request(mode));
-        assert_eq!(line(Mode::Full), "Performing full backup from 'single://db'\n");
-        assert_eq!(
-            line(Mode::Incremental),
-            "Performing incremental backup from 'single://db'\n"
-        );
-        assert_eq!(line(Mode::Auto), "Performing backup from 'single://db'\n");
-    }
-
-    #[derive(Debug, thiserror::Error)]
-    #[error("db:6362 closed\nthe connection")]
-    struct Outer(#[source] std::io::Error);
-
-    #[test]
-    fn an_error_shows_causes_and_hint_one_line_each() {
-        let cause = std::io::Error::other("reset\u{1b}[2J");
-        let error = Error::new(ErrorKind::Unreachable, Outer(cause)).with_hint("try again");
-        assert_eq!(
-            error_text(&error, None),
-            "error: db:6362 closed the connection\n  caused by: reset[2J\nhint: try again\n"
-        );
-        let json = serde_json::to_value(JsonError::new(&error)).unwrap();
-        assert_eq!(
-            json,
-            json!({
-                "kind": "unreachable",
-                "message": "db:6362 closed the connection",
-                "causes": ["reset[2J"],
-                "hint": "try again",
-            })
-        );
-    }
-
-    #[test]
-    fn a_verdict_below_good_has_its_own_exit_code_and_a_warning() {
-        let request = request(Mode::Full);
-        for (verdict, code) in [
-            (Verdict::Good, 0),
-            (Verdict::NotChecked, 2),
-            (Verdict::Inconsistent, 3),
-            (Verdict::IndexesMissing, 3),
-            (Verdict::SourceDemoted, 4),
-        ] {
-            let report = report(&request, Ok(BackupOutcome { verdict, ..outcome() }));
-            assert_eq!(report.exit_code(), code);
-            assert_eq!(verdict_warning(verdict).is_none(), verdict == Verdict::Good);
-        }
-    }
-}
+mod tests;
