@@ -4,9 +4,8 @@
 use std::{collections::BTreeMap, fs, path::Path};
 
 use super::{
-    DiskError, checksums, durable,
-    full::now,
-    history, links,
+    DiskError, checksums, durable, history, links,
+    order::now,
     pending_index::PendingIndex,
     staging::{Occupant, Target},
 };

@@ -5,7 +5,7 @@ use std::{
     fs::{self, File},
     io,
     path::{Path, PathBuf},
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::Duration,
 };
 
 use super::{
@@ -13,19 +13,21 @@ use super::{
     apply::{Applier, Touched},
     checksums::{self, Known},
     consistency::Finished,
+    database::{ask_store_id, same_database},
     durable,
     manifest::{MANIFEST, Manifest, Mode, Run, State},
+    order::now,
     receive::{self, RECEIVED_SUMS, ReceivedFiles},
     replay, seal,
     staging::{LeftOver, Occupant, Target, TargetError},
-    transactions::{Overlap, ReceivedLogs},
+    transactions::{Overlap, RECEIVED_INDEX_LOG, ReceivedLogs},
     unopened,
 };
 use crate::{
     Error, ErrorKind,
     cancel::Cancel,
-    client::{ClientError, Member},
-    ids::{DataSource, LogVersion, StoreId, TxId},
+    client::ClientError,
+    ids::{DataSource, LogVersion, TxId},
     log::{self, Layout, LogFormat},
     progress::{Phase, Progress},
     retry::{self, Policy, Retry},
@@ -36,9 +38,6 @@ use crate::{
     },
     wire::Dialect,
 };
-
-/// Name of the received Lucene log before it becomes part of the pending one.
-pub(super) const RECEIVED_INDEX_LOG: &str = "index/neo4j-backup.received";
 
 /// How a full backup is begun anew where the server fails; a race with an index is not lost many times in a row.
 const RACES: Policy = Policy {
@@ -158,49 +157,6 @@ fn judge(
             target.to_replace()
         }
     }
-}
-
-/// Makes sure before anything is received that a member serves this database.
-///
-/// # Errors
-/// Of kind [`ErrorKind::NotOurs`] where it is another one; of the member.
-pub fn require_database(member: &Member, expected: StoreId) -> Result<(), Error> {
-    let found = ask_store_id(member)?;
-    if (found.creation_time, found.random) == (expected.creation_time, expected.random) {
-        return Ok(());
-    }
-    let text = format!(
-        "{}: serves database {found}, the cluster's is {expected}",
-        member.address()
-    );
-    Err(Error::new(ErrorKind::NotOurs, text).with_hint("look at that member: it has not joined this cluster"))
-}
-
-pub(super) fn same_database(ours: StoreId, theirs: StoreId, dir: &Path) -> Result<(), Error> {
-    if (ours.creation_time, ours.random) == (theirs.creation_time, theirs.random) {
-        return Ok(());
-    }
-    let text = format!(
-        "{}: holds a backup of database {ours}, the source is database {theirs}",
-        dir.display()
-    );
-    Err(Error::new(ErrorKind::NotOurs, text).with_hint("name another target"))
-}
-
-pub(super) fn ask_store_id(member: &Member) -> Result<StoreId, Error> {
-    if let Some(id) = member.store_id() {
-        return Ok(id);
-    }
-    let mut logs = ReceivedLogs::new(LogFormat::V2, BTreeMap::new());
-    let found = logs.receive(&mut member.incremental(&[]), Overlap::Refused, &crate::progress::Quiet)?;
-    found.ok_or_else(|| Error::new(ErrorKind::Protocol, "the server did not tell its store id"))
-}
-
-/// Milliseconds since 1970.
-pub(super) fn now() -> u64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX))
 }
 
 struct Job<'a> {

@@ -1,6 +1,9 @@
 //! What every backup is told, whatever its kind.
 
-use std::path::Path;
+use std::{
+    path::Path,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 use super::{
     Checks,
@@ -40,4 +43,11 @@ impl Order<'_> {
             transactions: 0,
         }
     }
+}
+
+/// Milliseconds since 1970.
+pub(super) fn now() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX))
 }

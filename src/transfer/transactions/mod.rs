@@ -27,6 +27,9 @@ use crate::{
 
 pub(super) use received_log::ReceivedLog;
 
+/// Name of the received Lucene log before it becomes part of the pending one.
+pub(super) const RECEIVED_INDEX_LOG: &str = "index/neo4j-backup.received";
+
 /// The logs of one run.
 #[derive(Debug)]
 pub(super) struct ReceivedLogs {

@@ -14,140 +14,35 @@
 //! `DIR.lock` names the run that did not end; where `DIR` is that very run's backup, nobody was told that it succeeded,
 //! so the next full backup may replace it without being told to.
 
+mod directories;
+mod error;
+
 use std::{
     cell::Cell,
-    ffi::OsString,
-    fs, io,
+    fs,
     os::unix::fs::{MetadataExt, PermissionsExt},
     path::{Path, PathBuf},
 };
 
-use rustix::fs::{AtFlags, CWD, RenameFlags, StatxAttributes, StatxFlags, renameat_with, statx};
+use rustix::fs::{CWD, RenameFlags, renameat_with};
 
+use self::directories::{chown_tree, identity, occupant, remove_manifest_last, remove_ours, rename, resolve, sibling};
 use super::{
     DiskError, durable,
     lock::RunLock,
-    manifest::{MANIFEST, Manifest, ManifestError, Mode, State},
+    manifest::{Manifest, ManifestError, Mode, State},
     room,
 };
 use crate::{
-    Error, ErrorKind,
+    Error,
     cancel::Cancel,
     progress::Progress,
     store::neo4j_lock::Neo4jLock,
     verify::{Verdict, verify},
 };
 
-/// What is wrong with a target.
-#[derive(Debug, thiserror::Error)]
-pub enum TargetError {
-    /// Another run holds it.
-    #[error("{}: another run is working on this target ({holder})", path.display())]
-    Locked {
-        /// The lock file.
-        path: PathBuf,
-        /// What that run wrote into it.
-        holder: String,
-    },
-    /// A file system would have to be renamed.
-    #[error("{}: is a mount point and cannot be replaced atomically", path.display())]
-    MountPoint {
-        /// The target.
-        path: PathBuf,
-    },
-    /// There is nothing to put it into.
-    #[error("{}: its parent directory does not exist", path.display())]
-    NoParent {
-        /// The target.
-        path: PathBuf,
-    },
-    /// Not a directory, or a name that none can have.
-    #[error("{}: {what}", path.display())]
-    NotADirectory {
-        /// The target.
-        path: PathBuf,
-        /// Why not.
-        what: &'static str,
-    },
-    /// There is a database already.
-    #[error("{} already contains a database", path.display())]
-    Exists {
-        /// The target.
-        path: PathBuf,
-    },
-    /// There is something that is not a backup.
-    #[error("{}: is neither empty nor a backup of this tool, and is left alone", path.display())]
-    Foreign {
-        /// The directory.
-        path: PathBuf,
-    },
-    /// A second copy does not fit beside the one that it would replace.
-    #[error(
-        "{}: the new backup needs room beside the old one, about {needed} bytes, and its file system has {free}",
-        path.display()
-    )]
-    NoRoom {
-        /// The target.
-        path: PathBuf,
-        /// Bytes that the old one takes.
-        needed: u64,
-        /// Bytes that are free.
-        free: u64,
-    },
-    /// The file system cannot swap two directories.
-    #[error("{}: its file system cannot exchange two directories atomically", path.display())]
-    NoExchange {
-        /// The target.
-        path: PathBuf,
-    },
-}
-
-impl From<TargetError> for Error {
-    fn from(error: TargetError) -> Error {
-        let (kind, hint) = match &error {
-            TargetError::Locked { .. } => (ErrorKind::TargetInUse, "wait for it to end".to_owned()),
-            TargetError::MountPoint { path } => (
-                ErrorKind::Configuration,
-                format!("name a directory inside it, such as {}/backup", path.display()),
-            ),
-            TargetError::NoParent { .. } => (
-                ErrorKind::Configuration,
-                "create it, or mount the file system that holds it".to_owned(),
-            ),
-            TargetError::NotADirectory { .. } => (ErrorKind::Configuration, "name a directory".to_owned()),
-            TargetError::Exists { .. } => (
-                ErrorKind::NotOurs,
-                "give -overwrite to replace it, or -incremental to bring it up to date".to_owned(),
-            ),
-            TargetError::Foreign { .. } => (ErrorKind::NotOurs, "move it away, or name another target".to_owned()),
-            TargetError::NoRoom { .. } => (
-                ErrorKind::NoSpace,
-                "free some space there, or back up to another file system".to_owned(),
-            ),
-            TargetError::NoExchange { path } => (
-                ErrorKind::Configuration,
-                format!(
-                    "the new backup is complete in {}.ready: move it into place by hand",
-                    path.display()
-                ),
-            ),
-        };
-        Error::new(kind, error).with_hint(hint)
-    }
-}
-
-/// What stands at the target.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Occupant {
-    /// Nothing.
-    Absent,
-    /// An empty directory.
-    Empty,
-    /// A directory with a `neostore`.
-    Database,
-    /// Anything else.
-    Foreign,
-}
+pub use directories::Occupant;
+pub use error::TargetError;
 
 /// What an earlier run left beside the target.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -424,115 +319,4 @@ pub fn refuse_if_at_work(dir: &Path) -> Result<(), Error> {
         return Ok(());
     };
     RunLock::refuse_if_held(&sibling(&dir, "lock"))
-}
-
-/// Follows a link at the target once and refuses what can never be renamed.
-fn resolve(dir: &Path) -> Result<PathBuf, Error> {
-    let absolute = std::path::absolute(dir).map_err(DiskError::at(dir))?;
-    let Some(name) = absolute.file_name().map(OsString::from) else {
-        return Err(TargetError::MountPoint { path: absolute }.into());
-    };
-    let parent = absolute.parent().unwrap_or(Path::new("/"));
-    let parent = match fs::canonicalize(parent) {
-        Ok(parent) => parent,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Err(TargetError::NoParent { path: absolute }.into()),
-        Err(e) => return Err(DiskError::new(parent, e).into()),
-    };
-    let mut resolved = parent.join(name);
-    if resolved.is_symlink() {
-        resolved = fs::canonicalize(&resolved).map_err(DiskError::at(&resolved))?;
-    }
-    match statx(CWD, &resolved, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::BASIC_STATS) {
-        Err(rustix::io::Errno::NOENT) => Ok(resolved),
-        Err(e) => Err(DiskError::new(&resolved, e.into()).into()),
-        Ok(found) if found.stx_attributes.contains(StatxAttributes::MOUNT_ROOT) => {
-            Err(TargetError::MountPoint { path: resolved }.into())
-        }
-        Ok(_) if resolved.is_dir() => Ok(resolved),
-        Ok(_) => Err(TargetError::NotADirectory {
-            path: resolved,
-            what: "is not a directory",
-        }
-        .into()),
-    }
-}
-
-fn occupant(dir: &Path) -> Result<Occupant, DiskError> {
-    let mut entries = match fs::read_dir(dir) {
-        Ok(entries) => entries,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Occupant::Absent),
-        Err(e) => return Err(DiskError::new(dir, e)),
-    };
-    if fs::symlink_metadata(dir.join("neostore")).is_ok_and(|found| found.is_file()) {
-        Ok(Occupant::Database)
-    } else if entries.next().is_none() {
-        Ok(Occupant::Empty)
-    } else {
-        Ok(Occupant::Foreign)
-    }
-}
-
-/// Removes a directory that only this tool can have made: an empty one, or one with a manifest, which may be cut short
-/// where a run ended while it wrote it.
-fn remove_ours(dir: &Path) -> Result<(), Error> {
-    match fs::symlink_metadata(dir) {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(e) => return Err(DiskError::new(dir, e).into()),
-        Ok(found) if !found.is_dir() => return Err(TargetError::Foreign { path: dir.to_owned() }.into()),
-        Ok(_) => {}
-    }
-    let has_manifest = fs::symlink_metadata(dir.join(MANIFEST)).is_ok_and(|found| found.is_file());
-    if occupant(dir)? != Occupant::Empty && !has_manifest {
-        return Err(TargetError::Foreign { path: dir.to_owned() }.into());
-    }
-    Ok(remove_manifest_last(dir)?)
-}
-
-/// Removes a directory so that what is left of it by a kill is still known as ours.
-fn remove_manifest_last(dir: &Path) -> Result<(), DiskError> {
-    for entry in fs::read_dir(dir).map_err(DiskError::at(dir))? {
-        let entry = entry.map_err(DiskError::at(dir))?;
-        let kind = entry.file_type().map_err(DiskError::at(entry.path()))?;
-        if entry.file_name() != MANIFEST {
-            let removed = if kind.is_dir() {
-                fs::remove_dir_all(entry.path())
-            } else {
-                fs::remove_file(entry.path())
-            };
-            removed.map_err(DiskError::at(entry.path()))?;
-        }
-    }
-    fs::remove_dir_all(dir).map_err(DiskError::at(dir))
-}
-
-fn rename(from: &Path, to: &Path, flags: RenameFlags) -> Result<(), DiskError> {
-    match renameat_with(CWD, from, CWD, to, flags) {
-        // without the flag a rename still refuses to replace a directory that has something in it
-        Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => fs::rename(from, to).map_err(DiskError::at(to)),
-        result => result.map_err(|e| DiskError::new(to, e.into())),
-    }
-}
-
-fn chown_tree(path: &Path, uid: u32, gid: u32) -> Result<(), DiskError> {
-    std::os::unix::fs::lchown(path, Some(uid), Some(gid)).map_err(DiskError::at(path))?;
-    if path.is_dir() && !path.is_symlink() {
-        for entry in fs::read_dir(path).map_err(DiskError::at(path))? {
-            chown_tree(&entry.map_err(DiskError::at(path))?.path(), uid, gid)?;
-        }
-    }
-    Ok(())
-}
-
-/// What a directory is known by through renames; `None` where there is none.
-fn identity(dir: &Path) -> Option<String> {
-    let found = fs::symlink_metadata(dir).ok().filter(fs::Metadata::is_dir)?;
-    Some(format!("directory {}:{}", found.dev(), found.ino()))
-}
-
-/// `DIR` with a suffix.
-fn sibling(dir: &Path, suffix: &str) -> PathBuf {
-    let mut name = dir.file_name().map(OsString::from).unwrap_or_default();
-    name.push(".");
-    name.push(suffix);
-    dir.with_file_name(name)
 }

@@ -5,83 +5,32 @@
 //!                     ◀── emptied blocks ─────────────────
 //! ```
 //!
-//! What a file has beyond its first [`CACHED`] is written with `O_DIRECT`: the bytes go from the block to the disk, and
+//! What a file has beyond its first [`open_file::CACHED`] is written with `O_DIRECT`: the bytes go from the block to the disk, and
 //! neither fill the page cache nor wait for the kernel to write it back. The beginning goes through the cache, which takes
 //! a small file faster than the disk does, and so does what fills no block and everything where the file system knows no
-//! direct writes; every [`WINDOW`] is synced, so that dirty pages never pile up. A direct write is durable only once the
+//! direct writes; every `WINDOW` is synced, so that dirty pages never pile up. A direct write is durable only once the
 //! file is synced, as any other.
+
+mod block;
+mod open_file;
 
 use std::{
     fs::File,
-    io::{self, Write},
+    io,
     path::PathBuf,
     sync::mpsc::{self, Receiver, SyncSender},
     thread::{self, JoinHandle},
 };
 
-use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
-
+use self::{block::Block, open_file::OpenFile};
 use super::sums::{ChunkHasher, SumsWriter};
 use crate::{DiskError, manifest::FileEntry};
-
-/// Bytes of a block: a disk takes large writes best.
-const BLOCK: usize = 1 << 20;
 
 /// Blocks that there are at most: one being filled, the others waiting for the disk.
 const BLOCKS: usize = 4;
 
-/// What direct writes have to be aligned to in memory and in the file; no disk has larger sectors.
-const ALIGNMENT: usize = 4096;
-
-/// Bytes with which a file begins in the page cache.
-const CACHED: u64 = 64 << 20;
-
-/// Bytes written through the page cache between two syncs: enough to keep a disk busy, small beside any page cache.
-const WINDOW: usize = 16 << 20;
-
 /// Requests that may wait beside blocks: beginnings and ends of small files.
 const QUEUE: usize = 64;
-
-/// Bytes on their way to the disk, where direct writes can take them from.
-struct Block {
-    memory: Vec<u8>,
-    /// Where the aligned part of the memory begins.
-    start: usize,
-    filled: usize,
-}
-
-impl Block {
-    fn new() -> Block {
-        let memory = vec![0; BLOCK + ALIGNMENT];
-        let start = memory.as_ptr().align_offset(ALIGNMENT).min(ALIGNMENT);
-        Block {
-            memory,
-            start,
-            filled: 0,
-        }
-    }
-
-    fn is_full(&self) -> bool {
-        self.filled == BLOCK
-    }
-
-    /// Takes as many bytes as there is room for; returns the others.
-    fn fill<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
-        let (now, later) = bytes.split_at(bytes.len().min(BLOCK - self.filled));
-        let free = self.start + self.filled;
-        if let Some(place) = self.memory.get_mut(free..free + now.len()) {
-            place.copy_from_slice(now);
-        }
-        self.filled += now.len();
-        later
-    }
-
-    fn bytes(&self) -> &[u8] {
-        self.memory
-            .get(self.start..self.start + self.filled)
-            .unwrap_or_default()
-    }
-}
 
 /// What the thread is to do next.
 enum Request {
@@ -117,7 +66,7 @@ impl Writer {
                         (Request::Begin(file, path), _) => open = Some(OpenFile::new(file, path)),
                         (Request::Write(mut block), Some(file)) => {
                             file.write(&block)?;
-                            block.filled = 0;
+                            block.empty();
                             // nobody needs it any more where the run has ended
                             let _ = give_back.send(block);
                         }
@@ -220,89 +169,6 @@ impl Drop for Writer {
     }
 }
 
-/// The file that the thread is writing.
-struct OpenFile {
-    file: File,
-    path: PathBuf,
-    direct: Direct,
-    /// Bytes of it that were written.
-    written: u64,
-    /// Bytes through the page cache since the last sync.
-    unsynced: usize,
-}
-
-/// Whether blocks are written past the page cache.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Direct {
-    NotYet,
-    On,
-    /// The file system cannot, or the file ends.
-    Over,
-}
-
-impl OpenFile {
-    fn new(file: File, path: PathBuf) -> OpenFile {
-        OpenFile {
-            file,
-            path,
-            direct: Direct::NotYet,
-            written: 0,
-            unsynced: 0,
-        }
-    }
-
-    fn write(&mut self, block: &Block) -> Result<(), DiskError> {
-        let mut bytes = block.bytes();
-        if self.direct == Direct::NotYet && self.written >= CACHED && block.is_full() {
-            let turned_on = self.set_direct(OFlags::DIRECT).is_ok();
-            self.direct = if turned_on { Direct::On } else { Direct::Over };
-        }
-        self.written += bytes.len() as u64;
-        if self.direct == Direct::On {
-            if block.is_full() {
-                bytes = self.write_direct(bytes)?;
-                if bytes.is_empty() {
-                    return Ok(());
-                }
-            }
-            self.set_direct(OFlags::empty())
-                .map_err(|e| DiskError::new(&self.path, e.into()))?;
-            self.direct = Direct::Over;
-        }
-        self.file.write_all(bytes).map_err(|e| DiskError::new(&self.path, e))?;
-        self.unsynced += bytes.len();
-        if self.unsynced >= WINDOW {
-            self.sync()?;
-            self.unsynced = 0;
-        }
-        Ok(())
-    }
-
-    /// Writes as much as goes directly; returns what does not, on file systems that take the flag and not the write.
-    fn write_direct<'a>(&mut self, mut bytes: &'a [u8]) -> Result<&'a [u8], DiskError> {
-        while !bytes.is_empty() {
-            match self.file.write(bytes) {
-                Ok(0) => return Err(DiskError::new(&self.path, io::ErrorKind::WriteZero.into())),
-                Ok(written) => bytes = bytes.get(written..).unwrap_or_default(),
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                Err(e) if e.kind() == io::ErrorKind::InvalidInput => break,
-                Err(e) => return Err(DiskError::new(&self.path, e)),
-            }
-        }
-        Ok(bytes)
-    }
-
-    /// Turns direct writes on or off.
-    fn set_direct(&self, wanted: OFlags) -> rustix::io::Result<()> {
-        let flags = fcntl_getfl(&self.file)?;
-        fcntl_setfl(&self.file, flags.difference(OFlags::DIRECT).union(wanted))
-    }
-
-    fn sync(&self) -> Result<(), DiskError> {
-        self.file.sync_data().map_err(|e| DiskError::new(&self.path, e))
-    }
-}
-
 /// A file that is being received.
 #[derive(Debug)]
 pub(super) struct ReceivedFile {
@@ -362,7 +228,11 @@ impl ReceivedFile {
 mod tests {
     use std::{fs, path::Path};
 
-    use super::*;
+    use super::{
+        block::{ALIGNMENT, BLOCK},
+        open_file::CACHED,
+        *,
+    };
 
     /// Writes files of these lengths in pieces of an odd size into `dir`.
     fn write(dir: &Path, lengths: &[usize]) -> Result<Vec<FileEntry>, DiskError> {

@@ -1,0 +1,103 @@
+//! What can be wrong with a target.
+
+use std::path::PathBuf;
+
+use crate::{Error, ErrorKind};
+
+/// What is wrong with a target.
+#[derive(Debug, thiserror::Error)]
+pub enum TargetError {
+    /// Another run holds it.
+    #[error("{}: another run is working on this target ({holder})", path.display())]
+    Locked {
+        /// The lock file.
+        path: PathBuf,
+        /// What that run wrote into it.
+        holder: String,
+    },
+    /// A file system would have to be renamed.
+    #[error("{}: is a mount point and cannot be replaced atomically", path.display())]
+    MountPoint {
+        /// The target.
+        path: PathBuf,
+    },
+    /// There is nothing to put it into.
+    #[error("{}: its parent directory does not exist", path.display())]
+    NoParent {
+        /// The target.
+        path: PathBuf,
+    },
+    /// Not a directory, or a name that none can have.
+    #[error("{}: {what}", path.display())]
+    NotADirectory {
+        /// The target.
+        path: PathBuf,
+        /// Why not.
+        what: &'static str,
+    },
+    /// There is a database already.
+    #[error("{} already contains a database", path.display())]
+    Exists {
+        /// The target.
+        path: PathBuf,
+    },
+    /// There is something that is not a backup.
+    #[error("{}: is neither empty nor a backup of this tool, and is left alone", path.display())]
+    Foreign {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// A second copy does not fit beside the one that it would replace.
+    #[error(
+        "{}: the new backup needs room beside the old one, about {needed} bytes, and its file system has {free}",
+        path.display()
+    )]
+    NoRoom {
+        /// The target.
+        path: PathBuf,
+        /// Bytes that the old one takes.
+        needed: u64,
+        /// Bytes that are free.
+        free: u64,
+    },
+    /// The file system cannot swap two directories.
+    #[error("{}: its file system cannot exchange two directories atomically", path.display())]
+    NoExchange {
+        /// The target.
+        path: PathBuf,
+    },
+}
+
+impl From<TargetError> for Error {
+    fn from(error: TargetError) -> Error {
+        let (kind, hint) = match &error {
+            TargetError::Locked { .. } => (ErrorKind::TargetInUse, "wait for it to end".to_owned()),
+            TargetError::MountPoint { path } => (
+                ErrorKind::Configuration,
+                format!("name a directory inside it, such as {}/backup", path.display()),
+            ),
+            TargetError::NoParent { .. } => (
+                ErrorKind::Configuration,
+                "create it, or mount the file system that holds it".to_owned(),
+            ),
+            TargetError::NotADirectory { .. } => (ErrorKind::Configuration, "name a directory".to_owned()),
+            TargetError::Exists { .. } => (
+                ErrorKind::NotOurs,
+                "give -overwrite to replace it, or -incremental to bring it up to date".to_owned(),
+            ),
+            TargetError::Foreign { .. } => (ErrorKind::NotOurs, "move it away, or name another target".to_owned()),
+            TargetError::NoRoom { .. } => (
+                ErrorKind::NoSpace,
+                "free some space there, or back up to another file system".to_owned(),
+            ),
+            TargetError::NoExchange { path } => (
+                ErrorKind::Configuration,
+                format!(
+                    "the new backup is complete in {}.ready: move it into place by hand",
+                    path.display()
+                ),
+            ),
+        };
+        Error::new(kind, error).with_hint(hint)
+    }
+}
