@@ -16,12 +16,15 @@ use crate::{
     Error, ErrorKind,
     cancel::Cancel,
     client::{ClientError, Member, Settings},
-    discovery::{self, Base, Candidate, PassedOver, Search},
+    discovery::{self, Base, Candidate, PassedOver, Role, Search},
     failover::{Attempt, Cluster, Failover, Served},
+    ids::MemberId,
     progress::{Phase, Progress},
     retry::{self, Policy, Retry},
     store::{Header, StoreFile},
-    transfer::{self, BackupOutcome, Checks, Full, Growth, Incremental, KeepLogs, Order, Replace, Unproven, Verdict},
+    transfer::{
+        self, Authority, BackupOutcome, Checks, Full, Growth, Incremental, KeepLogs, Order, Replace, Unproven, Verdict,
+    },
     uri::Source,
 };
 
@@ -36,7 +39,7 @@ const BROKEN: Policy = Policy {
 /// For each address of a member's host: others can be asked.
 const CONNECT_TO_MEMBER: Duration = Duration::from_secs(2);
 
-/// For seeing, once the backup is done, who the master is.
+/// For seeing, once the backup is done or all of it has arrived, who the master is.
 const LAST_LOOK: Duration = Duration::from_secs(3);
 
 /// How a run went.
@@ -156,7 +159,7 @@ impl<'a> Job<'a> {
     fn of_one(&self, host: &str, port: u16, kind: Kind) -> Result<BackupOutcome, Error> {
         let member = self.find(host, port, Settings::default().connect_timeout)?;
         Retry::new(BROKEN, retry::seed(&self.run_id), self.cancel).run(
-            || self.transfer(kind, &member, self.progress),
+            || self.transfer(kind, &member, None, self.progress),
             |error| matches!(error.cause(), Some(ClientError::Broken { .. } | ClientError::Closed(_))),
             |error| self.progress.warning(&format!("{error}; trying again")),
         )
@@ -181,7 +184,9 @@ impl<'a> Job<'a> {
             if matches!(kind, Kind::Full(_)) {
                 transfer::require_database(&member, expected)?;
             }
-            self.transfer(kind, &member, progress)
+            let find = || self.master_beside(search, found.id);
+            let authority = (found.role != Role::Master).then_some(Authority { find: &find });
+            self.transfer(kind, &member, authority, progress)
         };
         let mut taken = cluster.back_up(look, ask);
         self.judge_source(search, &mut taken);
@@ -193,6 +198,33 @@ impl<'a> Job<'a> {
                 passed_over: taken.passed_over,
             }),
         }
+    }
+
+    /// The master of the cluster as it is now, if that is another member than the one that gave the backup.
+    fn master_beside(&self, search: &Search, served: MemberId) -> Result<Option<Member>, Error> {
+        let look = timeout(LAST_LOOK, discovery::discover(search, self.cancel));
+        let cluster = Handle::current()
+            .block_on(look)
+            .map_err(|_| Error::new(ErrorKind::NoMember, format!("no answer within {LAST_LOOK:?}")))??;
+        let Some(master) = cluster.master.id() else {
+            return Err(Error::new(ErrorKind::NoMember, "there is no master at the moment"));
+        };
+        if master == served {
+            return Ok(None);
+        }
+        let service = cluster.member(master).and_then(discovery::Member::service);
+        let address = service.and_then(|service| Some((service.hosts.first()?, service.port?)));
+        let Some((host, port)) = address else {
+            let text = format!("member {master}, the master, has no backup service");
+            return Err(Error::new(ErrorKind::NoMember, text));
+        };
+        let settings = Settings {
+            connect_timeout: CONNECT_TO_MEMBER,
+            silence_timeout: Some(LAST_LOOK),
+            max_rate: None,
+        };
+        let found = Member::find(host, port, settings, self.cancel.clone());
+        Ok(Some(Handle::current().block_on(found)?))
     }
 
     /// A master that lost its role while it sent may have sent what the cluster will not have.
@@ -237,10 +269,17 @@ impl<'a> Job<'a> {
         })
     }
 
-    fn transfer(&self, kind: Kind, member: &Member, progress: &dyn Progress) -> Result<BackupOutcome, Error> {
+    fn transfer(
+        &self,
+        kind: Kind,
+        member: &Member,
+        authority: Option<Authority<'_>>,
+        progress: &dyn Progress,
+    ) -> Result<BackupOutcome, Error> {
         let request = self.request;
         let order = Order {
             member,
+            authority,
             source: &request.from,
             target: &request.target,
             growth: match request.max_growth {

@@ -205,6 +205,14 @@ impl Job<'_> {
         }
         logs.level(member, &base, self.progress)?;
         logs.complete()?;
+        if let Some(authority) = self.request.order.authority {
+            let graph = logs.log(DataSource::Graph);
+            let last = graph
+                .map(|log| log.last)
+                .or_else(|| base.get(&DataSource::Graph).copied());
+            let fingerprint = graph.and_then(|log| log.fingerprint);
+            authority.confirm(log_format, last.unwrap_or(TxId::BASE), fingerprint, self.progress)?;
+        }
 
         self.progress.phase(Phase::Applying);
         let (mut touched, last_graph) = self.replay(&logs, format, &base)?;

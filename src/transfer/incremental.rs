@@ -272,24 +272,31 @@ impl Job<'_> {
         let mut logs = ReceivedLogs::new(self.log_format(), places)
             .going_on_from(had.clone())
             .judged_by(inspector);
+        let target = proof::Target {
+            dir: self.dir,
+            format: self.log_format(),
+            dialect: member.dialect(),
+            manifest: self.before.as_ref(),
+            had: &had,
+        };
         let proof = self.same_format().and_then(|()| {
             let (asked, answered) = logs.catch_up(member, &had, Overlap::Compared, self.progress)?;
             if let Some(theirs) = answered {
                 same_database(Header::open(self.dir)?.store_id()?, theirs, self.dir)?;
             }
-            let target = proof::Target {
-                dir: self.dir,
-                format: self.log_format(),
-                dialect: member.dialect(),
-                manifest: self.before.as_ref(),
-                had: &had,
-            };
             let proof = target.prove(&logs, asked, self.request.unproven)?;
             logs.level(member, &had, self.progress)?;
             Ok(proof)
         });
         let proof = proof.map_err(|error| self.of_this_database(error, &had))?;
         logs.complete()?;
+        if let Some(authority) = self.request.order.authority {
+            let (last, fingerprint) = match logs.log(DataSource::Graph) {
+                Some(log) => (log.last, log.fingerprint),
+                None => target.end_of_graph()?,
+            };
+            authority.confirm(self.log_format(), last, fingerprint, self.progress)?;
+        }
         self.cancel.check()?;
         Ok(Received { logs, version, proof })
     }

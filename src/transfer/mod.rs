@@ -11,6 +11,7 @@
 mod adopt;
 pub mod apply;
 mod checksums;
+mod confirm;
 mod consistency;
 mod database;
 mod durable;
@@ -40,6 +41,7 @@ use crate::manifest::{self, sums};
 pub use crate::disk_error::DiskError;
 pub use adopt::adopt;
 pub use apply::Growth;
+pub use confirm::Authority;
 pub use consistency::{Checked, Checks};
 pub use database::require_database;
 pub use full::{Full, Replace, full};

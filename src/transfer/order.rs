@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    Checks,
+    Authority, Checks,
     apply::Growth,
     manifest::{Mode, Run},
 };
@@ -17,6 +17,8 @@ use crate::client::Member;
 pub struct Order<'a> {
     /// Who is asked.
     pub member: &'a Member,
+    /// Who has the last word on its history, where that is another one.
+    pub authority: Option<Authority<'a>>,
     /// The source as it was asked for, for the manifest.
     pub source: &'a str,
     /// The backup.

@@ -121,6 +121,15 @@ impl Target<'_> {
         }
     }
 
+    /// The target's last transaction of the graph, and its fingerprint where that is known.
+    ///
+    /// # Errors
+    /// Of the disk.
+    pub(super) fn end_of_graph(&self) -> Result<(TxId, Option<Fingerprint>), Error> {
+        let last = self.had.get(&DataSource::Graph).copied().unwrap_or(TxId::BASE);
+        Ok((last, self.fingerprint(DataSource::Graph, last)?))
+    }
+
     /// Fingerprint of the target's own last transaction.
     fn fingerprint(&self, source: DataSource, last: TxId) -> Result<Option<Fingerprint>, Error> {
         if let Some((id, Some(text))) = self.manifest.and_then(|manifest| manifest.last_transaction(source))

@@ -1,0 +1,197 @@
+//! A slave that its cluster has left behind: it holds transactions that the master never had, has not noticed, and goes on
+//! serving them (`docs/formats/zookeeper-discovery.md` §6.3). No backup may end there. Our own `serve` plays the members.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "panicking is how tests report"
+)]
+
+mod support;
+
+use std::{path::Path, process::Command};
+
+use neo4j_backup::{
+    discovery::znodes::{MemberRecord, ServerRecord},
+    ids::StoreId,
+    sandbox::{
+        database::{Contents, Database},
+        generator::{Generator, Taste},
+    },
+    store::{StoreFormat, header::CURRENT_VERSION},
+};
+use serde_json::Value;
+use support::{
+    Serving,
+    coordinator_double::{Conduct, Tree, start},
+    copy_dir, snapshot,
+};
+use tempfile::TempDir;
+
+const TIME: i64 = 1_350_000_000_000;
+const ID: StoreId = StoreId {
+    creation_time: TIME,
+    random: -7,
+    store_version: Some(CURRENT_VERSION),
+};
+/// What a member of 1.8 registers as its last transaction: nothing.
+const NOT_SAID: i64 = -2;
+
+/// Lets a database go on by so many transactions.
+fn go_on(dir: &Path, seed: u64, transactions: i64) {
+    let mut database = Database::open(dir).unwrap();
+    let generator = Generator::new(seed, Taste::of(StoreFormat::Current));
+    for step in 0..transactions {
+        generator.step(&mut database, TIME + step).unwrap();
+    }
+    database.close().unwrap();
+}
+
+/// Member 1 is the master; member 2 has the same beginning and an end of its own; member 3 has less than the master, and
+/// nothing else.
+struct Place {
+    work: TempDir,
+    members: Vec<Serving>,
+}
+
+impl Place {
+    fn new() -> Place {
+        let work = TempDir::new().unwrap();
+        let dir = |name: &str| work.path().join(name);
+        Database::create(&dir("base"), StoreFormat::Current, ID)
+            .unwrap()
+            .close()
+            .unwrap();
+        go_on(&dir("base"), 1, 60);
+        for (member, seed, transactions) in [("1", 1, 40), ("2", 2, 20), ("3", 1, 10)] {
+            copy_dir(&dir("base"), &dir(member));
+            go_on(&dir(member), seed, transactions);
+        }
+        let members = ["1", "2", "3"].map(|member| Serving::start(&dir(member)));
+        Place {
+            members: members.into(),
+            work,
+        }
+    }
+
+    /// Coordinators that know these members.
+    fn coordinators(&self, members: &[usize]) -> String {
+        let root = format!("/{}_{}", ID.creation_time, ID.random);
+        let mut name = ID.creation_time.to_be_bytes().to_vec();
+        name.extend(ID.random.to_be_bytes());
+        name.extend(CURRENT_VERSION.to_be_bytes());
+        let mut tree = Tree::from([
+            ("/neo4j.ha".to_owned(), (name, 0)),
+            (format!("{root}/master-rebound"), (1_i32.to_be_bytes().to_vec(), 0)),
+        ]);
+        for id in members {
+            let session = i64::try_from(*id).unwrap() + 10;
+            let (_, port) = self.members[id - 1].address().rsplit_once(':').unwrap();
+            let server = ServerRecord {
+                backup_port: port.parse().unwrap(),
+                address: "127.0.0.1:6361".into(),
+            };
+            let record = MemberRecord {
+                last: NOT_SAID,
+                master: Some(-2),
+            };
+            tree.insert(format!("{root}/ha-servers/{id}"), (server.encode().unwrap(), session));
+            tree.insert(format!("{root}/compatibility-1.8/{id}"), (Vec::new(), session));
+            tree.insert(format!("{root}/{id}_000000000{id}"), (record.encode(), session));
+        }
+        format!("ha://127.0.0.1:{}", start(Conduct::Serves, tree))
+    }
+
+    fn run(&self, uri: &str, options: &[&str]) -> (i32, Value) {
+        let done = Command::new(env!("CARGO_BIN_EXE_neo4j-backup"))
+            .args(["-from", uri, "-output", "json", "-quiet", "-to"])
+            .arg(self.work.path().join("backup"))
+            .args(options)
+            .output()
+            .unwrap();
+        (
+            done.status.code().unwrap(),
+            serde_json::from_slice(&done.stdout).unwrap(),
+        )
+    }
+
+    /// Whether the backup holds what this member does.
+    fn holds_what_has(&self, member: &str) -> bool {
+        let read = |name: &str| Contents::read(&self.work.path().join(name)).unwrap();
+        read("backup") == read(member)
+    }
+}
+
+/// Why member 2 did not give the backup.
+#[track_caller]
+fn refused(report: &Value) -> &str {
+    let failed = report["members"]["failed"].as_array().unwrap();
+    let second = failed.iter().find(|attempt| attempt["member"] == "member 2 (slave)");
+    let second = second.unwrap_or_else(|| panic!("{report:#}"));
+    assert_eq!(second["kind"], "not-ours");
+    second["cause"].as_str().unwrap()
+}
+
+#[test]
+fn a_full_backup_does_not_end_on_a_history_that_the_master_does_not_have() {
+    let place = Place::new();
+    // member 2 has more than member 3, so it is asked first
+    let uri = place.coordinators(&[1, 2, 3]);
+    let (code, report) = place.run(&uri, &["-full", "-ha-prefer", "slave"]);
+    assert_eq!(code, 0, "{report:#}");
+    assert_eq!(report["members"]["served"]["id"], 3, "{report:#}");
+    let cause = refused(&report);
+    assert!(
+        cause.contains("discarded history") && cause.contains("at the master"),
+        "{cause}"
+    );
+    assert!(place.holds_what_has("3"));
+}
+
+#[test]
+fn an_incremental_goes_on_with_who_shares_the_masters_history() {
+    let place = Place::new();
+    // where both histories are one
+    let base = Serving::start(&place.work.path().join("base"));
+    let (code, report) = place.run(&base.uri(), &["-full"]);
+    assert_eq!(code, 0, "{report:#}");
+    let uri = place.coordinators(&[1, 2]);
+    let (code, report) = place.run(&uri, &["-incremental", "-ha-prefer", "slave"]);
+    assert_eq!(code, 0, "{report:#}");
+    assert_eq!(report["members"]["served"]["id"], 1, "{report:#}");
+    let cause = refused(&report);
+    assert!(cause.contains("discarded history"), "{cause}");
+    assert!(place.holds_what_has("1"));
+}
+
+#[test]
+fn a_backup_of_a_discarded_history_is_not_continued_by_a_slave_that_still_has_it() {
+    let place = Place::new();
+    let (code, report) = place.run(&place.members[1].uri(), &["-full"]);
+    assert_eq!(code, 0, "{report:#}");
+    let backup = place.work.path().join("backup");
+    let before = snapshot(&backup);
+    for options in [["-ha-prefer", "slave"], ["-ha-member", "2"]] {
+        let uri = place.coordinators(&[1, 2]);
+        let (code, report) = place.run(&uri, &[&["-incremental"][..], &options].concat());
+        assert_eq!(code, 13, "{report:#}");
+        assert!(snapshot(&backup) == before);
+    }
+}
+
+#[test]
+fn a_slave_that_nobody_can_confirm_gives_the_backup_and_a_warning() {
+    let mut place = Place::new();
+    let uri = place.coordinators(&[1, 3]);
+    // the master has died, and is still registered
+    drop(place.members.remove(0));
+    let (code, report) = place.run(&uri, &["-full"]);
+    assert_eq!(code, 0, "{report:#}");
+    assert_eq!(report["members"]["served"]["id"], 3, "{report:#}");
+    let warnings = report["warnings"].to_string();
+    assert!(
+        warnings.contains("whether the master has it too cannot be seen"),
+        "{warnings}"
+    );
+}
