@@ -1,5 +1,6 @@
 //! A slave that its cluster has left behind: it holds transactions that the master never had, has not noticed, and goes on
-//! serving them (`docs/formats/zookeeper-discovery.md` §6.3). No backup may end there. Our own `serve` plays the members.
+//! serving them (`docs/formats/zookeeper-discovery.md` §6.3). No backup may end there. Our own `serve` plays the members,
+//! and once servers of 1.8 do.
 
 #![expect(
     clippy::unwrap_used,
@@ -23,9 +24,9 @@ use neo4j_backup::{
 };
 use serde_json::Value;
 use support::{
-    Serving,
+    Options, Peer, Release, Serving,
     coordinator_double::{Conduct, Tree, start},
-    copy_dir, snapshot,
+    copy_dir, require_peers, snapshot,
 };
 use tempfile::TempDir;
 
@@ -38,6 +39,13 @@ const ID: StoreId = StoreId {
 /// What a member of 1.8 registers as its last transaction: nothing.
 const NOT_SAID: i64 = -2;
 
+/// A database with the beginning that all have.
+fn create(dir: &Path) {
+    let database = Database::create(dir, StoreFormat::Current, ID).unwrap();
+    database.close().unwrap();
+    go_on(dir, 1, 60);
+}
+
 /// Lets a database go on by so many transactions.
 fn go_on(dir: &Path, seed: u64, transactions: i64) {
     let mut database = Database::open(dir).unwrap();
@@ -46,6 +54,46 @@ fn go_on(dir: &Path, seed: u64, transactions: i64) {
         generator.step(&mut database, TIME + step).unwrap();
     }
     database.close().unwrap();
+}
+
+/// Coordinators of 1.8 that know these members, by number and backup port; the first one is the master.
+fn coordinators(members: &[(usize, u16)]) -> String {
+    let root = format!("/{}_{}", ID.creation_time, ID.random);
+    let mut name = ID.creation_time.to_be_bytes().to_vec();
+    name.extend(ID.random.to_be_bytes());
+    name.extend(CURRENT_VERSION.to_be_bytes());
+    let mut tree = Tree::from([
+        ("/neo4j.ha".to_owned(), (name, 0)),
+        (format!("{root}/master-rebound"), (1_i32.to_be_bytes().to_vec(), 0)),
+    ]);
+    for (id, port) in members {
+        let session = i64::try_from(*id).unwrap() + 10;
+        let server = ServerRecord {
+            backup_port: i32::from(*port),
+            address: "127.0.0.1:6361".into(),
+        };
+        let record = MemberRecord {
+            last: NOT_SAID,
+            master: Some(-2),
+        };
+        tree.insert(format!("{root}/ha-servers/{id}"), (server.encode().unwrap(), session));
+        tree.insert(format!("{root}/compatibility-1.8/{id}"), (Vec::new(), session));
+        tree.insert(format!("{root}/{id}_000000000{id}"), (record.encode(), session));
+    }
+    format!("ha://127.0.0.1:{}", start(Conduct::Serves, tree))
+}
+
+fn run(uri: &str, backup: &Path, options: &[&str]) -> (i32, Value) {
+    let done = Command::new(env!("CARGO_BIN_EXE_neo4j-backup"))
+        .args(["-from", uri, "-output", "json", "-quiet", "-to"])
+        .arg(backup)
+        .args(options)
+        .output()
+        .unwrap();
+    (
+        done.status.code().unwrap(),
+        serde_json::from_slice(&done.stdout).unwrap(),
+    )
 }
 
 /// Member 1 is the master; member 2 has the same beginning and an end of its own; member 3 has less than the master, and
@@ -59,11 +107,7 @@ impl Place {
     fn new() -> Place {
         let work = TempDir::new().unwrap();
         let dir = |name: &str| work.path().join(name);
-        Database::create(&dir("base"), StoreFormat::Current, ID)
-            .unwrap()
-            .close()
-            .unwrap();
-        go_on(&dir("base"), 1, 60);
+        create(&dir("base"));
         for (member, seed, transactions) in [("1", 1, 40), ("2", 2, 20), ("3", 1, 10)] {
             copy_dir(&dir("base"), &dir(member));
             go_on(&dir(member), seed, transactions);
@@ -75,45 +119,22 @@ impl Place {
         }
     }
 
-    /// Coordinators that know these members.
     fn coordinators(&self, members: &[usize]) -> String {
-        let root = format!("/{}_{}", ID.creation_time, ID.random);
-        let mut name = ID.creation_time.to_be_bytes().to_vec();
-        name.extend(ID.random.to_be_bytes());
-        name.extend(CURRENT_VERSION.to_be_bytes());
-        let mut tree = Tree::from([
-            ("/neo4j.ha".to_owned(), (name, 0)),
-            (format!("{root}/master-rebound"), (1_i32.to_be_bytes().to_vec(), 0)),
-        ]);
-        for id in members {
-            let session = i64::try_from(*id).unwrap() + 10;
-            let (_, port) = self.members[id - 1].address().rsplit_once(':').unwrap();
-            let server = ServerRecord {
-                backup_port: port.parse().unwrap(),
-                address: "127.0.0.1:6361".into(),
-            };
-            let record = MemberRecord {
-                last: NOT_SAID,
-                master: Some(-2),
-            };
-            tree.insert(format!("{root}/ha-servers/{id}"), (server.encode().unwrap(), session));
-            tree.insert(format!("{root}/compatibility-1.8/{id}"), (Vec::new(), session));
-            tree.insert(format!("{root}/{id}_000000000{id}"), (record.encode(), session));
-        }
-        format!("ha://127.0.0.1:{}", start(Conduct::Serves, tree))
+        let port = |id: &usize| {
+            self.members[id - 1]
+                .address()
+                .rsplit_once(':')
+                .unwrap()
+                .1
+                .parse()
+                .unwrap()
+        };
+        let members: Vec<_> = members.iter().map(|id| (*id, port(id))).collect();
+        coordinators(&members)
     }
 
     fn run(&self, uri: &str, options: &[&str]) -> (i32, Value) {
-        let done = Command::new(env!("CARGO_BIN_EXE_neo4j-backup"))
-            .args(["-from", uri, "-output", "json", "-quiet", "-to"])
-            .arg(self.work.path().join("backup"))
-            .args(options)
-            .output()
-            .unwrap();
-        (
-            done.status.code().unwrap(),
-            serde_json::from_slice(&done.stdout).unwrap(),
-        )
+        run(uri, &self.work.path().join("backup"), options)
     }
 
     /// Whether the backup holds what this member does.
@@ -194,4 +215,42 @@ fn a_slave_that_nobody_can_confirm_gives_the_backup_and_a_warning() {
         warnings.contains("whether the master has it too cannot be seen"),
         "{warnings}"
     );
+}
+
+#[test]
+fn servers_of_1_8_are_compared_by_their_transactions() {
+    if !require_peers(Release::V1_8) {
+        return;
+    }
+    let work = TempDir::new().unwrap();
+    let dir = |name: &str| work.path().join(name);
+    create(&dir("base"));
+    // member 2 has more than the others, of which one is the master and one has what the master has
+    let mut members = [("1", 1, 30), ("2", 2, 40), ("3", 1, 30)].map(|(member, seed, transactions)| {
+        copy_dir(&dir("base"), &dir(member));
+        if seed == 1 {
+            go_on(&dir(member), 1, 5);
+        }
+        let mut peer = Peer::start(Release::V1_8, &dir(member), &Options::source(Release::V1_8));
+        if member != "3" {
+            peer.load(seed, transactions);
+        }
+        peer
+    });
+    let ports: Vec<_> = (1..).zip(&members).map(|(id, member)| (id, member.port())).collect();
+    let uri = coordinators(&ports);
+    let backup = dir("backup");
+    let (code, report) = run(&uri, &backup, &["-full", "-ha-prefer", "slave"]);
+    assert_eq!(code, 0, "{report:#}");
+    assert_eq!(report["members"]["served"]["id"], 3, "{report:#}");
+    assert!(refused(&report).contains("discarded history"));
+
+    let (code, report) = run(&uri, &backup, &["-incremental"]);
+    assert_eq!(code, 0, "{report:#}");
+    let (code, report) = run(&uri, &backup, &["-incremental", "-ha-member", "2"]);
+    assert_eq!(code, 13, "{report:#}");
+    let expected = members[0].contents();
+    let copy = dir("copy");
+    copy_dir(&backup, &copy);
+    assert_eq!(Peer::boot(Release::V1_8, &copy).contents().difference(&expected), None);
 }
