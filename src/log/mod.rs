@@ -2,7 +2,8 @@
 //!
 //! [`entry`], [`command`] and [`lucene`] turn bytes into values. [`entries`] pulls them one part at a time out of a
 //! [`std::io::Read`], through a buffer that holds neither a transaction nor a graph command as a whole. On top of it
-//! stand [`reader`] (one transaction, as in a backup stream), [`slot`] (a log file, with whatever a crash left in it),
+//! stand [`reader`] (one transaction, as in a backup stream), [`slot`] (a log file, with whatever a crash left in it), [`second_pass`] (the
+//! transactions found there),
 //! [`stretch`] (the transactions of several logs, in order) and [`writer`] (a new log file, with the transactions of a
 //! stream).
 #![cfg_attr(
@@ -23,6 +24,7 @@ pub mod format;
 pub mod header;
 pub mod lucene;
 pub mod reader;
+pub mod second_pass;
 pub mod slot;
 pub mod stretch;
 pub mod writer;
@@ -38,6 +40,7 @@ pub use format::{Layout, LogFormat};
 pub use header::LogHeader;
 pub use lucene::LuceneCommand;
 pub use reader::TransactionReader;
+pub use second_pass::SecondPass;
 pub use slot::SlotReader;
 pub use stretch::{Stretch, StretchError};
 pub use writer::{LogWriter, TransactionSummary};

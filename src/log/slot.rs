@@ -270,6 +270,9 @@ impl Read for FileRange<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let left = usize::try_from(self.end.saturating_sub(self.at)).unwrap_or(usize::MAX);
         let length = buffer.len().min(left);
+        if length == 0 {
+            return Ok(0);
+        }
         let count = self
             .file
             .read_at(buffer.get_mut(..length).unwrap_or_default(), self.at)?;

@@ -27,7 +27,7 @@ use crate::{
     disk_error::remove,
     ids::{DataSource, LogVersion, TxId},
     log::{
-        self, Buffer, Layout, SlotReader,
+        self, Buffer, Layout, SecondPass, SlotReader,
         files::{Marker, Slot},
         slot::Progress,
     },
@@ -122,13 +122,13 @@ impl Graph<'_> {
             return Ok(None);
         }
         let mut inspector = Inspector::open(self.dir, self.format, self.growth)?;
-        let (mut scan, mut read) = (Buffer::new(), Buffer::new());
+        let (mut scan, mut pass) = (Buffer::new(), SecondPass::new(&file, self.layout()));
         let mut slot = SlotReader::open(&file, self.layout(), &mut scan).map_err(|e| e.in_file(&path))?;
         let mut last = Header::open(self.dir)?.last_transaction()?;
         while let Some(committed) = slot.next().map_err(|e| e.in_file(&path))? {
             self.cancel.check()?;
             last = last.max(committed.tx);
-            let mut transaction = log::slot::transaction(&file, self.layout(), &committed, &mut read);
+            let mut transaction = pass.transaction(&committed);
             while let Some(item) = transaction.next().map_err(|e| e.in_file(&path))? {
                 inspector.look(&item)?;
             }

@@ -21,7 +21,7 @@ use crate::{
     cancel::Cancel,
     disk_error::remove,
     ids::{DataSource, TxId},
-    log::{self, Buffer, Change, Item, Layout, LogFormat, SlotReader},
+    log::{self, Buffer, Change, Item, Layout, LogFormat, SecondPass, SlotReader},
     progress::Progress,
     store::{
         IndexKey, StoreFile,
@@ -49,12 +49,12 @@ pub(super) fn changes(
     cancel: &Cancel,
     mut each: impl FnMut(&Change<'_>) -> Result<(), Error>,
 ) -> Result<(), Error> {
-    let (mut scan, mut read) = (Buffer::new(), Buffer::new());
+    let (mut scan, mut pass) = (Buffer::new(), SecondPass::new(file, layout));
     let in_file = |error: log::LogError| error.in_file(path);
     let mut slot = SlotReader::open(file, layout, &mut scan).map_err(in_file)?;
     while let Some(committed) = slot.next().map_err(in_file)? {
         cancel.check()?;
-        let mut transaction = log::slot::transaction(file, layout, &committed, &mut read);
+        let mut transaction = pass.transaction(&committed);
         while let Some(item) = transaction.next().map_err(in_file)? {
             if let Item::Change(change) = item {
                 each(&change)?;

@@ -11,9 +11,8 @@ use super::{DatabaseError, feed::Place};
 use crate::{
     ids::{DataSource, LogVersion, TxId},
     log::{
-        Buffer, Item, Layout, LogError, LogHeader, LogWriter, SlotReader, TransactionReader,
+        Buffer, Item, Layout, LogError, LogHeader, LogWriter, SecondPass, SlotReader, TransactionReader,
         files::{self, Marker, Slot},
-        slot,
     },
     store::Header,
     transfer::DiskError,
@@ -170,11 +169,11 @@ pub(super) fn scan(
     places: &mut Vec<Place>,
     mut each: impl FnMut(Item<'_>) -> Result<(), DatabaseError>,
 ) -> Result<(), DatabaseError> {
-    let (mut scan, mut read) = (Buffer::new(), Buffer::new());
+    let (mut scan, mut pass) = (Buffer::new(), SecondPass::new(file, layout));
     let in_file = |error: LogError| error.in_file(path);
     let mut log = SlotReader::open(file, layout, &mut scan).map_err(in_file)?;
     while let Some(committed) = log.next().map_err(in_file)? {
-        let mut transaction = slot::transaction(file, layout, &committed, &mut read);
+        let mut transaction = pass.transaction(&committed);
         let mut length = 0;
         while let Some(part) = transaction.next_part().map_err(in_file)? {
             length += part.raw.len() as u64;

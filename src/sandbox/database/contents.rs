@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fs::File, path::Path};
 use super::{DatabaseError, Feed, feed::Place, image::Image, indexes::Indexes, records::properties::blocks_of};
 use crate::{
     ids::{DataSource, TxId},
-    log::{Buffer, Item, Layout, LogFormat, SlotReader, TransactionReader, files, slot},
+    log::{Buffer, Item, Layout, LogFormat, SecondPass, SlotReader, TransactionReader, files},
     sandbox::value::{Value, current, legacy},
     store::{
         Header, StoreFile, StoreFormat,
@@ -63,10 +63,10 @@ impl Contents {
                 format: LogFormat::from(format),
                 source: DataSource::Lucene,
             };
-            let (mut scan, mut read) = (Buffer::new(), Buffer::new());
+            let (mut scan, mut pass) = (Buffer::new(), SecondPass::new(&file, layout));
             let mut slot = SlotReader::open(&file, layout, &mut scan)?;
             while let Some(committed) = slot.next()? {
-                let mut transaction = slot::transaction(&file, layout, &committed, &mut read);
+                let mut transaction = pass.transaction(&committed);
                 while let Some(item) = transaction.next()? {
                     if let Item::Lucene(command) = item {
                         indexes.apply(&command);

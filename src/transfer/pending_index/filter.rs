@@ -14,10 +14,9 @@ use super::{
 use crate::{
     ids::TxId,
     log::{
-        Buffer, Item, Layout, LuceneCommand, Part, SlotReader,
+        Buffer, Item, Layout, LuceneCommand, Part, SecondPass, SlotReader,
         entry::{self, CommitKind},
         lucene::{LuceneAction, LuceneValue, Text},
-        slot,
     },
     store::{IndexKey, IndexKind, record::RecordId},
 };
@@ -67,8 +66,9 @@ pub(super) fn walk(
     mut ids: IdSet,
     mut visit: impl FnMut(&Part<'_>, &Keep<'_>) -> Result<(), PendingIndexError>,
 ) -> Result<(), PendingIndexError> {
-    let (mut scan, mut look) = (Buffer::new(), Buffer::new());
+    let mut scan = Buffer::new();
     for source in sources {
+        let mut pass = SecondPass::new(source.log, layout);
         let in_file = |error: crate::log::LogError| error.in_file(source.path);
         let mut slot = SlotReader::open(source.log, layout, &mut scan).map_err(in_file)?;
         while let Some(committed) = slot.next().map_err(in_file)? {
@@ -80,7 +80,7 @@ pub(super) fn walk(
                 continue;
             }
             ids.insert(committed.tx);
-            let mut reader = slot::transaction(source.log, layout, &committed, &mut look);
+            let mut reader = pass.transaction(&committed);
             while let Some(part) = reader.next_part().map_err(in_file)? {
                 visit(&part, &source.keep)?;
             }

@@ -10,10 +10,10 @@ use super::{
 use crate::{
     ids::{DataSource, LogVersion, TxId},
     log::{
-        Buffer, Item, Layout, LogFormat, SlotReader,
+        Buffer, Item, Layout, LogFormat, SecondPass, SlotReader,
         files::{self, Marker, Slot},
         lucene::LuceneAction,
-        slot::{self, Progress, SlotEnd},
+        slot::{Progress, SlotEnd},
     },
     store::{
         IndexKey,
@@ -155,7 +155,7 @@ impl PendingLog {
             format,
             source: DataSource::Lucene,
         };
-        let (mut scan, mut look) = (Buffer::new(), Buffer::new());
+        let (mut scan, mut pass) = (Buffer::new(), SecondPass::new(&file, layout));
         let in_file = |error: crate::log::LogError| error.in_file(path);
         let mut slot = SlotReader::open(&file, layout, &mut scan).map_err(in_file)?;
         let (mut ids, mut transactions) = (IdSet::default(), 0_u64);
@@ -163,7 +163,7 @@ impl PendingLog {
         while let Some(committed) = slot.next().map_err(in_file)? {
             ids.insert(committed.tx);
             transactions = transactions.saturating_add(1);
-            let mut reader = slot::transaction(&file, layout, &committed, &mut look);
+            let mut reader = pass.transaction(&committed);
             let mut commands = 0_u64;
             while let Some(item) = reader.next().map_err(in_file)? {
                 match item {
