@@ -9,7 +9,7 @@ use std::{
 
 use super::{
     error::PendingIndexError,
-    prepare::{IndexRules, Keep},
+    input::{IndexRules, Keep},
 };
 use crate::{
     ids::TxId,

@@ -39,6 +39,7 @@
 mod disk;
 mod error;
 mod filter;
+mod input;
 mod inspect;
 mod prepare;
 mod update;
@@ -47,6 +48,7 @@ mod update;
 mod tests;
 
 pub use error::PendingIndexError;
+pub use input::{Ends, IndexRules, Input, Keep};
 pub use inspect::{PendingIndex, PendingState};
-pub use prepare::{Ends, IndexRules, Input, Keep, discard, prepare, read_config};
+pub use prepare::{discard, prepare, read_config};
 pub use update::{Outcome, Step, Update};
