@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! loopback ceiling MIB             sends that much, plain and framed in blocks of 256 bytes, through a socket pair of ours
-//! loopback file PATH MIB           sends a file, over and over, as it is: what a service that reads files can reach
+//! loopback files DIR MIB           reads the files of a folder, over and over, and sends them as they are and framed:
+//!                                  what a service that reads files can reach
 //! loopback drain ADDRESS CLIENTS   full backups (D18), all at once
 //! loopback cycles ADDRESS COUNT    connect, full backup, disconnect, one after the other
 //! ```
@@ -16,37 +17,40 @@
     reason = "a measurement ends where something fails, and prints what it found"
 )]
 
+mod throw_away;
+
 use std::{
     env,
-    fs::File,
+    fs::{self, File},
     io::{Read, Seek, Write},
     net::{TcpListener, TcpStream},
+    path::Path,
     thread,
     time::Instant,
 };
 
-use neo4j_backup::wire::{Dialect, request};
+use throw_away::full_backup;
 
 /// As much as the service sends at once.
 const CHUNK: usize = 256 * 1024;
 
-/// Room of a reader.
-const ROOM: usize = 1 << 20;
+/// Bytes of data in a chunk of blocks.
+const DATA: usize = CHUNK / 256 * 255;
 
-/// Frame length and chunk header of D18.
-const HEAD: usize = 6;
+/// Reads for a chunk: the service's are as long.
+const PARTS: usize = 2;
 
 fn main() {
     let args: Vec<String> = env::args().skip(1).filter(|arg| arg != "--bench").collect();
     let words: Vec<&str> = args.iter().map(String::as_str).collect();
     match words[..] {
         ["ceiling", mib] => ceiling(mib.parse::<usize>().unwrap() << 20),
-        ["file", path, mib] => file(path, mib.parse::<usize>().unwrap() << 20),
+        ["files", dir, mib] => files(Path::new(dir), mib.parse::<usize>().unwrap() << 20),
         ["drain", address, clients] => {
             let clients: Vec<_> = (0..clients.parse::<usize>().unwrap())
                 .map(|_| {
                     let address = address.to_owned();
-                    thread::spawn(move || drain(&address))
+                    thread::spawn(move || full_backup(&address))
                 })
                 .collect();
             for client in clients {
@@ -56,11 +60,11 @@ fn main() {
         ["cycles", address, count] => {
             let (start, mut bytes) = (Instant::now(), 0);
             for _ in 0..count.parse::<usize>().unwrap() {
-                bytes += drain(address).1;
+                bytes += full_backup(address).1;
             }
             say("cycles", (start.elapsed().as_secs_f64(), bytes));
         }
-        _ => println!("usage: loopback ceiling MIB | file PATH MIB | drain ADDRESS CLIENTS | cycles ADDRESS COUNT"),
+        _ => println!("usage: loopback ceiling MIB | files DIR MIB | drain ADDRESS CLIENTS | cycles ADDRESS COUNT"),
     }
 }
 
@@ -68,59 +72,72 @@ fn say(name: &str, (seconds, bytes): (f64, usize)) {
     println!("{name} {seconds:.4} {bytes}");
 }
 
-/// Takes a full backup and throws it away; seconds and bytes.
-fn drain(address: &str) -> (f64, usize) {
-    let start = Instant::now();
-    let mut stream = TcpStream::connect(address).unwrap();
-    stream.write_all(&request::full(Dialect::D18)).unwrap();
-    let (mut room, mut total) = (vec![0; ROOM], 0);
-    loop {
-        let mut head = [0; HEAD];
-        stream.read_exact(&mut head).unwrap();
-        let length = u32::from_be_bytes([head[0], head[1], head[2], head[3]]);
-        let mut left = usize::try_from(length).unwrap() - (HEAD - 4);
-        assert_eq!(head[4] & 2, 0, "the server reports a failure");
-        total += HEAD + left;
-        while left > 0 {
-            let n = stream.read(&mut room[..left.min(ROOM)]).unwrap();
-            assert_ne!(n, 0, "the server closed the connection");
-            left -= n;
-        }
-        if head[4] & 1 == 0 {
-            return (start.elapsed().as_secs_f64(), total);
-        }
-    }
-}
-
 /// The same bytes again and again, which stay in the processor's cache: nothing but the socket and the framing.
 fn ceiling(bytes: usize) {
-    let data = vec![0x5a; CHUNK / 256 * 255];
-    let mut frame = vec![0; CHUNK];
-    say("plain", through(bytes, |stream| stream.write_all(&frame).unwrap()));
+    let data = vec![0x5a; DATA];
+    let mut chunk = vec![0; CHUNK];
+    say("plain", through(bytes, |stream| stream.write_all(&chunk).unwrap()));
     let framed = through(bytes, |stream| {
-        for (block, data) in frame.chunks_exact_mut(256).zip(data.chunks_exact(255)) {
-            block[0] = 0;
-            block[1..].copy_from_slice(data);
-        }
-        stream.write_all(&frame).unwrap();
+        frame(&data, &mut chunk);
+        stream.write_all(&chunk).unwrap();
     });
     say("framed", framed);
 }
 
-fn file(path: &str, bytes: usize) {
-    let mut file = File::open(path).unwrap();
+/// What is read from the files of a folder, one after the other as if they were one: the bytes come from the page cache.
+fn files(dir: &Path, bytes: usize) {
+    let mut endless = Endless::of(dir);
     let mut chunk = vec![0; CHUNK];
-    let sent = through(bytes, |stream| {
-        let n = match file.read(&mut chunk).unwrap() {
-            0 => {
-                file.rewind().unwrap();
-                file.read(&mut chunk).unwrap()
-            }
-            n => n,
-        };
-        stream.write_all(&chunk[..n]).unwrap();
+    let read = through(bytes, |stream| {
+        endless.fill(&mut chunk);
+        stream.write_all(&chunk).unwrap();
     });
-    say("file", sent);
+    say("read", read);
+    let mut data = vec![0; DATA];
+    let framed = through(bytes, |stream| {
+        for (data, chunk) in data.chunks_mut(DATA / PARTS).zip(chunk.chunks_mut(CHUNK / PARTS)) {
+            endless.fill(data);
+            frame(data, chunk);
+        }
+        stream.write_all(&chunk).unwrap();
+    });
+    say("read-framed", framed);
+}
+
+fn frame(data: &[u8], chunk: &mut [u8]) {
+    for (block, data) in chunk.chunks_exact_mut(256).zip(data.chunks_exact(255)) {
+        block[0] = 0;
+        block[1..].copy_from_slice(data);
+    }
+}
+
+/// Files that are read again from the first one on behind the last.
+struct Endless {
+    files: Vec<File>,
+    current: usize,
+}
+
+impl Endless {
+    fn of(dir: &Path) -> Endless {
+        let entries = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+        let files: Vec<File> = entries
+            .filter(|path| path.is_file())
+            .map(|path| File::open(path).unwrap())
+            .collect();
+        assert!(files.iter().any(|file| file.metadata().unwrap().len() > 0));
+        Endless { files, current: 0 }
+    }
+
+    fn fill(&mut self, mut room: &mut [u8]) {
+        while !room.is_empty() {
+            let n = self.files[self.current].read(room).unwrap();
+            room = &mut room[n..];
+            if n == 0 {
+                self.current = (self.current + 1) % self.files.len();
+                self.files[self.current].rewind().unwrap();
+            }
+        }
+    }
 }
 
 fn through(bytes: usize, mut send: impl FnMut(&mut TcpStream)) -> (f64, usize) {
@@ -129,7 +146,7 @@ fn through(bytes: usize, mut send: impl FnMut(&mut TcpStream)) -> (f64, usize) {
     let (mut writer, _) = listener.accept().unwrap();
     let start = Instant::now();
     let reading = thread::spawn(move || {
-        let (mut room, mut total) = (vec![0; ROOM], 0);
+        let (mut room, mut total) = (vec![0; throw_away::ROOM], 0);
         loop {
             match reader.read(&mut room).unwrap() {
                 0 => return total,
