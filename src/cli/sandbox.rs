@@ -93,13 +93,12 @@ struct StartedMember {
 /// Runs until a signal, or until it is told to quit.
 pub(super) fn run(args: &SandboxArgs, output: Output, logs: LevelFilter) -> ExitCode {
     let _terminal = Terminal::start(Loudness::Quiet, logs);
-    let prepared = prepare(args);
-    let (scratch, runtime, cluster) = match prepared {
+    let (scratch, runtime, cancel, cluster) = match prepare(args) {
         Ok(prepared) => prepared,
         Err(error) => return report::command("sandbox", &Err::<Started, _>(error), output, text, |_| 0),
     };
     report::command("sandbox", &Ok(started(&cluster, &scratch, args)), output, text, |_| 0);
-    let ended = runtime.block_on(serve(cluster));
+    let ended = runtime.block_on(serve(cluster, &cancel));
     runtime.shutdown_timeout(Duration::from_secs(2));
     let ended = ended.and(scratch.close());
     match ended {
@@ -108,7 +107,7 @@ pub(super) fn run(args: &SandboxArgs, output: Output, logs: LevelFilter) -> Exit
     }
 }
 
-fn prepare(args: &SandboxArgs) -> Result<(Scratch, runtime::Runtime, Cluster), Error> {
+fn prepare(args: &SandboxArgs) -> Result<(Scratch, runtime::Runtime, Cancel, Cluster), Error> {
     let mut plan = plan(args)?;
     let scratch = Scratch::make(given(args.keep.as_deref()), "sandbox")?;
     scratch.path().clone_into(&mut plan.dir);
@@ -117,8 +116,12 @@ fn prepare(args: &SandboxArgs) -> Result<(Scratch, runtime::Runtime, Cluster), E
         .enable_all()
         .build()
         .map_err(|error| Error::new(ErrorKind::Failed, error))?;
-    let cluster = runtime.block_on(Cluster::start(plan))?;
-    Ok((scratch, runtime, cluster))
+    let cancel = Cancel::default();
+    let cluster = runtime.block_on(async {
+        signals::watch(&cancel).map_err(|error| Error::new(ErrorKind::Failed, error))?;
+        Ok::<_, Error>(Cluster::start(plan).await?)
+    })?;
+    Ok((scratch, runtime, cancel, cluster))
 }
 
 fn plan(args: &SandboxArgs) -> Result<Plan, Error> {
@@ -193,9 +196,7 @@ fn text(started: &Started) -> String {
 }
 
 /// Carries out lines until a signal comes or `quit`; the end of standard input alone ends nothing.
-async fn serve(mut cluster: Cluster) -> Result<(), Error> {
-    let cancel = Cancel::default();
-    signals::watch(&cancel).map_err(|error| Error::new(ErrorKind::Failed, error))?;
+async fn serve(mut cluster: Cluster, cancel: &Cancel) -> Result<(), Error> {
     let mut lines = lines();
     let mut is_open = true;
     loop {

@@ -147,16 +147,21 @@ pub(super) fn run(args: &ServeArgs, output: Output, loudness: Loudness, logs: Le
             Error::new(ErrorKind::Configuration, error).with_hint("choose another address with -listen")
         })?;
         let serving = serving(&request, &directory, &listener)?;
-        Ok((request, runtime, directory, listener, serving))
+        // before anybody is told that it serves, and may end it
+        let cancel = Cancel::default();
+        runtime
+            .block_on(async { signals::watch(&cancel) })
+            .map_err(|error| Error::new(ErrorKind::Failed, error))?;
+        Ok((request, runtime, cancel, directory, listener, serving))
     };
-    let (request, runtime, directory, listener, serving) = match prepare() {
+    let (request, runtime, cancel, directory, listener, serving) = match prepare() {
         Ok(prepared) => prepared,
         Err(error) => return report::command("serve", &Err::<Serving, _>(error), output, text, |_| 0),
     };
     if output == Output::Json || loudness == Loudness::Normal {
         report::command("serve", &Ok(serving), output, text, |_| 0);
     }
-    let ended = runtime.block_on(serve(&request, directory, listener));
+    let ended = runtime.block_on(serve(&request, cancel, directory, listener));
     match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -167,9 +172,13 @@ pub(super) fn run(args: &ServeArgs, output: Output, loudness: Loudness, logs: Le
 }
 
 /// Serves until a signal comes; an error if responses had to be cut off.
-async fn serve(request: &ServeRequest, directory: Arc<Directory>, listener: TcpListener) -> Result<(), Error> {
-    let (cancel, stop) = (Cancel::default(), Stop::default());
-    signals::watch(&cancel).map_err(|error| Error::new(ErrorKind::Failed, error))?;
+async fn serve(
+    request: &ServeRequest,
+    cancel: Cancel,
+    directory: Arc<Directory>,
+    listener: TcpListener,
+) -> Result<(), Error> {
+    let stop = Stop::default();
     let service = Service::new(directory, request.limits.clone()).allowing(request.allowed.clone());
     let until_told = {
         let stop = stop.clone();

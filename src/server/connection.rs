@@ -286,3 +286,42 @@ fn read_until(mut stream: &TcpStream, mut buffer: &mut [u8], limit: Instant) -> 
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    fn pair() -> (TcpStream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let near = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        (near, listener.accept().unwrap().0)
+    }
+
+    #[test]
+    fn a_request_that_drips_is_given_up_at_its_limit() {
+        let (mut client, server) = pair();
+        let dripping = thread::spawn(move || {
+            while client.write_all(&[0]).is_ok() {
+                thread::sleep(Duration::from_millis(5));
+            }
+        });
+        let limit = Instant::now() + Duration::from_millis(100);
+        let error = read_until(&server, &mut [0; 1000], limit).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        assert!(Instant::now() >= limit);
+        drop(server);
+        dripping.join().unwrap();
+    }
+
+    #[test]
+    fn a_request_that_ends_early_is_told_from_one_that_is_late() {
+        let (mut client, server) = pair();
+        client.write_all(&[0; 10]).unwrap();
+        drop(client);
+        let limit = Instant::now() + Duration::from_secs(10);
+        let error = read_until(&server, &mut [0; 11], limit).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
+    }
+}
