@@ -1,4 +1,4 @@
-//! `serve` without Java: what it hands out, how it behaves under load, whom it refuses.
+//! `serve` without Java: what it hands out, and what it does not serve.
 
 #![expect(
     clippy::unwrap_used,
@@ -7,97 +7,42 @@
 )]
 
 mod replay;
+mod serving;
 mod support;
 
 use std::{
     fs::{self, File},
     io::{Read, Write},
-    net::{Shutdown, TcpStream},
     os::unix::fs::FileExt,
-    path::{Path, PathBuf},
+    path::Path,
     process::Command,
     thread,
-    time::{Duration, Instant},
 };
 
 use neo4j_backup::{
-    ids::{DataSource, TxId},
+    ids::{DataSource, StoreId, TxId},
     log::entry::{self, Commit, CommitKind, CommitStamp, Origin, Start},
     manifest::{MANIFEST, Manifest, State},
-    store::neo4j_lock::Neo4jLock,
-    wire::{Decoder, Dialect, Event, Request, Wanted, WireError, failure, request},
+    sandbox::{
+        database::{Contents, Database},
+        generator::{Generator, Taste},
+    },
+    store::{StoreFormat, neo4j_lock::Neo4jLock},
+    wire::{Dialect, request},
 };
-use replay::{STORES, Server, judge};
+use replay::{STORES, judge};
 use rustix::fs::{FlockOperation, fcntl_lock};
+use serving::{Told, ask, backup, connect, enlarge, take};
 use support::{Finished, Serving, copy_dir, our_tool};
 use tempfile::TempDir;
 
-/// A backup, made from what a real 1.8 sent.
-fn backup() -> (TempDir, PathBuf) {
-    let folder = TempDir::new().unwrap();
-    let dir = folder.path().join("backup");
-    let finished = take("-full", &Server::recorded().uri(), &dir);
-    assert!(finished.success(), "{finished:?}");
-    (folder, dir)
-}
-
-/// Makes the directory so many bytes larger, with what looks like unused records.
-fn enlarge(dir: &Path, bytes: u64) {
-    let path = dir.join("neostore.propertystore.db.strings");
-    let file = File::options().write(true).open(path).unwrap();
-    file.set_len(bytes).unwrap();
-}
-
-fn take(mode: &str, uri: &str, to: &Path) -> Finished {
-    our_tool(&[mode, "-from", uri, "-to", to.to_str().unwrap(), "-output=json"])
-}
+/// Milliseconds since 1970.
+const TIME: i64 = 1_350_000_000_000;
 
 /// Runs `serve` where it must not start.
 fn refused(dir: &Path, options: &[&str]) -> Finished {
     let dir = dir.to_str().unwrap();
     our_tool(&[&["serve", "-listen", "127.0.0.1:0", "-db", dir][..], options].concat())
-}
-
-/// What a response says.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Told {
-    files: Vec<String>,
-    transactions: Vec<(String, i64)>,
-    bytes: usize,
-}
-
-fn connect(serving: &Serving) -> TcpStream {
-    let stream = TcpStream::connect(serving.address()).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-    stream
-}
-
-/// Sends a request and reads its whole response.
-fn ask(stream: &mut TcpStream, frame: &[u8]) -> Result<Told, String> {
-    stream.write_all(frame).map_err(|e| e.to_string())?;
-    let Request { dialect, wanted } = Request::decode(&frame[4..]).unwrap();
-    let mut decoder = match wanted {
-        Wanted::Full => Decoder::full(dialect),
-        Wanted::Incremental(_) => Decoder::incremental(dialect),
-    };
-    let (mut told, mut buffer) = (Told::default(), vec![0; 64 * 1024]);
-    loop {
-        let n = stream.read(&mut buffer).map_err(|e| e.to_string())?;
-        if n == 0 {
-            return Err("closed".to_owned());
-        }
-        let mut input = &buffer[..n];
-        loop {
-            match decoder.next(&mut input).map_err(|e: WireError| e.to_string())? {
-                None => break,
-                Some(Event::File(path)) => told.files.push(path.to_string()),
-                Some(Event::Transaction(source, id)) => told.transactions.push((source.to_string(), id.0)),
-                Some(Event::Data(data)) => told.bytes += data.len(),
-                Some(Event::End) => return Ok(told),
-                Some(_) => {}
-            }
-        }
-    }
 }
 
 #[test]
@@ -148,6 +93,47 @@ fn both_dialects_of_a_format_get_the_same_answer_and_a_connection_is_used_again(
     );
     assert_eq!(answers[0], answers[1]);
     assert_eq!(answers[0], answers[2]);
+}
+
+#[test]
+fn a_legacy_database_is_served_in_each_dialect_that_it_may_be_of() {
+    let folder = TempDir::new().unwrap();
+    let dir = folder.path().join("source");
+    let id = StoreId {
+        creation_time: TIME,
+        random: 1,
+        store_version: None,
+    };
+    let mut database = Database::create(&dir, StoreFormat::Legacy, id).unwrap();
+    let generator = Generator::new(1, Taste::of(StoreFormat::Legacy));
+    for step in 0..50 {
+        generator.step(&mut database, TIME + step).unwrap();
+    }
+    let held = database.contents().unwrap();
+    database.close().unwrap();
+
+    let serving = Serving::start(&dir);
+    assert_eq!(serving.said["result"]["dialects"], serde_json::json!(["D13", "D14"]));
+    let answers =
+        [Dialect::D13, Dialect::D14].map(|dialect| ask(&mut connect(&serving), &request::full(dialect)).unwrap().files);
+    assert_eq!(answers[0], answers[1]);
+    // one of a current store is none of these servers' requests, and they have no word for that
+    assert_eq!(
+        ask(&mut connect(&serving), &request::full(Dialect::D18)),
+        Err("closed".to_owned())
+    );
+    let as_1_3 = Serving::with(&dir, &["-release", "1.3"]);
+    assert_eq!(as_1_3.said["result"]["dialects"], serde_json::json!(["D13"]));
+    assert_eq!(
+        ask(&mut connect(&as_1_3), &request::full(Dialect::D14)),
+        Err("closed".to_owned())
+    );
+    for (serving, name) in [(&serving, "copy"), (&as_1_3, "copy-of-1.3")] {
+        let copy = folder.path().join(name);
+        let finished = take("-full", &serving.uri(), &copy);
+        assert!(finished.success(), "{finished:?}\n{}", serving.log());
+        assert!(Contents::read(&copy).unwrap() == held, "{name} is not what was served");
+    }
 }
 
 #[test]
@@ -211,153 +197,6 @@ fn a_base_that_the_logs_do_not_reach_needs_a_full_backup() {
     let serving = Serving::start(&first);
     let finished = take("-incremental", &serving.uri(), &second);
     assert_eq!(finished.code, Some(14), "{finished:?}");
-}
-
-#[test]
-fn more_clients_than_there_may_be_are_told_so() {
-    let (folder, dir) = backup();
-    let serving = Serving::with(&dir, &["-max-connections", "2"]);
-    let mut held = [connect(&serving), connect(&serving)];
-    for stream in &mut held {
-        ask(stream, &request::incremental(Dialect::D18, &[])).unwrap();
-    }
-    let finished = take("-full", &serving.uri(), &folder.path().join("copy"));
-    assert_eq!(finished.code, Some(16), "{finished:?}");
-    assert!(
-        finished.stderr.contains("as many clients as there may be (2)"),
-        "{}",
-        finished.stderr
-    );
-    drop(held);
-    let limit = Instant::now() + Duration::from_secs(10);
-    while !take("-full", &serving.uri(), &folder.path().join("copy")).success() {
-        assert!(Instant::now() < limit, "{}", serving.log());
-    }
-}
-
-#[test]
-fn hostile_clients_cost_their_connection_and_nothing_else() {
-    let (folder, dir) = backup();
-    let serving = Serving::with(&dir, &["-max-connections", "40"]);
-    let full = request::full(Dialect::D18);
-    let whole = [&u32::MAX.to_be_bytes()[..], &[0; 100]].concat();
-    let many = [&[0, 0, 0, 24, 8, 1, 1][..], &[0xff; 16], &[127, 0x7f, 0xff, 0xff, 0xff]].concat();
-    let mut half = Vec::new();
-    for _ in 0..10 {
-        for bytes in [
-            b"GET / HTTP/1.1\r\n\r\n".to_vec(),
-            whole.clone(),
-            many.clone(),
-            vec![0; 4],
-            vec![0xff; 9],
-        ] {
-            let mut stream = connect(&serving);
-            let _ = stream.write_all(&bytes);
-            // a failure, or nothing; then the connection is closed
-            let mut rest = Vec::new();
-            let _ = stream.read_to_end(&mut rest);
-            assert!(rest.is_empty() || failure::read(&rest[6..]).exceptions.len() == 1);
-        }
-        let mut stream = connect(&serving);
-        stream.write_all(&full[..20]).unwrap();
-        half.push(stream);
-        // never reads
-        let mut stream = connect(&serving);
-        stream.write_all(&full).unwrap();
-        half.push(stream);
-        let mut stream = connect(&serving);
-        stream.write_all(&full).unwrap();
-        stream.shutdown(Shutdown::Both).unwrap();
-    }
-    let finished = take("-full", &serving.uri(), &folder.path().join("copy"));
-    assert!(finished.success(), "{finished:?}\n{}", serving.log());
-    let (rss, descriptors) = serving.resources();
-    assert!(rss < 64 << 20, "{rss}");
-    assert!(descriptors < 60, "{descriptors}");
-    drop(half);
-}
-
-#[test]
-fn a_client_that_asks_for_nothing_or_does_not_read_is_given_up() {
-    let (_folder, dir) = backup();
-    // more than any socket's buffer holds
-    enlarge(&dir, 64 << 20);
-    let serving = Serving::with(&dir, &["-idle-timeout", "1s", "-reader-timeout", "1s"]);
-    let mut silent = connect(&serving);
-    let mut lazy = connect(&serving);
-    lazy.write_all(&request::full(Dialect::D18)).unwrap();
-    serving.wait_for("asked for nothing for 1 s");
-    serving.wait_for("given up: it did not take what it asked for within 1 s");
-    assert_eq!(silent.read(&mut [0]).unwrap(), 0);
-}
-
-#[test]
-fn all_clients_together_get_the_rate_that_was_given() {
-    let (_folder, dir) = backup();
-    enlarge(&dir, 100_000);
-    let serving = Serving::with(&dir, &["-max-rate", "200k"]);
-    let (start, mut bytes) = (Instant::now(), 0);
-    let clients: Vec<_> = (0..3)
-        .map(|_| {
-            let mut stream = connect(&serving);
-            thread::spawn(move || ask(&mut stream, &request::full(Dialect::D18)).unwrap().bytes)
-        })
-        .collect();
-    for client in clients {
-        bytes += client.join().unwrap();
-    }
-    let seconds = start.elapsed().as_secs_f64();
-    // the first portion of an eighth of a second goes at once
-    let least = f64::from(u32::try_from(bytes).unwrap()) / (200.0 * 1024.0) - 0.2;
-    assert!(seconds > least, "{bytes} bytes in {seconds} s");
-}
-
-#[test]
-fn only_those_who_may_are_answered() {
-    let (_folder, dir) = backup();
-    let serving = Serving::with(&dir, &["-allow", "10.0.0.0/8", "-allow", "fd00::/8"]);
-    let mut stream = connect(&serving);
-    assert_eq!(stream.read(&mut [0]).unwrap(), 0);
-    serving.wait_for("is not among those who may ask");
-    let serving = Serving::with(&dir, &["-allow", "10.0.0.0/8,127.0.0.0/8"]);
-    ask(&mut connect(&serving), &request::full(Dialect::D18)).unwrap();
-}
-
-#[test]
-fn a_signal_lets_responses_under_way_end_and_takes_no_new_ones() {
-    let (_folder, dir) = backup();
-    enlarge(&dir, 100_000);
-    let serving = Serving::with(&dir, &["-max-rate", "100k"]);
-    let mut idle = connect(&serving);
-    ask(&mut idle, &request::incremental(Dialect::D18, &[])).unwrap();
-    let mut busy = connect(&serving);
-    busy.write_all(&request::full(Dialect::D18)).unwrap();
-    let mut first = [0; 1];
-    busy.read_exact(&mut first).unwrap();
-    let address = serving.address().to_owned();
-    serving.terminate();
-    assert_eq!(idle.read(&mut [0]).unwrap(), 0, "idle connections end at once");
-    assert!(TcpStream::connect(address).is_err());
-    let mut rest = Vec::new();
-    busy.read_to_end(&mut rest).unwrap();
-    let whole = [&first[..], &rest].concat();
-    let (mut decoder, mut input) = (Decoder::full(Dialect::D18), &whole[..]);
-    while decoder.next(&mut input).unwrap() != Some(Event::End) {}
-    let (code, rest) = serving.ended();
-    assert_eq!((code, rest.as_str()), (Some(0), ""));
-}
-
-#[test]
-fn responses_that_do_not_end_in_time_are_cut_off_and_the_exit_code_says_so() {
-    let (_folder, dir) = backup();
-    enlarge(&dir, 100_000);
-    let serving = Serving::with(&dir, &["-max-rate", "1k", "-drain-timeout", "1s"]);
-    let mut busy = connect(&serving);
-    busy.write_all(&request::full(Dialect::D18)).unwrap();
-    busy.read_exact(&mut [0]).unwrap();
-    serving.terminate();
-    serving.wait_for("1 responses were cut off");
-    assert_eq!(serving.ended().0, Some(143));
 }
 
 #[test]
@@ -514,51 +353,6 @@ fn an_index_deleted_during_a_full_backup_ends_it() {
         rest.drain(..rest.len().saturating_sub(end.len()));
         rest.extend(&buffer[..n]);
     }
-}
-
-#[test]
-fn each_request_leaves_one_line_in_the_log() {
-    let (_folder, dir) = backup();
-    let serving = Serving::start(&dir);
-    let mut stream = connect(&serving);
-    let told = ask(&mut stream, &request::full(Dialect::D18)).unwrap();
-    let client = stream.local_addr().unwrap();
-    serving.wait_for("outcome=\"sent\"");
-    let log = serving.log();
-    let lines: Vec<&str> = log.lines().filter(|line| line.contains("request")).collect();
-    assert_eq!(lines.len(), 1, "{log}");
-    for part in [
-        format!("client={client}"),
-        "dialect=\"D18\"".to_owned(),
-        "asked=\"full\"".to_owned(),
-        format!("files={}", told.files.len()),
-        format!("transactions={}", told.transactions.len()),
-        "bytes=".to_owned(),
-        "milliseconds=".to_owned(),
-    ] {
-        assert!(lines[0].contains(&part), "{part} in {}", lines[0]);
-    }
-}
-
-#[test]
-fn many_clients_one_after_the_other_leave_nothing_behind() {
-    let (_folder, dir) = backup();
-    let serving = Serving::start(&dir);
-    let full = request::full(Dialect::D18);
-    let cycle = |count: usize| {
-        for _ in 0..count {
-            ask(&mut connect(&serving), &full).unwrap();
-        }
-    };
-    cycle(100);
-    let (before, _) = serving.resources();
-    cycle(400);
-    let (after, descriptors) = serving.resources();
-    assert!(
-        after < before + (8 << 20),
-        "{before} bytes of memory before, {after} after"
-    );
-    assert!(descriptors < 20, "{descriptors}");
 }
 
 #[test]
