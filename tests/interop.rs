@@ -6,12 +6,7 @@
 //! `INTEROP_SEED` chooses another load, `INTEROP_TOOL=original` lets the original tool stand in for ours: a control
 //! that tells our faults from those of the releases.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::print_stderr,
-    reason = "panicking is how tests report"
-)]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "panicking is how tests report")]
 
 mod support;
 
@@ -19,10 +14,8 @@ use std::{env, path::Path};
 
 use support::{
     Finished, Options, Peer, Release, copy_dir,
-    interop::{Tool, assert_boots_as, assert_original_continued, boot, seed},
-    require_peers,
+    interop::{Stage, Tool, assert_boots_as, assert_original_continued, boot, seed},
 };
-use tempfile::TempDir;
 
 /// Transactions before the first backup.
 const BEFORE: u32 = 250;
@@ -60,12 +53,10 @@ for_each_release! {
 }
 
 fn backups_equal_their_source(release: Release) {
-    if !require_peers(release) {
+    let Some(stage) = Stage::of(release) else {
         return;
-    }
-    eprintln!("neo4j {}: INTEROP_SEED={}", release.name(), seed());
-    let work = TempDir::new().unwrap();
-    let dir = |name: &str| work.path().join(name);
+    };
+    let dir = |name: &str| stage.dir(name);
     let mut source = Peer::start(release, &dir("source"), &Options::source(release));
     source.load(seed(), BEFORE);
 
@@ -79,7 +70,7 @@ fn backups_equal_their_source(release: Release) {
     source.stop_load();
     assert_was_under_load(&finished);
     assert_boots_to_one_moment(release, &dir("loaded"), &dir("loaded-booted"), &dir("replayed"));
-    assert_serves_again(release, &dir("loaded"), work.path());
+    assert_serves_again(release, &dir("loaded"), &stage);
 
     // What came meanwhile, on top.
     let now = source.contents();
@@ -119,13 +110,13 @@ fn assert_was_under_load(finished: &Finished) {
 }
 
 /// The copy in the place of its source: a server runs on it, takes transactions and is backed up itself.
-fn assert_serves_again(release: Release, copy: &Path, work: &Path) {
-    let (restored, second) = (work.join("restored"), work.join("second"));
+fn assert_serves_again(release: Release, copy: &Path, stage: &Stage) {
+    let (restored, second) = (stage.dir("restored"), stage.dir("second"));
     copy_dir(copy, &restored);
     let mut server = Peer::start(release, &restored, &Options::source(release));
     server.load(seed(), AFTER);
     backup(under_test(), "-full", &server, &second);
-    assert_boots_as(&server.contents(), release, &second, &work.join("second-booted"));
+    assert_boots_as(&server.contents(), release, &second, &stage.dir("second-booted"));
 }
 
 fn assert_boots_to_one_moment(release: Release, copy: &Path, booted: &Path, replayed: &Path) {

@@ -3,7 +3,7 @@
 //!
 //! A sample runs with all tests, every release with `tests/serve_matrix`. `INTEROP_SEED` chooses another load.
 
-#![expect(clippy::unwrap_used, clippy::print_stderr, reason = "panicking is how tests report")]
+#![expect(clippy::unwrap_used, reason = "panicking is how tests report")]
 
 mod support;
 
@@ -11,10 +11,8 @@ use std::{fs, path::Path, thread, time::Duration};
 
 use support::{
     Contents, Options, Peer, Release, Serving, copy_dir,
-    interop::{Tool, assert_boots_as, assert_original_continued, boot, seed},
-    require_peers,
+    interop::{Stage, Tool, assert_boots_as, assert_original_continued, boot, seed},
 };
-use tempfile::TempDir;
 
 /// Transactions before the first backup, and between two.
 const LOAD: u32 = 120;
@@ -66,12 +64,10 @@ fn back_up(tool: Tool, release: Release, mode: &str, serving: &Serving, to: &Pat
 
 /// A server's directory after it was shut down, served in its place: full, and incremental after it ran once more.
 fn a_closed_database_is_backed_up(release: Release) {
-    if !require_peers(release) {
+    let Some(stage) = Stage::of(release) else {
         return;
-    }
-    eprintln!("neo4j {}: INTEROP_SEED={}", release.name(), seed());
-    let work = TempDir::new().unwrap();
-    let dir = |name: &str| work.path().join(name);
+    };
+    let dir = |name: &str| stage.dir(name);
     let source = dir("source");
     let first = run(release, &source);
     {
@@ -100,18 +96,12 @@ fn a_closed_database_is_backed_up(release: Release) {
 /// From a server under load to a backup, from that to a second, from that to a third, by both tools; then the same way
 /// for what is committed since, while all of them are served.
 fn backups_of_backups_equal_their_source(release: Release) {
-    if !require_peers(release) {
+    let Some(stage) = Stage::of(release) else {
         return;
-    }
-    eprintln!("neo4j {}: INTEROP_SEED={}", release.name(), seed());
-    let work = TempDir::new().unwrap();
-    let dir = |name: &str| work.path().join(name);
-    // an index that is deleted makes the next one in the chain take a full backup
-    let options = Options {
-        settings: vec!["delete-indexes=false".to_owned()],
-        ..Options::source(release)
     };
-    let mut source = Peer::start(release, &dir("source"), &options);
+    let dir = |name: &str| stage.dir(name);
+    // an index that is deleted makes the next one in the chain take a full backup
+    let mut source = stage.source_that_keeps_its_indexes();
     source.load(seed(), LOAD);
     source.start_load(seed(), RATE);
     let finished = Tool::Ours.take(release, "-full", &source.uri(), &dir("first"));
@@ -153,17 +143,11 @@ fn a_backup_of_1_4_2_that_is_updated_while_it_is_copied_is_copied_whole() {
 
 /// Several incrementals change the store files while they are being sent.
 fn updated_while_copied(release: Release) {
-    if !require_peers(release) {
+    let Some(stage) = Stage::of(release) else {
         return;
-    }
-    eprintln!("neo4j {}: INTEROP_SEED={}", release.name(), seed());
-    let work = TempDir::new().unwrap();
-    let dir = |name: &str| work.path().join(name);
-    let options = Options {
-        settings: vec!["delete-indexes=false".to_owned()],
-        ..Options::source(release)
     };
-    let mut source = Peer::start(release, &dir("source"), &options);
+    let dir = |name: &str| stage.dir(name);
+    let mut source = stage.source_that_keeps_its_indexes();
     // files are read chunk by chunk of 256 KiB: enough for many
     source.command("gen 6000 1000");
     source.load(seed(), LOAD);

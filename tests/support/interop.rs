@@ -1,9 +1,14 @@
 //! What the tests of interoperation share: a seeded load, both tools, and the boot of a copy that tells whether it is
 //! what its source was.
 
-use std::{env, fs, path::Path};
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+};
 
-use super::{Contents, Finished, Peer, Release, copy_dir, original_tool, our_tool};
+use tempfile::TempDir;
+
+use super::{Contents, Finished, Options, Peer, Release, copy_dir, original_tool, our_tool, require_peers};
 
 const DEFAULT_SEED: u64 = 7;
 
@@ -22,6 +27,40 @@ impl Tool {
             Tool::Ours => our_tool(&[&args[..], &["-verify=false", "-output=json"]].concat()),
             Tool::Original => original_tool(release, &args),
         }
+    }
+}
+
+/// Where a test with a release plays.
+#[derive(Debug)]
+pub struct Stage {
+    release: Release,
+    work: TempDir,
+}
+
+impl Stage {
+    /// An empty one, which says the seed; none where the release is not there, as [`require_peers`] has it.
+    #[expect(clippy::print_stderr, reason = "whoever repeats a failure needs the seed")]
+    pub fn of(release: Release) -> Option<Self> {
+        require_peers(release).then(|| {
+            eprintln!("neo4j {}: INTEROP_SEED={}", release.name(), seed());
+            Self {
+                release,
+                work: TempDir::new().unwrap(),
+            }
+        })
+    }
+
+    pub fn dir(&self, name: &str) -> PathBuf {
+        self.work.path().join(name)
+    }
+
+    /// A server in `source`, whose load deletes no index.
+    pub fn source_that_keeps_its_indexes(&self) -> Peer {
+        let options = Options {
+            settings: vec!["delete-indexes=false".to_owned()],
+            ..Options::source(self.release)
+        };
+        Peer::start(self.release, &self.dir("source"), &options)
     }
 }
 
