@@ -19,7 +19,7 @@ use neo4j_backup::{
 use serde_json::{Value, json};
 use support::{
     coordinator_double::{Conduct, Tree, start, start_at},
-    our_tool,
+    our_tool, side_by_side,
 };
 use tokio::runtime::Runtime;
 
@@ -157,11 +157,11 @@ fn a_cluster_is_read() {
 
 #[test]
 fn each_host_is_told_with_its_own_cause() {
-    for (host, cause) in troubles() {
+    side_by_side(troubles(), |(host, cause)| {
         let text = refused(vec![host.clone()], None, None);
         let expected = format!("no coordinator can be used: {host}: {cause}");
         assert!(text.starts_with(&expected), "{text}\n{expected}");
-    }
+    });
 }
 
 #[test]

@@ -20,7 +20,7 @@ use std::{
 use neo4j_backup::store::neo4j_lock::Neo4jLock;
 use replay::{Answer, FULL, Server, Transactions, judge, left_over, sibling};
 use rustix::process::{Pid, Signal, kill_process};
-use support::{Finished, Mounted, our_tool, snapshot};
+use support::{Finished, Mounted, our_tool, side_by_side, snapshot};
 use tempfile::TempDir;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_neo4j-backup");
@@ -271,11 +271,10 @@ fn a_staging_directory_whose_manifest_was_cut_short_is_cleared() {
 
 #[test]
 fn a_stream_that_is_cut_anywhere_leaves_nothing_and_the_next_run_succeeds() {
-    let (_folder, target) = place();
-    let server = Server::recorded();
     let step = std::env::var("CUT_STEP").map_or(1500, |text| text.parse().unwrap());
-    for end in (0..FULL.len()).step_by(step).chain([FULL.len() - 1]) {
-        server.change(Answer::Cut(FULL[..end].to_vec()), Transactions::Recorded);
+    side_by_side((0..FULL.len()).step_by(step).chain([FULL.len() - 1]), |end| {
+        let (_folder, target) = place();
+        let server = Server::start(Answer::Cut(FULL[..end].to_vec()), Transactions::Recorded);
         let finished = back_up(&server, &target, &[]);
         assert!(
             matches!(finished.code, Some(10 | 15 | 17)),
@@ -285,9 +284,9 @@ fn a_stream_that_is_cut_anywhere_leaves_nothing_and_the_next_run_succeeds() {
         );
         assert!(!target.exists(), "cut at {end}");
         assert!(left_over(&target).is_empty(), "cut at {end}: {:?}", left_over(&target));
-    }
-    server.change(Answer::recorded(), Transactions::Recorded);
-    assert_done(&back_up(&server, &target, &[]), &target);
+        server.change(Answer::recorded(), Transactions::Recorded);
+        assert_done(&back_up(&server, &target, &[]), &target);
+    });
 }
 
 #[test]

@@ -33,7 +33,7 @@ use neo4j_backup::{
 };
 use replay::{judge, left_over};
 use serde_json::Value;
-use support::{Finished, our_tool, snapshot};
+use support::{Finished, our_tool, side_by_side, snapshot};
 use tempfile::TempDir;
 
 /// Last transactions of the recorded full backup.
@@ -363,12 +363,16 @@ fn a_bad_transaction_behind_good_ones_leaves_the_backup_as_it_was() {
 
 #[test]
 fn a_response_cut_at_any_byte_leaves_the_backup_as_it_was() {
-    let scene = Scene::new();
-    scene.source.commit(&[node(70)]);
+    let scene = || {
+        let scene = Scene::new();
+        scene.source.commit(&[node(70)]);
+        scene
+    };
     let asked = [(DataSource::Graph, GRAPH - 1), (DataSource::Lucene, INDEX - 1)];
-    let whole = scene.source.answer(&asked).len();
-    let before = snapshot(&scene.target);
-    for cut in (0..whole).step_by(97).chain([whole - 1]) {
+    let whole = scene().source.answer(&asked).len();
+    side_by_side((0..whole).step_by(97).chain([whole - 1]), |cut| {
+        let scene = scene();
+        let before = snapshot(&scene.target);
         scene.source.damage(move |bytes| bytes.truncate(cut));
         let finished = scene.incremental();
         assert!(
@@ -379,9 +383,9 @@ fn a_response_cut_at_any_byte_leaves_the_backup_as_it_was() {
         );
         let after = snapshot(&scene.target);
         assert!(before == after, "cut at {cut}: {:?}", differences(&before, &after));
-    }
-    scene.source.honest();
-    scene.succeeds(&[]);
+        scene.source.honest();
+        scene.succeeds(&[]);
+    });
 }
 
 #[test]

@@ -34,6 +34,8 @@ use std::{
     env, fs, io,
     path::{Path, PathBuf},
     process::{Command, Stdio},
+    sync::Mutex,
+    thread,
 };
 
 pub use cluster::{Cluster, Settings as ClusterSettings};
@@ -139,11 +141,27 @@ pub fn require_peers(release: Release) -> bool {
 fn skip(missing: &str) {
     assert!(env::var("CI").as_deref() != Ok("true"), "missing: {missing}");
     // Past the capture of test output, so that it shows for passing tests too.
-    let name = std::thread::current().name().unwrap_or("test").to_owned();
+    let name = thread::current().name().unwrap_or("test").to_owned();
     let _ = io::Write::write_all(
         &mut io::stderr(),
         format!("SKIPPED {name}: missing {missing}\n").as_bytes(),
     );
+}
+
+/// Does it for each of them, several at a time: for what is mostly waiting, such as the pauses between tries.
+pub fn side_by_side<T: Send>(items: impl IntoIterator<Item = T, IntoIter: Send>, each: impl Fn(T) + Sync) {
+    const AT_ONCE: usize = 16;
+    let items = Mutex::new(items.into_iter());
+    let next = || items.lock().unwrap().next();
+    thread::scope(|scope| {
+        for _ in 0..AT_ONCE {
+            scope.spawn(|| {
+                while let Some(item) = next() {
+                    each(item);
+                }
+            });
+        }
+    });
 }
 
 /// Every file below `dir` with its bytes.
