@@ -126,7 +126,10 @@ fn troubles() -> Vec<(HostPort, &'static str)> {
             "is no coordinator (ZooKeeper server), it answers \"HTTP/1.1 400",
         ),
         (double(Conduct::MuteSession), "it opens no session"),
-        (double(Conduct::ClosesSession), "it closed the connection"),
+        (
+            double(Conduct::ClosesSession),
+            "it closed the connection instead of opening a session",
+        ),
         (double(Conduct::ExpiredSession), "it refused the session"),
         (double(Conduct::MuteReplies), "it opens no session"),
         (

@@ -10,13 +10,13 @@ mod support;
 use std::{
     env, fs,
     path::Path,
+    thread,
     time::{Duration, Instant},
 };
 
 use neo4j_backup::{
     Error, ErrorKind,
     cancel::Cancel,
-    client::{Member, Settings},
     discovery::{
         Answer, Answers, Cluster as Found, Last, Layout, Master, Patience, Preference, Ranking, Registration, Role,
         Search, Wanted, ask_members, discover, rank,
@@ -26,7 +26,7 @@ use neo4j_backup::{
 };
 use serde_json::Value;
 use support::{
-    Cluster, ClusterSettings, Coordinators, Release, ZooKeeper,
+    Cluster, ClusterSettings, Coordinator, Coordinators, Release, WithoutQuorum, ZooKeeper,
     coordinator_double::{self, Conduct, Tree},
     nodes, our_tool, require_peers,
 };
@@ -227,7 +227,7 @@ fn clusters_on_the_same_coordinators_are_told_apart() {
     }
 
     // the leader is killed: the other two go on; a second one is killed: no quorum
-    let leads = |server: &support::Coordinator| server.mode().as_deref() == Some("leader");
+    let leads = |server: &Coordinator| server.mode().as_deref() == Some("leader");
     let leader = coordinators.servers.iter().position(leads).unwrap();
     coordinators.servers[leader].kill();
     let begin = Instant::now();
@@ -250,72 +250,42 @@ fn clusters_on_the_same_coordinators_are_told_apart() {
     }
 }
 
-/// Times of what a search costs, for `docs/performance.md`: `--ignored numbers --nocapture`.
+/// A server that has lost the others and is allowed to show what it remembers is not believed: whoever it lists may be
+/// long dead. It is named as what it is, and the next host is tried.
 #[test]
-#[ignore = "measures"]
-fn numbers() {
-    assert!(require_peers(Release::V1_8) && ZooKeeper::Debian.require());
+fn a_coordinator_that_runs_read_only_is_passed_over() {
+    if !ZooKeeper::Debian.require() {
+        return;
+    }
     let dir = tempfile::tempdir().unwrap();
-    let coordinators = Coordinators::start(ZooKeeper::Debian, 3, dir.path());
-    let cluster = Cluster::start(Release::V1_8, 3, &coordinators, dir.path(), &ClusterSettings::default());
-    let good = coordinators.hosts();
-    let refusing = || format!("127.0.0.1:{}", support::free_ports(1)[0]);
-    let silent = || format!("127.0.0.1:{}", coordinator_double::start(Conduct::Silent, Tree::new()));
-    let lists = [
-        ("all three serve", good.clone()),
-        ("first refuses", format!("{},{good}", refusing())),
-        ("first is silent", format!("{},{good}", silent())),
-        ("first has no name", format!("no-such-host.invalid,{good}")),
-        ("all refuse", [refusing(), refusing(), refusing()].join(",")),
-        ("all are silent", [silent(), silent(), silent()].join(",")),
-        (
-            "all open no session",
-            [Conduct::MuteSession; 3]
-                .map(|conduct| format!("127.0.0.1:{}", coordinator_double::start(conduct, Tree::new())))
-                .join(","),
-        ),
-    ];
-    for (name, hosts) in lists {
-        let uri = format!("ha://{hosts}");
-        let mut times: Vec<Duration> = (0..if name.starts_with("all ") && name != "all three serve" {
-            3
-        } else {
-            21
-        })
-            .map(|_| first_byte(&uri))
-            .collect();
-        times.sort_unstable();
-        let (median, worst) = (times[times.len() / 2], times[times.len() - 1]);
-        println!("{name:<20} median {median:>10.1?}   worst {worst:>10.1?}");
+    let read_only = WithoutQuorum::ServesReadOnly;
+    let mut lonely = Coordinators::start_as(ZooKeeper::Debian, read_only, 3, &dir.path().join("lonely"));
+    for server in &mut lonely.servers[..2] {
+        server.kill();
     }
-    for uri in [cluster.members[0].uri(), coordinators.uri()] {
-        let times = (0..5).map(|_| {
-            let _ = fs::remove_dir_all(dir.path().join("backup"));
-            let to = dir.path().join("backup");
-            let done = our_tool(&["-full", "-from", &uri, "-to", to.to_str().unwrap(), "-verify=false"]);
-            assert!(done.success(), "{}", done.stderr);
-            done.took
-        });
-        let mut times: Vec<Duration> = times.collect();
-        times.sort_unstable();
-        println!("{uri}: a whole full backup, median {:?}", times[2]);
-    }
-}
-
-/// From the beginning of the search to the first byte that a member sends of a full backup, or to the error.
-fn first_byte(uri: &str) -> Duration {
-    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let last = &lonely.servers[2];
     let begin = Instant::now();
-    let search = search(uri, None);
-    let cancel = Cancel::default();
-    let looked = runtime.block_on(neo4j_backup::discovery::look(&search, &Wanted::default(), &cancel));
-    if let Ok((_, ranking)) = looked {
-        let at = &ranking.candidates[0].at;
-        let member = Member::find(&at.host, at.port, Settings::default(), cancel);
-        let mut incoming = runtime.block_on(member).unwrap().full();
-        incoming.next().unwrap();
+    while last.mode().as_deref() != Some("read-only") {
+        assert!(begin.elapsed() < Duration::from_mins(1), "{:?}", last.mode());
+        thread::sleep(Duration::from_millis(50));
     }
-    let took = begin.elapsed();
-    runtime.shutdown_background();
-    took
+    let begin = Instant::now();
+    let alone = look(&format!("ha://{}", last.host()), None, &Wanted::default());
+    let text = alone.map(|_| ()).unwrap_err().to_string();
+    assert_eq!(
+        text,
+        format!(
+            "the coordinators have no quorum: {}: runs read-only, since it has no quorum with the other coordinators",
+            last.host()
+        )
+    );
+    assert!(begin.elapsed() < Duration::from_secs(10), "{:?}", begin.elapsed());
+    // beside one that serves it is that one's answer: it knows no cluster
+    let good = coordinator_double::start(Conduct::Serves, Tree::new());
+    let uri = format!("ha://{},127.0.0.1:{good}", last.host());
+    let text = look(&uri, None, &Wanted::default())
+        .map(|_| ())
+        .unwrap_err()
+        .to_string();
+    assert!(text.starts_with("no cluster neo4j.ha is known"), "{text}");
 }

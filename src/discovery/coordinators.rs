@@ -70,6 +70,13 @@ pub enum CoordinatorError {
         /// Which one.
         host: HostPort,
     },
+    /// The same, and it would show what it remembers, which may be long past: members that died then are still there, and
+    /// who became the master since is not.
+    #[error("{host}: runs read-only, since it has no quorum with the other coordinators")]
+    ReadOnly {
+        /// Which one.
+        host: HostPort,
+    },
     /// It is a coordinator and what was asked could not be had.
     #[error("{host}: {what}")]
     Session {
@@ -78,6 +85,16 @@ pub enum CoordinatorError {
         /// What happened.
         what: String,
     },
+}
+
+impl CoordinatorError {
+    /// Whether it runs and lacks the others.
+    pub(super) fn is_without_quorum(&self) -> bool {
+        matches!(
+            self,
+            CoordinatorError::NoQuorum { .. } | CoordinatorError::ReadOnly { .. }
+        )
+    }
 }
 
 /// The address at which `host` is a coordinator that can be used.
@@ -120,7 +137,7 @@ fn judge(host: &HostPort, answer: &[u8]) -> Result<(), CoordinatorError> {
         .split(|byte| *byte == b'\n')
         .any(|line| line.starts_with(b"Mode: read-only"));
     if is_read_only {
-        return Err(CoordinatorError::NoQuorum { host });
+        return Err(CoordinatorError::ReadOnly { host });
     }
     // an administrator may have left the four letters out of the list of those that are answered
     if answer.starts_with(b"Zookeeper version") || answer.starts_with(b"srvr is not executed") {
@@ -152,12 +169,16 @@ mod tests {
             judged(b"srvr is not executed because it is not in the whitelist.\n"),
             Ok(())
         );
+        let read_only = "zk1:2181: runs read-only, since it has no quorum with the other coordinators";
+        assert_eq!(
+            judged(serving.replace("standalone", "read-only").as_bytes()),
+            Err(read_only.to_owned())
+        );
         let quorum = Err("zk1:2181: runs, but has no quorum with the other coordinators".to_owned());
         assert_eq!(
             judged(b"This ZooKeeper instance is not currently serving requests\n"),
             quorum
         );
-        assert_eq!(judged(serving.replace("standalone", "read-only").as_bytes()), quorum);
         assert_eq!(
             judged(b"HTTP/1.1 400 Bad Request\r\nConnection: close and a lot more"),
             Err("zk1:2181: is no coordinator (ZooKeeper server), it answers \

@@ -104,8 +104,7 @@ fn known(clusters: &[ClusterSummary]) -> String {
 impl DiscoveryError {
     /// What it means that all coordinators fail like this.
     pub(super) fn coordinators(causes: Vec<CoordinatorError>) -> DiscoveryError {
-        let without_quorum = |cause: &CoordinatorError| matches!(cause, CoordinatorError::NoQuorum { .. });
-        if causes.iter().any(without_quorum) {
+        if causes.iter().any(CoordinatorError::is_without_quorum) {
             DiscoveryError::NoQuorum(causes)
         } else {
             DiscoveryError::NoCoordinator(causes)
@@ -121,13 +120,12 @@ impl DiscoveryError {
         let broken_off = |cause: &CoordinatorError| {
             matches!(
                 cause,
-                CoordinatorError::NoQuorum { .. }
-                    | CoordinatorError::Broken { .. }
-                    | CoordinatorError::Closed { .. }
-                    | CoordinatorError::Session { .. }
+                CoordinatorError::Broken { .. } | CoordinatorError::Closed { .. } | CoordinatorError::Session { .. }
             )
         };
-        causes.iter().any(broken_off)
+        causes
+            .iter()
+            .any(|cause| cause.is_without_quorum() || broken_off(cause))
     }
 }
 

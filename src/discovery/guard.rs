@@ -83,6 +83,11 @@ impl Guard {
         found.ok_or(GuardError::Length(length))
     }
 
+    /// Whether the coordinator has answered the request for a session.
+    pub(super) fn is_open(&self) -> bool {
+        self.is_open
+    }
+
     /// Notes the body of a request.
     pub(super) fn request(&mut self, body: &[u8]) -> Result<(), GuardError> {
         if !self.asked_to_open {

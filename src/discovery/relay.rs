@@ -47,6 +47,9 @@ pub(super) enum RelayError {
     /// The coordinator closed the connection.
     #[error("it closed the connection")]
     Closed,
+    /// The coordinator closed the connection in place of opening a session.
+    #[error("it closed the connection instead of opening a session, as one without a quorum does")]
+    NoSession,
 }
 
 impl Relay {
@@ -84,7 +87,8 @@ async fn converse(listener: TcpListener, coordinator: SocketAddr) -> Result<(), 
         // the library closes when it needs no more
         result = forward(from_library, to_server, with_guard(Guard::request)) => result,
         result = forward(from_server, to_library, with_guard(Guard::reply)) => {
-            result.and(Err(RelayError::Closed))
+            let is_open = guard.lock().unwrap_or_else(PoisonError::into_inner).is_open();
+            result.and(Err(if is_open { RelayError::Closed } else { RelayError::NoSession }))
         }
     }
 }

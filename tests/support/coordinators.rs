@@ -51,10 +51,20 @@ impl ZooKeeper {
     }
 }
 
+/// What a server does that sees too few of the others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WithoutQuorum {
+    /// It serves nobody, as it does unless it is told otherwise.
+    Closes,
+    /// It shows what it remembers; 3.5 and later with `readonlymode.enabled`.
+    ServesReadOnly,
+}
+
 /// One server.
 #[derive(Debug)]
 pub struct Coordinator {
     version: ZooKeeper,
+    without_quorum: WithoutQuorum,
     dir: PathBuf,
     port: u16,
     child: Child,
@@ -69,6 +79,11 @@ pub struct Coordinators {
 impl Coordinators {
     /// Starts `count` servers below `dir` and waits until all of them serve.
     pub fn start(version: ZooKeeper, count: usize, dir: &Path) -> Self {
+        Self::start_as(version, WithoutQuorum::Closes, count, dir)
+    }
+
+    /// The same, of servers that do this without a quorum.
+    pub fn start_as(version: ZooKeeper, without_quorum: WithoutQuorum, count: usize, dir: &Path) -> Self {
         let ports = free_ports(3 * count);
         let servers = (0..count)
             .map(|index| {
@@ -76,7 +91,8 @@ impl Coordinators {
                 configure(version, &dir, index, &ports, count);
                 Coordinator {
                     version,
-                    child: launch(version, &dir),
+                    without_quorum,
+                    child: launch(version, without_quorum, &dir),
                     dir,
                     port: ports[index],
                 }
@@ -125,7 +141,7 @@ impl Coordinator {
     /// Starts it again after it was killed; does not wait.
     pub fn restart(&mut self) {
         self.kill();
-        self.child = launch(self.version, &self.dir);
+        self.child = launch(self.version, self.without_quorum, &self.dir);
     }
 
     /// What it says of itself, e.g. `leader`, `follower`, `standalone`; `None` while it does not serve.
@@ -190,10 +206,14 @@ fn configure(version: ZooKeeper, dir: &Path, index: usize, ports: &[u16], count:
     fs::write(dir.join("zoo.cfg"), config).unwrap();
 }
 
-fn launch(version: ZooKeeper, dir: &Path) -> Child {
+fn launch(version: ZooKeeper, without_quorum: WithoutQuorum, dir: &Path) -> Child {
     let log = File::options().create(true).append(true).open(dir.join("log")).unwrap();
     Command::new("java")
         .args(["-Xmx64m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xshare:auto"])
+        .arg(format!(
+            "-Dreadonlymode.enabled={}",
+            without_quorum == WithoutQuorum::ServesReadOnly
+        ))
         .args(["-cp", &version.class_path()])
         .arg("org.apache.zookeeper.server.quorum.QuorumPeerMain")
         .arg(dir.join("zoo.cfg"))
