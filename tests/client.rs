@@ -345,6 +345,32 @@ fn a_connection_closed_in_a_file_names_file_and_offset() {
 }
 
 #[test]
+fn every_byte_that_arrived_is_handed_on_before_the_error_is() {
+    let runtime = runtime();
+    let rest = chunk(9, &[&[100][..], &[7; 100]].concat());
+    for cut in [file_begins().len() - 1, file_begins().len(), file_begins().len() + 50] {
+        let said = [file_begins(), rest.clone()].concat();
+        let port = serve_18(Act::SayAndClose(said[..cut].to_vec()));
+        let mut incoming = found(&runtime, port).full();
+        let mut bytes = 0;
+        let error = loop {
+            match incoming.next() {
+                Ok(Event::Data(data)) => bytes += data.len(),
+                Ok(_) => {}
+                Err(error) => break error,
+            }
+        };
+        // of the second chunk six bytes are its own and one is a block's
+        let expected = match cut - (file_begins().len() - 1) {
+            0 => 254,
+            1 => 255,
+            more => 255 + more - 8,
+        };
+        assert_eq!((error.kind(), bytes), (ErrorKind::Unreachable, expected), "{cut}");
+    }
+}
+
+#[test]
 fn silence_in_a_file_is_a_time_limit() {
     let runtime = runtime();
     let error = drain(found(&runtime, serve_18(Act::Say(file_begins()))).full()).unwrap_err();

@@ -70,10 +70,19 @@ struct Reader {
 }
 
 impl Reader {
+    /// Reads to the end; what arrived before an error is handed on before it.
     async fn run(mut self, frame: Vec<u8>) -> Result<(), Error> {
+        let ended = self.converse(&frame).await;
+        if ended.is_err() {
+            self.out.flush().await;
+        }
+        ended
+    }
+
+    async fn converse(&mut self, frame: &[u8]) -> Result<(), Error> {
         let (host, port) = (&self.member.host, self.member.port);
         let mut stream = connect(host, port, self.member.settings.connect_timeout).await?;
-        self.write(&mut stream, &frame).await?;
+        self.write(&mut stream, frame).await?;
         let mut pace = self.member.settings.max_rate.map(Pace::new);
         let portion = pace.as_ref().map_or(READ, |pace| pace.portion().min(READ));
         let mut buffer = vec![0; portion];

@@ -10,6 +10,8 @@ pub(super) struct Body<'a> {
     pending: Vec<u8>,
     at: usize,
     ended: bool,
+    /// Bytes that have arrived.
+    pub(super) received: u64,
     /// What the response failed with; a reader can only tell its text.
     pub(super) error: Option<Error>,
 }
@@ -21,6 +23,7 @@ impl<'a> Body<'a> {
             pending: Vec::new(),
             at: 0,
             ended: false,
+            received: 0,
             error: None,
         }
     }
@@ -31,6 +34,7 @@ impl Read for Body<'_> {
         while self.at == self.pending.len() && !self.ended {
             (self.at, self.ended) = match self.incoming.next() {
                 Ok(Event::Data(bytes)) => {
+                    self.received += bytes.len() as u64;
                     let now = bytes.len().min(out.len());
                     let (now, later) = bytes.split_at(now);
                     if let Some(place) = out.get_mut(..now.len()) {

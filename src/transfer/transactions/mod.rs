@@ -170,7 +170,10 @@ impl ReceivedLogs {
                         )
                         .with_hint("databases with index providers of plug-ins cannot be backed up by this tool"));
                     };
-                    self.transaction(incoming, source, id, overlap)?;
+                    let mut body = Body::new(incoming);
+                    let received = self.transaction(&mut body, source, id, overlap);
+                    progress.bytes(body.received);
+                    received?;
                     progress.transactions(1);
                 }
                 Event::StoreId(id) => store_id = Some(id),
@@ -303,7 +306,7 @@ impl ReceivedLogs {
 
     fn transaction(
         &mut self,
-        incoming: &mut Incoming,
+        body: &mut Body<'_>,
         source: DataSource,
         id: TxId,
         overlap: Overlap,
@@ -312,10 +315,9 @@ impl ReceivedLogs {
             format: self.format,
             source,
         };
-        let mut body = Body::new(incoming);
         let had = self.had.get(&source).copied();
         if overlap == Overlap::Compared && had == Some(id) && !self.logs.contains_key(&source) {
-            let fingerprint = TransactionReader::new(&mut body, layout, id, &mut self.buffer).fingerprint();
+            let fingerprint = TransactionReader::new(&mut *body, layout, id, &mut self.buffer).fingerprint();
             let fingerprint = fingerprint.map_err(|error| body.error.take().unwrap_or_else(|| error.into()))?;
             self.overlap.insert(source, fingerprint);
             return Ok(());
@@ -335,7 +337,7 @@ impl ReceivedLogs {
                 place.insert(ReceivedLog::create(path, version, id, layout)?)
             }
         };
-        let mut reader = TransactionReader::new(&mut body, layout, id, &mut self.buffer);
+        let mut reader = TransactionReader::new(&mut *body, layout, id, &mut self.buffer);
         let inspector = &mut self.inspector;
         let judge = |item: &Item<'_>| match inspector {
             Some(inspector) => inspector.look(item).map_err(Error::from),
