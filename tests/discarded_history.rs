@@ -40,8 +40,8 @@ const ID: StoreId = StoreId {
 const NOT_SAID: i64 = -2;
 
 /// A database with the beginning that all have.
-fn create(dir: &Path) {
-    let database = Database::create(dir, StoreFormat::Current, ID).unwrap();
+fn create(dir: &Path, id: StoreId) {
+    let database = Database::create(dir, StoreFormat::Current, id).unwrap();
     database.close().unwrap();
     go_on(dir, 1, 60);
 }
@@ -107,7 +107,7 @@ impl Place {
     fn new() -> Place {
         let work = TempDir::new().unwrap();
         let dir = |name: &str| work.path().join(name);
-        create(&dir("base"));
+        create(&dir("base"), ID);
         for (member, seed, transactions) in [("1", 1, 40), ("2", 2, 20), ("3", 1, 10)] {
             copy_dir(&dir("base"), &dir(member));
             go_on(&dir(member), seed, transactions);
@@ -217,6 +217,26 @@ fn a_slave_that_nobody_can_confirm_gives_the_backup_and_a_warning() {
     );
 }
 
+/// Whether its service was asked before, as it is where slaves are preferred, or not.
+#[test]
+fn a_member_with_another_database_gives_no_backup() {
+    let mut place = Place::new();
+    let other = place.work.path().join("other");
+    create(&other, StoreId { random: -8, ..ID });
+    place.members[1] = Serving::start(&other);
+    let uri = place.coordinators(&[1, 2]);
+    let (code, report) = place.run(&uri, &["-full", "-ha-prefer", "slave"]);
+    assert_eq!(code, 0, "{report:#}");
+    assert_eq!(report["members"]["served"]["id"], 1, "{report:#}");
+    let reason = report["members"]["passed_over"][0]["reason"].to_string();
+    assert!(reason.contains("it serves another database"), "{reason}");
+
+    let (code, report) = place.run(&uri, &["-full", "-overwrite", "-ha-member", "2"]);
+    assert_eq!(code, 13, "{report:#}");
+    assert!(refused(&report).contains("serves database"));
+    assert!(place.holds_what_has("1"));
+}
+
 #[test]
 fn servers_of_1_8_are_compared_by_their_transactions() {
     if !require_peers(Release::V1_8) {
@@ -224,7 +244,7 @@ fn servers_of_1_8_are_compared_by_their_transactions() {
     }
     let work = TempDir::new().unwrap();
     let dir = |name: &str| work.path().join(name);
-    create(&dir("base"));
+    create(&dir("base"), ID);
     // member 2 has more than the others, of which one is the master and one has what the master has
     let mut members = [("1", 1, 30), ("2", 2, 40), ("3", 1, 30)].map(|(member, seed, transactions)| {
         copy_dir(&dir("base"), &dir(member));

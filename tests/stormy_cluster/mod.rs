@@ -198,23 +198,26 @@ impl Storm {
         }
     }
 
-    /// What each member has, as soon as their graphs are equal.
+    /// What each member has, once their graphs are equal and nothing changes any more: the index part of a transaction comes
+    /// to a slave after its graph part.
     pub(crate) fn settled(&mut self) -> Result<Vec<Balance>, String> {
         let begun = Instant::now();
+        let mut before = Vec::new();
         loop {
             let balances: Vec<_> = self.cluster.members.iter_mut().map(Balance::of).collect();
             let graphs: BTreeSet<_> = balances.iter().flatten().map(|one| (one.pairs, one.bookings)).collect();
-            if graphs.len() == 1 && balances.iter().all(Option::is_some) {
+            if graphs.len() == 1 && balances.iter().all(Option::is_some) && balances == before {
                 return Ok(balances.into_iter().flatten().collect());
             }
             if begun.elapsed() > CALM {
                 return Err(format!("members never agree: {balances:?}"));
             }
+            before = balances;
             thread::sleep(Duration::from_secs(1));
         }
     }
 
-    /// Faults from a while before    /// Faults from a while before `since` on.
+    /// Faults from a while before `since` on.
     pub(crate) fn faults_around(&self, since: Instant) -> Vec<Fault> {
         let recent = self.faults.iter().filter(|(at, _)| *at + AFTERMATH >= since);
         recent.map(|(_, fault)| *fault).collect()
