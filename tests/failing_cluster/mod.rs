@@ -119,6 +119,24 @@ impl Place {
         }
     }
 
+    /// The master, once members have followed it for a while: backups of it neither fail nor go elsewhere. Those bring
+    /// `target` up to date.
+    pub(crate) fn settled_master(&self, target: &Path) -> i64 {
+        let start = Instant::now();
+        let mut seen = Vec::new();
+        while !matches!(seen.as_slice(), [.., a, b, c] if a == b && b == c) {
+            assert!(start.elapsed() < LIMIT, "{seen:?}");
+            let report = self.back_up("-incremental", target, &[]);
+            match report.code {
+                0 if report.served().1 == "master" => seen.push(report.served().0),
+                0 | 4 | 12 => seen.clear(),
+                _ => report.assert_code(0),
+            }
+            thread::sleep(Duration::from_secs(1));
+        }
+        seen[0]
+    }
+
     pub(crate) fn target(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
@@ -196,6 +214,13 @@ pub(crate) struct Run {
 impl Run {
     pub(crate) fn log(&self) -> String {
         fs::read_to_string(self.target.with_extension("log")).unwrap()
+    }
+
+    /// The member that is being asked.
+    pub(crate) fn asked(&self) -> i64 {
+        let log = self.log();
+        let (_, rest) = log.rsplit_once("member=member ").unwrap();
+        rest.split(' ').next().unwrap().parse().unwrap()
     }
 
     /// Waits until so much has arrived on the disk.
