@@ -10,6 +10,7 @@ mod catalogue;
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt::Write as _,
+    fs,
     path::Path,
     process::Command,
     sync::Mutex,
@@ -20,7 +21,7 @@ use neo4j_backup::{
     ErrorKind,
     cancel::Cancel,
     check::{self, CheckOptions, CheckReport, Finding, Listener, Memory, Rule},
-    store::StoreFormat,
+    store::{StoreFile, StoreFormat},
 };
 use proptest::{prelude::*, test_runner::TestRunner};
 use serde_json::Value;
@@ -144,6 +145,47 @@ fn little_memory_finds_the_same() {
     }
 }
 
+/// A store whose records come again and again, so that nearly every rule between two records is broken many times, in
+/// files of several blocks of a pass.
+fn repeated(format: StoreFormat) -> Damaged {
+    let store = Damaged::vector(format);
+    for kind in StoreFile::ALL {
+        if kind == StoreFile::Neostore {
+            continue;
+        }
+        let bytes = store.bytes(kind.name());
+        let (records, trailer) = bytes.split_at(bytes.len() - kind.trailer(format).len());
+        let times = (520 << 10) / records.len().max(1) + 1;
+        fs::write(store.path(kind.name()), [&records.repeat(times), trailer].concat()).unwrap();
+    }
+    store
+}
+
+#[test]
+fn any_number_of_threads_finds_the_same() {
+    for format in FORMATS {
+        let store = repeated(format);
+        let reports = [1, 2, 5].map(|threads| {
+            let options = CheckOptions {
+                threads,
+                limit: 50,
+                ..CheckOptions::default()
+            };
+            check::check(store.dir(), &options, &Cancel::default()).unwrap()
+        });
+        let rules = reports[0].findings.totals().count();
+        assert!(
+            rules > 15,
+            "{rules}: {:?}",
+            reports[0].findings.totals().collect::<Vec<_>>()
+        );
+        for (i, report) in reports.iter().enumerate().skip(1) {
+            assert_eq!(shown(report), shown(&reports[0]), "{i}");
+            assert_eq!(report, &reports[0], "{i}");
+        }
+    }
+}
+
 /// A store with two damages: in the framing of a file, and between records.
 fn twice_damaged() -> Damaged {
     let store = Damaged::vector(StoreFormat::Current);
@@ -201,7 +243,7 @@ fn json_has_no_more_lines_than_the_limit_allows() {
 #[test]
 fn a_check_that_cannot_run_prints_one_line_with_the_error() {
     let store = Damaged::vector(StoreFormat::Current);
-    std::fs::remove_file(store.path("neostore")).unwrap();
+    fs::remove_file(store.path("neostore")).unwrap();
     let (lines, code) = lines(&store, &[]);
     assert_eq!((lines.len(), code), (1, Some(2)));
     assert!(lines[0]["error"]["message"].is_string());
@@ -272,7 +314,7 @@ fn change() -> impl Strategy<Value = Change> {
 }
 
 fn apply(store: &Damaged, change: &Change) {
-    let mut names: Vec<String> = neo4j_backup::store::StoreFile::ALL
+    let mut names: Vec<String> = StoreFile::ALL
         .into_iter()
         .flat_map(|kind| [kind.name().to_owned(), kind.id_name()])
         .collect();
@@ -281,7 +323,7 @@ fn apply(store: &Damaged, change: &Change) {
         change;
     let name = &names[*file];
     let path = store.path(name);
-    let Ok(mut bytes) = std::fs::read(&path) else { return };
+    let Ok(mut bytes) = fs::read(&path) else { return };
     if bytes.is_empty() {
         return;
     }
@@ -296,9 +338,9 @@ fn apply(store: &Damaged, change: &Change) {
             let length = (*length).min(bytes.len() - from).min(bytes.len() - to);
             bytes.copy_within(from..from + length, to);
         }
-        Change::Remove { .. } => return std::fs::remove_file(&path).unwrap(),
+        Change::Remove { .. } => return fs::remove_file(&path).unwrap(),
     }
-    std::fs::write(&path, bytes).unwrap();
+    fs::write(&path, bytes).unwrap();
 }
 
 /// No panic, no hang, and little memory finds what much finds.

@@ -23,8 +23,8 @@ const STEPS: u64 = 1 << 16;
 struct Known {
     /// Another block leads there.
     continued: Bits,
-    /// Some chain had it.
-    visited: Bits,
+    /// Several do.
+    shared: Bits,
 }
 
 /// Checks a dynamic store, in several passes where two bits for each block do not fit.
@@ -35,7 +35,7 @@ pub(super) fn check(whole: &Whole<'_>, store: &Store, workers: &mut [Worker<'_>]
         let is_first = range.start == 0;
         let known = Known {
             continued: Bits::new(range.clone()),
-            visited: Bits::new(range.clone()),
+            shared: Bits::new(range.clone()),
         };
         whole.scan(file, 1..store.records, workers, |worker, records| {
             let mut in_use = 0;
@@ -46,8 +46,10 @@ pub(super) fn check(whole: &Whole<'_>, store: &Store, workers: &mut [Worker<'_>]
                 let Some((header, _)) = whole.stores.block(bytes) else {
                     continue;
                 };
-                if let Some(RecordId(next)) = header.next {
-                    known.continued.insert(next);
+                if let Some(RecordId(next)) = header.next
+                    && known.continued.insert(next)
+                {
+                    known.shared.insert(next);
                 }
                 if is_first {
                     in_use += 1;
@@ -73,8 +75,9 @@ pub(super) fn check(whole: &Whole<'_>, store: &Store, workers: &mut [Worker<'_>]
     rings::of_unreached(whole, file, workers, Rule::BlockCycle, next)
 }
 
-/// Decodes a value from its first block on. Each block is met once by all walks together, but for blocks outside of the
-/// range, which only several references could lead to again and again: their number is limited.
+/// Decodes a value from its first block on, up to a block that several lead to, which is a finding of its own. So each
+/// block is met once by all walks together, and what they find does not depend on which comes first; outside of the
+/// range, where it is not known which blocks are shared, the length of a walk is limited.
 fn walk(
     whole: &Whole<'_>,
     worker: &mut Worker<'_>,
@@ -96,7 +99,7 @@ fn walk(
             value = None;
             break;
         };
-        if known.visited.insert(id) {
+        if known.shared.contains(id) {
             value = None;
             break;
         }

@@ -53,7 +53,7 @@ impl Side {
 
     /// The sides of a relationship; of a loop, whose sides are equal, one.
     pub(super) fn distinct(relationship: &Relationship) -> &'static [Side] {
-        if relationship.first_node == relationship.second_node {
+        if relationship.is_loop() {
             &[Side::Source]
         } else {
             &Side::BOTH
@@ -270,17 +270,23 @@ pub(super) fn node(id: u64, node: &Node, say: &mut impl FnMut(Claim)) {
 /// What a relationship says.
 #[inline]
 pub(super) fn relationship(id: u64, relationship: &Relationship, say: &mut impl FnMut(Claim)) {
-    for side in Side::distinct(relationship) {
-        let end = side.of(relationship);
-        let Some(node) = end.node else { continue };
-        let key = chain(node, end.previous, id);
-        say(debit(key, Pointing::RelationshipPrevious(*side), id));
-        if let Some(RecordId(next)) = end.next {
-            let key = chain(node, Some(RecordId(id)), next);
-            say(credit(key, Pointing::RelationshipNext(*side), id));
-        }
+    neighbours(Side::Source, id, relationship, say);
+    if !relationship.is_loop() {
+        neighbours(Side::Target, id, relationship, say);
     }
     owner(relationship.first_property, Pointing::RelationshipProperty, id, say);
+}
+
+#[inline]
+fn neighbours(side: Side, id: u64, relationship: &Relationship, say: &mut impl FnMut(Claim)) {
+    let end = side.of(relationship);
+    let Some(node) = end.node else { return };
+    let key = chain(node, end.previous, id);
+    say(debit(key, Pointing::RelationshipPrevious(side), id));
+    if let Some(RecordId(next)) = end.next {
+        let key = chain(node, Some(RecordId(id)), next);
+        say(credit(key, Pointing::RelationshipNext(side), id));
+    }
 }
 
 /// What a property record says.

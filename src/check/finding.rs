@@ -162,7 +162,7 @@ impl Findings {
         kept.total += 1;
         if kept.first.len() >= self.limit {
             match kept.first.last() {
-                Some(last) if place < last.place => {}
+                Some(last) if place <= last.place => {}
                 _ => return,
             }
         }
@@ -253,12 +253,17 @@ mod tests {
     #[test]
     fn the_first_ones_by_place_are_kept_in_whichever_order_they_are_found() {
         let (mut forward, mut backward) = (Findings::new(2), Findings::new(2));
-        for id in 0..10 {
-            forward.add(Rule::RelationshipNotInUse, place(id), String::new, None, |_| {});
-            backward.add(Rule::RelationshipNotInUse, place(9 - id), String::new, None, |_| {});
+        let add = |findings: &mut Findings, id: u64| {
+            // two of them at each place
+            let message = || (id % 2).to_string();
+            findings.add(Rule::RelationshipNotInUse, place(id / 2), message, None, |_| {});
+        };
+        for id in 1..11 {
+            add(&mut forward, id);
+            add(&mut backward, 11 - id);
         }
         assert_eq!(found(&forward), [Some(0), Some(1)]);
-        assert_eq!(found(&backward), found(&forward));
+        assert_eq!(backward, forward);
         forward.merge(backward);
         assert_eq!(found(&forward), [Some(0), Some(1)]);
         assert_eq!(forward.total(Severity::Error), 20);

@@ -49,23 +49,31 @@ impl PropertyRecord {
     #[inline]
     pub(super) fn decode(format: StoreFormat, bytes: &[u8]) -> Option<PropertyRecord> {
         match format {
-            StoreFormat::Legacy => {
-                let one = LegacyProperty::decode(bytes.first_chunk()?)?;
-                Some(PropertyRecord {
-                    previous: one.previous,
-                    next: one.next,
-                    content: Content::One(one),
-                })
-            }
-            StoreFormat::Current => {
-                let property = Property::decode(bytes.first_chunk()?)?;
-                Some(PropertyRecord {
-                    previous: property.previous,
-                    next: property.next,
-                    content: Content::Blocks(property),
-                })
-            }
+            StoreFormat::Legacy => PropertyRecord::legacy(bytes),
+            StoreFormat::Current => PropertyRecord::current(bytes),
         }
+    }
+
+    /// The same for the old format.
+    #[inline]
+    pub(super) fn legacy(bytes: &[u8]) -> Option<PropertyRecord> {
+        let one = LegacyProperty::decode(bytes.first_chunk()?)?;
+        Some(PropertyRecord {
+            previous: one.previous,
+            next: one.next,
+            content: Content::One(one),
+        })
+    }
+
+    /// The same for the current format.
+    #[inline]
+    pub(super) fn current(bytes: &[u8]) -> Option<PropertyRecord> {
+        let property = Property::decode(bytes.first_chunk()?)?;
+        Some(PropertyRecord {
+            previous: property.previous,
+            next: property.next,
+            content: Content::Blocks(property),
+        })
     }
 }
 

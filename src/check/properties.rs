@@ -14,7 +14,7 @@ use super::{
     value,
     whole::{Whole, Worker},
 };
-use crate::store::{StoreFile, record::RecordId};
+use crate::store::{StoreFile, StoreFormat, record::RecordId};
 
 /// A chain is searched for a key that comes twice up to so many keys.
 const KEYS_MAX: usize = 1 << 16;
@@ -24,44 +24,65 @@ const STEPS: u64 = 1 << 16;
 
 /// Checks all property records; `keys` are those in use.
 pub(super) fn check(whole: &Whole<'_>, keys: &Bits, workers: &mut [Worker<'_>]) -> Result<(), CheckError> {
+    match whole.stores.format {
+        StoreFormat::Legacy => each(whole, keys, workers, PropertyRecord::legacy),
+        StoreFormat::Current => each(whole, keys, workers, PropertyRecord::current),
+    }?;
+    rings::of_unreached(
+        whole,
+        StoreFile::Property,
+        workers,
+        Rule::PropertyCycle,
+        consistent_next,
+    )
+}
+
+/// Each record as `decode` sees it: the loop is made for each format on its own.
+fn each(
+    whole: &Whole<'_>,
+    keys: &Bits,
+    workers: &mut [Worker<'_>],
+    decode: impl Fn(&[u8]) -> Option<PropertyRecord> + Sync,
+) -> Result<(), CheckError> {
     let kind = StoreFile::Property;
     let records = whole.stores.get(kind).records;
-    let format = whole.stores.format;
     whole.scan(kind, 0..records, workers, |worker, records| {
-        let mut in_use = 0;
+        let (mut in_use, mut reached, mut balance) = (0, 0, worker.balance);
+        let mut say = |claim| balance.enter(&claim);
         for (id, bytes) in records.iter() {
-            let Some(record) = PropertyRecord::decode(format, bytes) else {
+            let Some(record) = decode(bytes) else {
                 deleted(&mut worker.judge, id, bytes);
                 continue;
             };
             in_use += 1;
-            claim::property_links(id, &record, &mut worker.say());
+            claim::property_links(id, &record, &mut say);
             let (mut is_odd, mut count) = (false, 0);
             let ends_wrongly = value::look(&record, |seen| {
                 count += 1;
                 is_odd |= seen.is_wrong || !keys.contains(u64::from(seen.key));
                 if let Some(first) = seen.elsewhere {
-                    claim::property_value(id, &record, first, &mut worker.say());
+                    claim::property_value(id, &record, first, &mut say);
                 }
             });
             if is_odd || ends_wrongly {
                 worker.judge.property_alone(id, &record)?;
             }
             match (record.previous, record.next) {
-                (None, None) if count < 2 => worker.reached += 1,
+                (None, None) if count < 2 => reached += 1,
                 (None, _) => walk(whole, worker, records, id, record)?,
                 _ => {}
             }
         }
+        worker.balance = balance;
+        worker.reached += reached;
         worker.count(kind, in_use);
         Ok(())
-    })?;
-    rings::of_unreached(whole, kind, workers, Rule::PropertyCycle, consistent_next)
+    })
 }
 
 /// A record of the current format is deleted by a first long of zero; any other without a legal type is damage.
 fn deleted(judge: &mut Judge<'_>, id: u64, bytes: &[u8]) {
-    if judge.lookup.stores.format == crate::store::StoreFormat::Current {
+    if judge.lookup.stores.format == StoreFormat::Current {
         let first = bytes
             .get(9..)
             .and_then(<[u8]>::first_chunk)

@@ -1,6 +1,6 @@
 //! One check from beginning to end, and what it tells.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{collections::BTreeMap, path::Path, thread};
 
 use serde::{Serialize, Serializer};
 
@@ -22,6 +22,9 @@ pub enum What<'a> {
     Part(&'a Written),
 }
 
+/// More threads do not help: they wait for memory, and each has a cache of blocks of its own.
+const THREADS_MAX: usize = 4;
+
 /// How a check is done.
 #[derive(Debug, Clone, Copy)]
 pub struct CheckOptions<'a> {
@@ -29,6 +32,8 @@ pub struct CheckOptions<'a> {
     pub what: What<'a>,
     /// Memory it may take.
     pub memory: Memory,
+    /// Threads that share a pass, at least one. What is found is the same with any number.
+    pub threads: usize,
     /// Findings kept per rule; all are counted.
     pub limit: usize,
     /// Who hears of them at once.
@@ -40,6 +45,7 @@ impl Default for CheckOptions<'_> {
         CheckOptions {
             what: What::Whole,
             memory: Memory::default(),
+            threads: thread::available_parallelism().map_or(1, usize::from).min(THREADS_MAX),
             limit: 100,
             listener: None,
         }
@@ -127,7 +133,7 @@ pub fn check(dir: &Path, options: &CheckOptions<'_>, cancel: &Cancel) -> Result<
     logs::check(dir, stores.format, &found, which, &mut findings, cancel)?;
     let (more, records) = match part {
         Some(written) => part::check(&stores, written, collector(), cancel)?,
-        None => whole::check(&stores, options.memory, collector, cancel)?,
+        None => whole::check(&stores, options, collector, cancel)?,
     };
     let mut findings = findings.findings;
     findings.merge(more);

@@ -1,4 +1,4 @@
-//! One pass over a store file in big blocks, on both cores.
+//! One pass over a store file in big blocks, on several cores.
 
 use std::{
     ops::Range,
@@ -29,6 +29,11 @@ impl<'a> Records<'a> {
         let first = self.first;
         let records = self.bytes.chunks_exact(self.width).enumerate();
         records.map(move |(i, record)| (first + i as u64, record))
+    }
+
+    /// The same where a record has `N` bytes.
+    pub(super) fn arrays<const N: usize>(self) -> impl Iterator<Item = (u64, &'a [u8; N])> {
+        (self.first..).zip(self.bytes.as_chunks().0)
     }
 
     /// One of them, if it is among them.

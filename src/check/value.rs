@@ -21,8 +21,10 @@ pub(super) enum Wrong {
 pub(super) struct Block<'a> {
     pub(super) key: u32,
     pub(super) kind: u64,
-    /// All its longs.
+    /// All its longs that the record has room for.
     longs: &'a [u64],
+    /// It wants more.
+    is_cut: bool,
 }
 
 /// Bits of a long.
@@ -38,13 +40,14 @@ fn blocks(property: &Property) -> (impl Iterator<Item = Block<'_>>, Option<Wrong
     let mut rest = property.payload.get(..used).unwrap_or_default();
     let found = std::iter::from_fn(move || {
         let first = rest.first()?;
-        let longs = usize::from(longs_of_block(*first)).min(rest.len());
-        let (longs, behind) = rest.split_at_checked(longs)?;
+        let wanted = usize::from(longs_of_block(*first));
+        let (longs, behind) = rest.split_at_checked(wanted).unwrap_or((rest, &[]));
         rest = behind;
         Some(Block {
             key: u32::try_from(bits(*first, 0, 24)).unwrap_or_default(),
             kind: bits(*first, 24, 4),
             longs,
+            is_cut: wanted > longs.len(),
         })
     });
     let end = property.payload.get(used).filter(|end| **end != 0);
@@ -155,7 +158,7 @@ fn legacy_elsewhere(property: &LegacyProperty) -> Option<(StoreFile, RecordId)> 
 #[inline]
 fn current(block: &Block<'_>) -> Result<(), Wrong> {
     let first = block.longs.first().copied().unwrap_or_default();
-    if block.longs.len() < usize::from(longs_of_block(first)) {
+    if block.is_cut {
         return Err(Wrong::Value(block.kind, "it does not fit the record"));
     }
     match block.kind {

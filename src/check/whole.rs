@@ -20,7 +20,9 @@ use super::{
     judge::{Judge, Scope},
     ledger::{Balance, Collected, Hash, Ledger},
     lookup::PropertyRecord,
-    properties, rings,
+    properties,
+    report::CheckOptions,
+    rings,
     rules::Rule,
     scan::{Records, scan},
     stores::Stores,
@@ -29,12 +31,9 @@ use crate::{
     cancel::Cancel,
     store::{
         StoreFile,
-        record::{Node, PropertyKey, Relationship, RelationshipType},
+        record::{Node, Pointer, PropertyKey, Relationship, RelationshipType},
     },
 };
-
-/// Threads that share a pass.
-const THREADS: usize = 2;
 
 /// Types and keys have no larger ids (property keys of the old format could, and are then looked up one by one).
 const NAMES_MAX: u64 = 1 << 24;
@@ -77,13 +76,17 @@ pub(super) type Checked = (Findings, BTreeMap<StoreFile, u64>);
 /// Checks every record of the store.
 pub(super) fn check<'a>(
     stores: &'a Stores,
-    memory: Memory,
+    options: &CheckOptions<'_>,
     found: impl Fn() -> Collector<'a>,
     cancel: &Cancel,
 ) -> Result<Checked, CheckError> {
-    let whole = Whole { stores, memory, cancel };
+    let whole = Whole {
+        stores,
+        memory: options.memory,
+        cancel,
+    };
     let hash = Hash::new();
-    let mut workers: Vec<Worker<'_>> = (0..THREADS)
+    let mut workers: Vec<Worker<'_>> = (0..options.threads.max(1))
         .map(|_| Worker {
             balance: Balance::new(hash),
             judge: Judge::new(stores, found(), Scope::Whole),
@@ -129,7 +132,7 @@ pub(super) fn check<'a>(
 }
 
 impl Whole<'_> {
-    /// All of `kind`, by both threads.
+    /// All of `kind`, by all threads.
     pub(super) fn scan<S: Send>(
         &self,
         kind: StoreFile,
@@ -162,13 +165,14 @@ impl Whole<'_> {
     fn nodes(&self, workers: &mut [Worker<'_>]) -> Result<(), CheckError> {
         let nodes = self.stores.get(StoreFile::Node).records;
         self.scan(StoreFile::Node, 0..nodes, workers, |worker, records| {
-            let mut in_use = 0;
-            for (id, bytes) in records.iter() {
-                if let Some(node) = bytes.first_chunk().and_then(Node::decode) {
+            let (mut in_use, mut balance) = (0, worker.balance);
+            for (id, bytes) in records.arrays() {
+                if let Some(node) = Node::decode(bytes) {
                     in_use += 1;
-                    claim::node(id, &node, &mut worker.say());
+                    claim::node(id, &node, &mut |claim| balance.enter(&claim));
                 }
             }
+            worker.balance = balance;
             worker.count(StoreFile::Node, in_use);
             Ok(())
         })
@@ -177,13 +181,20 @@ impl Whole<'_> {
     fn relationships(&self, types: &Bits, workers: &mut [Worker<'_>]) -> Result<(), CheckError> {
         let relationships = self.stores.get(StoreFile::Relationship).records;
         self.scan(StoreFile::Relationship, 0..relationships, workers, |worker, records| {
-            let mut in_use = 0;
-            for (id, bytes) in records.iter() {
-                if let Some(relationship) = bytes.first_chunk().and_then(Relationship::decode) {
-                    in_use += 1;
-                    relationship_alone(worker, id, &relationship, types)?;
+            let (mut in_use, mut ascending, mut balance) = (0, 0, worker.balance);
+            for (id, bytes) in records.arrays() {
+                let Some(relationship) = Relationship::decode(bytes) else {
+                    continue;
+                };
+                in_use += 1;
+                claim::relationship(id, &relationship, &mut |claim| balance.enter(&claim));
+                ascending += u64::from(is_ascending(id, &relationship));
+                if is_odd(&relationship, types) {
+                    worker.judge.relationship_alone(id, &relationship)?;
                 }
             }
+            worker.balance = balance;
+            worker.ascending += ascending;
             worker.count(StoreFile::Relationship, in_use);
             Ok(())
         })
@@ -234,6 +245,7 @@ impl Whole<'_> {
 
     /// Finds the claims that do not match, and judges them; whether there are none.
     fn audit(&self, hash: Hash, workers: &mut [Worker<'_>]) -> Result<bool, CheckError> {
+        let threads = workers.len();
         let Some((first, others)) = workers.split_first_mut() else {
             return Ok(true);
         };
@@ -244,7 +256,7 @@ impl Whole<'_> {
         if balance.is_even() {
             return Ok(true);
         }
-        let mut ledgers: Vec<Ledger> = (0..THREADS).map(|_| Ledger::new(hash)).collect();
+        let mut ledgers: Vec<Ledger> = (0..threads).map(|_| Ledger::new(hash)).collect();
         self.every_claim(&mut ledgers, |ledger, claim| ledger.enter(&claim))?;
         let mut total = Ledger::new(hash);
         for ledger in &ledgers {
@@ -253,10 +265,10 @@ impl Whole<'_> {
         let Some(suspects) = total.suspects() else {
             return Ok(true);
         };
-        let room = self.memory.room(size_of::<(u64, Claim)>(), THREADS);
+        let room = self.memory.room(size_of::<(u64, Claim)>(), threads);
         let mut from = Some(0);
         while let Some(start) = from {
-            let mut parts: Vec<Collected<'_>> = (0..THREADS).map(|_| Collected::new(&suspects, start, room)).collect();
+            let mut parts: Vec<Collected<'_>> = (0..threads).map(|_| Collected::new(&suspects, start, room)).collect();
             self.every_claim(&mut parts, Collected::take)?;
             let (groups, next) = Collected::settle(parts);
             for group in groups {
@@ -344,25 +356,18 @@ fn say_name(stores: &Stores, kind: StoreFile, id: u64, bytes: &[u8], say: &mut i
     block.is_some()
 }
 
+/// Whether a chain leads from this relationship to one of a higher id, as every ring does somewhere.
 #[inline]
-fn relationship_alone(
-    worker: &mut Worker<'_>,
-    id: u64,
-    relationship: &Relationship,
-    types: &Bits,
-) -> Result<(), CheckError> {
-    claim::relationship(id, relationship, &mut worker.say());
-    let (source, target) = (Side::Source.of(relationship), Side::Target.of(relationship));
-    let is_ascending = [source, target]
-        .iter()
-        .any(|end| end.next.is_some_and(|next| next.0 >= id));
-    worker.ascending += u64::from(is_ascending);
-    let is_odd = source.node.is_none()
-        || target.node.is_none()
-        || (source.node == target.node && source != target)
-        || !types.contains(u64::from(relationship.type_id));
-    if is_odd {
-        worker.judge.relationship_alone(id, relationship)?;
-    }
-    Ok(())
+fn is_ascending(id: u64, relationship: &Relationship) -> bool {
+    let leads_up = |next: Pointer| next.is_some_and(|next| next.0 >= id);
+    leads_up(relationship.first_next) || leads_up(relationship.second_next)
+}
+
+/// Whether a relationship breaks a rule by itself.
+#[inline]
+fn is_odd(relationship: &Relationship, types: &Bits) -> bool {
+    let lacks_node = relationship.first_node.is_none() || relationship.second_node.is_none();
+    lacks_node
+        || (relationship.is_loop() && Side::Source.of(relationship) != Side::Target.of(relationship))
+        || !types.contains(u64::from(relationship.type_id))
 }

@@ -120,7 +120,7 @@ fn options(wanted: &CheckArgs) -> Result<CheckOptions<'static>, Error> {
         what: What::Whole,
         memory,
         limit,
-        listener: None,
+        ..CheckOptions::default()
     })
 }
 

@@ -38,7 +38,11 @@ impl Node {
     }
 
     /// The node in these bytes, `None` where the record is not in use.
-    #[inline]
+    #[expect(
+        clippy::inline_always,
+        reason = "passes over whole stores keep the fields in registers"
+    )]
+    #[inline(always)]
     pub fn decode(record: &[u8; Self::SIZE]) -> Option<Node> {
         let flags = record[0];
         (flags & 1 == 1).then(|| Node {

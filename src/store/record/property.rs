@@ -62,10 +62,17 @@ impl Property {
     /// The header and payload in these bytes, `None` where the record is not in use. `used` counts the longs of the
     /// blocks up to the first one of no legal type or the end of the record; a last block that claims more longs than
     /// are left is cut.
-    #[inline]
+    #[expect(
+        clippy::inline_always,
+        reason = "passes over whole stores keep the fields in registers"
+    )]
+    #[inline(always)]
     pub fn decode(record: &[u8; Self::SIZE]) -> Option<Property> {
         let payload = [9, 17, 25, 33].map(|offset| long(record, offset));
-        Property::in_use(payload[0]).then(|| Property {
+        if !Property::in_use(payload[0]) {
+            return None;
+        }
+        Some(Property {
             previous: join(word(record, 1), record[0] >> 4),
             next: join(word(record, 5), record[0] & 15),
             payload,

@@ -65,8 +65,18 @@ impl Relationship {
         Ok(record)
     }
 
-    /// The relationship in these bytes, `None` where the record is not in use.
+    /// Whether it leads from a node to itself.
     #[inline]
+    pub fn is_loop(&self) -> bool {
+        self.first_node == self.second_node
+    }
+
+    /// The relationship in these bytes, `None` where the record is not in use.
+    #[expect(
+        clippy::inline_always,
+        reason = "passes over whole stores keep the fields in registers"
+    )]
+    #[inline(always)]
     pub fn decode(record: &[u8; Self::SIZE]) -> Option<Relationship> {
         let (flags, packed) = (record[0], word(record, 9));
         let [_, _, type_high, type_low] = packed.to_be_bytes();
