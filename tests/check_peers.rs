@@ -13,16 +13,23 @@ use std::{collections::BTreeSet, env, path::Path};
 use catalogue::{CASES, Case, store::Damaged};
 use neo4j_backup::{
     cancel::Cancel,
-    check::{self, CheckOptions, Rule},
+    check::{self, CheckOptions, CheckReport, Finding, Rule},
     store::StoreFormat,
 };
 use serde_json::Value;
 use support::{Finished, Options, Peer, Release, checker_1_9_9, copy_dir, our_tool, require_peers};
 
-/// Findings of the check, as lines.
-fn findings(dir: &Path) -> Vec<String> {
-    let report = check::check(dir, &CheckOptions::default(), &Cancel::default()).unwrap();
-    report.findings.iter().map(ToString::to_string).collect()
+fn checked(dir: &Path) -> CheckReport {
+    check::check(dir, &CheckOptions::default(), &Cancel::default()).unwrap()
+}
+
+/// Rules that stores of this release break without a backup's doing. Now and then 1.5 loses one side of the link between
+/// a property record and the new one before it; the checker of 1.9.9 says so of its closed stores as well.
+fn broken_by_itself(release: Release) -> &'static [Rule] {
+    match release {
+        Release::V1_5 => &[Rule::OrphanPropertyChain, Rule::NextDoesNotReferenceBack],
+        _ => &[],
+    }
 }
 
 fn report(finished: &Finished) -> Value {
@@ -36,58 +43,81 @@ fn backup(peer: &Peer, dir: &Path, words: &[&str]) -> (Option<i32>, Value) {
     (finished.code, report(&finished))
 }
 
-/// A random load, a clean restart, a crash under load, recovery; then backups of it all.
-fn healthy(release: Release, seed: u64) {
+/// A random load, a clean restart, a crash under load, recovery; then backups of it all. What was found, and where.
+fn healthy(release: Release, seed: u64) -> Vec<String> {
     let dir = tempfile::tempdir().unwrap();
     let (source, copy) = (dir.path().join("source"), dir.path().join("copy"));
     let options = Options::source(release);
+    let mut all = Vec::new();
+    let is_known = |finding: &&Finding| broken_by_itself(release).contains(&finding.rule);
+    let mut judge = |when: &str, report: &CheckReport| {
+        let found = report.findings.iter().filter(|finding| !is_known(finding));
+        all.extend(found.map(|found| format!("{release:?}, seed {seed}, {when}: {found}")));
+    };
     let mut peer = Peer::start(release, &source, &options);
     peer.load(seed, 60);
     peer.quit();
-    assert_eq!(findings(&source), Vec::<String>::new(), "{release:?}, closed");
+    judge("closed", &checked(&source));
     let mut peer = Peer::start(release, &source, &options);
     peer.load(seed, 60);
     drop(peer);
     let mut peer = Peer::start(release, &source, &options);
     peer.load(seed, 20);
-    let (code, json) = backup(&peer, &copy, &["-full"]);
-    assert_eq!(
-        (code, &json["result"]["check"]["errors"]),
-        (Some(0), &Value::from(0)),
-        "{json}"
-    );
-    assert_eq!(json["result"]["check"]["whole"], true);
+    let backed_up = |peer: &Peer, words: &[&str], is_whole: bool| {
+        let (code, json) = backup(peer, &copy, words);
+        let check = &json["result"]["check"];
+        assert_eq!(check["whole"], is_whole, "{json}");
+        let is_consistent = check["errors"] == 0 && check["ownership"] == 0;
+        assert_eq!(code, Some(if is_consistent { 0 } else { 3 }), "{json}");
+        assert!(!is_whole || is_consistent == checked(&copy).is_consistent(), "{json}");
+    };
+    backed_up(&peer, &["-full"], true);
+    judge("full", &checked(&copy));
     for verify in ["-verify=true", "-verify=full"] {
         peer.load(seed, 30);
-        let (code, json) = backup(&peer, &copy, &["-incremental", verify]);
-        assert_eq!(
-            (code, &json["result"]["check"]["errors"]),
-            (Some(0), &Value::from(0)),
-            "{json}"
-        );
-        assert_eq!(json["result"]["check"]["whole"], verify == "-verify=full");
+        backed_up(&peer, &["-incremental", verify], verify == "-verify=full");
+        judge("incremental", &checked(&copy));
     }
-    assert_eq!(findings(&copy), Vec::<String>::new(), "{release:?}, copy");
     peer.quit();
-    assert_eq!(findings(&source), Vec::<String>::new(), "{release:?}, recovered");
+    let recovered = checked(&source);
+    judge("recovered", &recovered);
+    assert_eq!(
+        checked(&copy).findings,
+        recovered.findings,
+        "{release:?}, seed {seed}: the copy is as the source"
+    );
+    if !all.is_empty() && env::var_os("CHECK_KEEP").is_some() {
+        all.push(format!("kept in {}", dir.keep().display()));
+    }
+    all
 }
 
-/// How many seeds for each release; more in a longer run.
-fn seeds() -> u64 {
-    env::var("CHECK_SEEDS")
-        .ok()
-        .and_then(|seeds| seeds.parse().ok())
-        .unwrap_or(1)
-}
+mod healthy_stores_have_no_findings {
+    use std::env;
 
-#[test]
-fn healthy_stores_of_every_release_have_no_findings() {
-    for release in Release::ALL {
+    use super::{Release, healthy, require_peers, support::asked_of};
+
+    /// `CHECK_SEEDS` seeds from `CHECK_SEED` on: 1 and 1 unless given.
+    fn ask(release: Release) {
+        let number = |name| env::var(name).map_or(1, |number| number.parse().unwrap());
+        let (first, count): (u64, u64) = (number("CHECK_SEED"), number("CHECK_SEEDS"));
         if require_peers(release) {
-            for seed in 1..=seeds() {
-                healthy(release, seed);
-            }
+            let found: Vec<String> = (first..first + count).flat_map(|seed| healthy(release, seed)).collect();
+            assert_eq!(found, Vec::<String>::new());
         }
+    }
+
+    asked_of! {
+        [
+            of_1_3 = V1_3,
+            of_1_4_2 = V1_4_2,
+            of_1_5 = V1_5,
+            of_1_6_1 = V1_6_1,
+            of_1_7_2 = V1_7_2,
+            of_1_8 = V1_8,
+            of_1_9_9 = V1_9_9
+        ]
+        []
     }
 }
 
