@@ -32,6 +32,7 @@ use std::{
     path::Path,
     sync::{Arc, Mutex},
     thread,
+    time::Duration,
 };
 
 use neo4j_backup::{
@@ -238,6 +239,14 @@ fn compare(ours: &Path, theirs: &Path, format: StoreFormat) -> (Vec<String>, usi
     (differences, compared)
 }
 
+/// How often the logs of the graph and of the indexes were rotated, as the logs that are kept tell.
+fn rotations(dir: &Path) -> [usize; 2] {
+    [dir.to_owned(), dir.join("index")].map(|dir| {
+        let names = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name());
+        names.filter(|name| name.to_string_lossy().contains(".log.v")).count()
+    })
+}
+
 fn dialect_of(release: Release) -> Dialect {
     match release {
         Release::V1_3 => Dialect::D13,
@@ -257,18 +266,20 @@ fn replay_equals_recovery(release: Release, seed: u64) {
     let mut source = Peer::start(release, &dir("source"), &options);
     source.load(seed, BEFORE);
     let (port, answers) = recording_proxy(source.port());
-    source.start_load(seed, 0);
     let uri = format!("single://127.0.0.1:{port}");
-    // slow, so that the load changes files while they are copied
-    let finished = our_tool(&[
-        "-full",
-        "-from",
-        &uri,
-        "-to",
-        ours.to_str().unwrap(),
-        "-max-rate",
-        "150k",
-    ]);
+    let rotated = rotations(source.dir()).map(|before| before + 1);
+    let finished = thread::scope(|scope| {
+        // slow, so that the load changes files while they are copied
+        let to = ours.to_str().unwrap();
+        let run = scope.spawn(|| our_tool(&["-full", "-from", &uri, "-to", to, "-max-rate", "150k"]));
+        // a server without mapped buffers that rotates while it commits writes files wrongly at times
+        // (`docs/formats/wire-protocol.md` §9.4)
+        while rotations(source.dir()) != rotated && !run.is_finished() {
+            thread::sleep(Duration::from_millis(1));
+        }
+        source.start_load(seed, 0);
+        run.join().unwrap()
+    });
     source.stop_load();
     let answers = answers.lock().unwrap().clone();
     if keep {
