@@ -13,12 +13,12 @@
 mod damage;
 mod support;
 
-use std::path::Path;
+use std::{fs, path::Path};
 
 use damage::{Damage, Rng};
 use neo4j_backup::{
     cancel::Cancel,
-    manifest::files,
+    manifest::{MANIFEST, State, files},
     progress::Quiet,
     store::StoreFormat,
     transfer::adopt,
@@ -72,6 +72,32 @@ fn every_damage_is_named(format: StoreFormat) {
         }
     }
     assert_eq!(verified(&dir).verdict, Verdict::Intact);
+}
+
+/// A start of Neo4j wrote into `messages.log`, and the update has taken away by what a start is told.
+#[test]
+fn an_update_that_was_interrupted_behind_a_start_of_neo4j_is_no_damage() {
+    for before in [None, Some("made before")] {
+        let (mut rng, _) = damage::chosen();
+        let folder = TempDir::new().unwrap();
+        let dir = folder.path().join("db");
+        damage::database(&dir, StoreFormat::Current, &mut rng);
+        let messages = dir.join("messages.log");
+        let _ = fs::remove_file(&messages);
+        if let Some(text) = before {
+            fs::write(&messages, text).unwrap();
+        }
+        let mut manifest = adopt(&dir, "run", &Quiet, &Cancel::default()).unwrap();
+        manifest.state = State::Updating;
+        manifest.write(&dir.join(MANIFEST)).unwrap();
+        let started = [before.unwrap_or_default(), "started"].concat();
+        fs::write(&messages, &started).unwrap();
+        assert_eq!(verified(&dir).verdict, Verdict::InterruptedUpdate);
+        if before.is_some() {
+            fs::write(&messages, started.replace("made", "MADE")).unwrap();
+            assert_eq!(verified(&dir).verdict, Verdict::Damaged);
+        }
+    }
 }
 
 /// The damaged file is named with what is wrong and where, and no other is accused.

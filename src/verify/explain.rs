@@ -51,7 +51,7 @@ impl Circumstances<'_> {
         if opened && self.neo4j_did(finding, compared) {
             return Cause::Neo4j;
         }
-        if self.manifest.state == State::Updating && update_did(finding) {
+        if self.manifest.state == State::Updating && (update_did(finding) || written_before(finding, compared)) {
             return Cause::Update;
         }
         Cause::Damage
@@ -136,6 +136,18 @@ fn update_did(finding: &Finding) -> bool {
         Problem::Extra => known,
         _ => known && !is_written_once(path),
     }
+}
+
+/// A backup that Neo4j opened and closed has a new or longer `messages.log`; the update that began behind that has taken
+/// the marker away by which a start is told.
+fn written_before(finding: &Finding, compared: Option<(&Expected<'_>, &Differences)>) -> bool {
+    let as_it_was = |(_, differences): (_, &Differences)| differences.count == 0;
+    finding.path.starts_with("messages.log")
+        && match finding.problem {
+            Problem::Extra => true,
+            Problem::Grown => compared.is_some_and(as_it_was),
+            _ => false,
+        }
 }
 
 /// A store file of which only the records are to be compared, since opening it cuts its trailer off.
