@@ -31,7 +31,14 @@ const CODECS: &[&str] = &[
 ];
 
 /// The part of `log` that reads and writes files.
-const SLOTS: &[&str] = &["log/slot", "log/files", "log/reader", "log/stretch", "log/writer"];
+const SLOTS: &[&str] = &[
+    "log/slot",
+    "log/files",
+    "log/reader",
+    "log/second_pass",
+    "log/stretch",
+    "log/writer",
+];
 
 const RULES: &[Rule] = &[
     Rule {
