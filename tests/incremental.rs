@@ -427,7 +427,7 @@ fn a_source_behind_the_target_is_refused_with_both_ids() {
     scene.source.commit(&[node(71)]);
     scene.succeeds(&[]);
     scene.source.forget(DataSource::Graph, 1);
-    scene.is_refused(13, &["behind", "7"]);
+    scene.is_refused(13, &["behind", "transaction 7 of nioneodb", "its last one is 6"]);
 }
 
 #[test]
@@ -452,7 +452,8 @@ fn pruned_logs_name_what_is_needed() {
         scene.source.commit(&[node(n)]);
     }
     scene.source.prune_before(GRAPH + 3);
-    scene.is_refused(14, &["transaction 6 of nioneodb"]);
+    let said = "the server does not tell which is the first that it has";
+    scene.is_refused(14, &["No such log version", "transaction 6 of nioneodb", said]);
 }
 
 #[test]
@@ -513,6 +514,38 @@ fn damaged_and_missing_base_files_call_for_a_full_backup() {
     bytes[..4].fill(0xff);
     fs::write(&strings, bytes).unwrap();
     scene.is_refused(14, &["block size"]);
+}
+
+#[test]
+fn damaged_checksums_are_taken_anew_and_the_run_says_so() {
+    let sums = |scene: &Scene| scene.target.join("neo4j-backup.sums");
+    let damages: [fn(&Path); 4] = [
+        |sums| {
+            let mut bytes = fs::read(sums).unwrap();
+            *bytes.last_mut().unwrap() ^= 1;
+            fs::write(sums, bytes).unwrap();
+        },
+        |sums| {
+            let bytes = fs::read(sums).unwrap();
+            fs::write(sums, &bytes[..bytes.len() - 16]).unwrap();
+        },
+        |sums| fs::write(sums, "short").unwrap(),
+        |sums| fs::remove_file(sums).unwrap(),
+    ];
+    for damage in damages {
+        let scene = Scene::new();
+        scene.source.commit(&[node(70)]);
+        damage(&sums(&scene));
+        let finished = scene.incremental();
+        assert_eq!(finished.code, Some(0), "{}", finished.stderr);
+        let words = "neo4j-backup.sums is damaged or missing: all checksums are taken anew";
+        assert!(finished.stderr.contains(words), "{}", finished.stderr);
+        let verified = our_tool(&["verify", scene.target.to_str().unwrap()]);
+        assert_eq!(verified.code, Some(0), "{}{}", verified.stdout, verified.stderr);
+        scene.source.commit(&[node(71)]);
+        let next = scene.incremental();
+        assert!(next.success() && !next.stderr.contains("taken anew"), "{}", next.stderr);
+    }
 }
 
 #[test]

@@ -12,7 +12,7 @@ use std::{
 
 use super::apply::Touched;
 use crate::{
-    DiskError, Error, ErrorKind,
+    DiskError, Error,
     cancel::Cancel,
     disk_error::remove,
     manifest::{
@@ -34,6 +34,24 @@ pub(super) struct Known<'a> {
     pub(super) files: &'a [FileEntry],
     /// Where the digests are.
     pub(super) sums: &'a Path,
+}
+
+impl<'a> Known<'a> {
+    /// The digests that the manifest of a backup counts on; `None` where the checksum file is not the one it means.
+    ///
+    /// # Errors
+    /// The file is there and cannot be read.
+    pub(super) fn of(manifest: &'a Manifest, sums: &'a Path) -> Result<Option<Known<'a>>, DiskError> {
+        let found = match SumsReader::open(sums).and_then(SumsReader::finish) {
+            Ok(checksum) => Some(checksum),
+            Err(error) => match error.kind() {
+                io::ErrorKind::NotFound | io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof => None,
+                _ => return Err(DiskError::new(sums, error)),
+            },
+        };
+        let files = &manifest.files;
+        Ok((found.is_some() && found == manifest.sums_checksum).then_some(Known { files, sums }))
+    }
 }
 
 /// Lists every file of the directory in the manifest and writes its checksum file; nothing else is changed.
@@ -74,29 +92,6 @@ pub(super) fn write(
     manifest.files = files;
     manifest.sums_checksum = Some(new.finish().map_err(DiskError::at(&new_path))?);
     Ok(fs::rename(&new_path, &path).map_err(DiskError::at(&path))?)
-}
-
-/// Refuses a base that lacks a file of its manifest. An archived log that somebody removed costs the history alone.
-///
-/// # Errors
-/// Of kind [`ErrorKind::FullNeeded`], with the first that is missing; of the disk.
-pub(super) fn all_are_there(dir: &Path, manifest: &Manifest) -> Result<(), Error> {
-    for entry in &manifest.files {
-        let path = dir.join(&entry.path);
-        match fs::symlink_metadata(&path) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(DiskError::new(path, e).into()),
-            Err(_) if !files::is_archived_log(&entry.path) => {
-                let text = format!(
-                    "{} is missing in {}, whose manifest lists it",
-                    entry.path,
-                    dir.display()
-                );
-                return Err(Error::new(ErrorKind::FullNeeded, text).with_hint("take a full backup"));
-            }
-            _ => {}
-        }
-    }
-    Ok(())
 }
 
 fn carry_over(

@@ -1,7 +1,9 @@
 //! An incremental backup: the transactions since the last run, applied in place.
 //!
-//! Order of writes; between the steps files and directory are synced, and every state in between is one that each
-//! release of Neo4j opens and that the next run goes on from:
+//! Order of writes; between the steps files and directory are synced (the new name of 2 with what 3 takes away, before
+//! the replay), and every state in between is one that each release of Neo4j opens and that the next run goes on from.
+//! No sync is made that nothing needs: `tests/incremental_syncs.rs` forgets one after the other.
+//!
 //!
 //! | step | found by the next run → do |
 //! |---|---|
@@ -20,6 +22,7 @@ use std::{collections::BTreeMap, fs, path::Path, time::SystemTime};
 use super::{
     BackupOutcome, Checked, Checks, DiskError, HistoryProof, Order, TakenMode, Verdict,
     apply::Touched,
+    base,
     checksums::{self, Known},
     consistency::Finished,
     database::{ask_store_id, same_database},
@@ -89,13 +92,6 @@ fn locked(
     }
     links::refuse(dir)?;
     let _lock = Neo4jLock::take(dir)?;
-    for kind in StoreFile::ALL {
-        if !dir.join(kind.name()).is_file() {
-            let text = format!("{} is missing in {}", kind.name(), dir.display());
-            return Err(Error::new(ErrorKind::FullNeeded, text).with_hint("take a full backup"));
-        }
-    }
-    let format = Header::open(dir)?.format()?;
     let before = Manifest::read(dir)?;
     let since = traces::since(dir, before.as_ref());
     if since == Since::Opened {
@@ -103,9 +99,8 @@ fn locked(
             "Neo4j opened the backup since: all its checksums are taken anew, so they tell nothing of damage before now",
         );
     }
-    if let Some(manifest) = before.as_ref().filter(|_| since == Since::Untouched) {
-        checksums::all_are_there(dir, manifest)?;
-    }
+    base::is_whole(dir, before.as_ref().filter(|_| since == Since::Untouched))?;
+    let format = Header::open(dir)?.format()?;
     let job = Job {
         request,
         dir,
@@ -275,7 +270,7 @@ impl Job<'_> {
         let target = proof::Target {
             dir: self.dir,
             format: self.log_format(),
-            dialect: member.dialect(),
+            member,
             manifest: self.before.as_ref(),
             had: &had,
         };
@@ -384,10 +379,15 @@ impl Job<'_> {
     fn checksum(&self, touched: &BTreeMap<StoreFile, Touched>, manifest: &mut Manifest) -> Result<(), Error> {
         let sums = self.dir.join(SUMS);
         let before = self.before.as_ref().filter(|_| self.since == Since::Untouched);
-        let known = before.filter(|_| sums.exists()).map(|manifest| Known {
-            files: &manifest.files,
-            sums: &sums,
-        });
+        let known = match before {
+            Some(manifest) => Known::of(manifest, &sums)?,
+            None => None,
+        };
+        if known.is_none() && before.is_some() {
+            self.progress.warning(&format!(
+                "{SUMS} is damaged or missing: all checksums are taken anew, so they tell nothing of damage before now"
+            ));
+        }
         checksums::write(self.dir, known.as_ref(), touched, manifest, self.cancel)?;
         // their name and the archived log's, before the manifest counts on both
         Ok(durable::sync(self.dir)?)

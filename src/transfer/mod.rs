@@ -10,6 +10,7 @@
 
 mod adopt;
 pub mod apply;
+mod base;
 mod checksums;
 mod confirm;
 mod consistency;

@@ -10,11 +10,11 @@ use std::{collections::BTreeMap, path::Path};
 use super::{
     HistoryProof, history,
     manifest::Manifest,
-    transactions::{Asked, ReceivedLogs},
+    transactions::{Asked, ReceivedLogs, newest_before},
 };
 use crate::{
     Error, ErrorKind,
-    client::ClientError,
+    client::{ClientError, Member},
     ids::{DataSource, TxId},
     log::{Fingerprint, LogFormat},
     wire::Dialect,
@@ -34,8 +34,8 @@ pub enum Unproven {
 pub(super) struct Target<'a> {
     pub(super) dir: &'a Path,
     pub(super) format: LogFormat,
-    /// What the source speaks.
-    pub(super) dialect: Dialect,
+    /// The source.
+    pub(super) member: &'a Member,
     pub(super) manifest: Option<&'a Manifest>,
     /// Last transaction per data source.
     pub(super) had: &'a BTreeMap<DataSource, TxId>,
@@ -44,8 +44,16 @@ pub(super) struct Target<'a> {
 /// Why a source is not the one to go on with.
 #[derive(Debug, thiserror::Error)]
 enum Broken {
-    #[error("the source is behind the target: it does not have transaction {last} of {source_name}")]
-    Behind { source_name: DataSource, last: TxId },
+    #[error(
+        "the source is behind the target: it does not have transaction {last} of {source_name}{}",
+        newest.map(|id| format!(", its last one is {id}")).unwrap_or_default()
+    )]
+    Behind {
+        source_name: DataSource,
+        last: TxId,
+        /// What the source has, if it can be told.
+        newest: Option<TxId>,
+    },
     #[error("branched history: transaction {last} of {source_name} is {ours} in the target and {theirs} at the source")]
     Branched {
         source_name: DataSource,
@@ -93,7 +101,13 @@ impl Target<'_> {
             let (source_name, last) = (*source, *last);
             let theirs = logs.overlap(source_name);
             if asked == Asked::WithLast && theirs.is_none() {
-                return Err(Broken::Behind { source_name, last }.into());
+                let newest = newest_before(self.member, source_name, last).unwrap_or(None);
+                return Err(Broken::Behind {
+                    source_name,
+                    last,
+                    newest,
+                }
+                .into());
             }
             match theirs.zip(self.fingerprint(source_name, last)?) {
                 Some((theirs, ours)) if theirs == ours => {}
@@ -149,12 +163,14 @@ impl Target<'_> {
     fn not_written_to(&self, source_name: DataSource, last: TxId) -> Result<(), Error> {
         let complete = self.manifest.filter(|manifest| manifest.is_complete());
         match complete.and_then(|manifest| manifest.last_transaction(source_name)) {
-            Some((backup, _)) if backup != last && logs_show(source_name, self.dialect) => Err(Broken::WrittenTo {
-                source_name,
-                backup,
-                last,
+            Some((backup, _)) if backup != last && logs_show(source_name, self.member.dialect()) => {
+                Err(Broken::WrittenTo {
+                    source_name,
+                    backup,
+                    last,
+                }
+                .into())
             }
-            .into()),
             _ => Ok(()),
         }
     }
@@ -177,7 +193,7 @@ pub(super) fn needing(error: &Error, had: &BTreeMap<DataSource, TxId>) -> Error 
 
 /// A member no longer has what a backup lacks; another one of its cluster may.
 #[derive(Debug, thiserror::Error)]
-#[error("{said}; the first ones needed are {needed}")]
+#[error("{said}; the first ones needed are {needed}; the server does not tell which is the first that it has")]
 pub struct LogsDropped {
     said: String,
     needed: String,
@@ -219,7 +235,7 @@ mod tests {
         assert_eq!((error.kind(), error.hint()), (ErrorKind::FullNeeded, refused.hint()));
         assert!(error.cause::<LogsDropped>().is_some());
         let text = error.to_string();
-        let needed = "the first ones needed are transaction 42 of nioneodb and transaction 8 of lucene-index";
-        assert!(text.starts_with("db:6362") && text.ends_with(needed), "{text}");
+        let needed = "the first ones needed are transaction 42 of nioneodb and transaction 8 of lucene-index; ";
+        assert!(text.starts_with("db:6362") && text.contains(needed), "{text}");
     }
 }

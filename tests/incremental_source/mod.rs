@@ -292,8 +292,14 @@ fn respond(request: &[u8], state: &mut State) -> Vec<u8> {
     if request.len() == 19 {
         return PROBE.to_vec();
     }
+    let sent = |mut bytes: Vec<u8>, state: &State| {
+        if let Some(noise) = &state.noise {
+            noise(&mut bytes);
+        }
+        bytes
+    };
     if request[2] == 0 {
-        return FULL.to_vec();
+        return sent(FULL.to_vec(), state);
     }
     let after = asked(&request[REQUEST_HEADER..]);
     state.asked.push(after.clone());
@@ -304,11 +310,7 @@ fn respond(request: &[u8], state: &mut State) -> Vec<u8> {
     if let Some(tampering) = &state.tampering {
         tampering(&mut answer);
     }
-    let mut bytes = answer.encode();
-    if let Some(noise) = &state.noise {
-        noise(&mut bytes);
-    }
-    bytes
+    sent(answer.encode(), state)
 }
 
 fn answer(after: &[(String, i64)], state: &State) -> Answer {

@@ -6,6 +6,7 @@
 
 mod body;
 mod moment;
+mod newest;
 mod received_log;
 
 use std::{
@@ -25,6 +26,7 @@ use crate::{
     wire::{Dialect, Event},
 };
 
+pub(super) use newest::newest_before;
 pub(super) use received_log::ReceivedLog;
 
 /// Name of the received Lucene log before it becomes part of the pending one.
