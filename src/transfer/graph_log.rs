@@ -149,7 +149,8 @@ impl Graph<'_> {
         }))
     }
 
-    /// Makes a received log the active one: from here on it is replayed by whoever comes next.
+    /// Makes a received log the active one: once [`Graph::apply`] has made the name durable, which it does before it
+    /// changes a record, it is replayed by whoever comes next.
     ///
     /// # Errors
     /// Of the disk.
@@ -172,7 +173,7 @@ impl Graph<'_> {
             header.sync()?;
         }
         let path = self.dir.join(log::files::slot(DataSource::Graph, Slot::One));
-        durable::rename(received, &path)?;
+        fs::rename(received, &path).map_err(DiskError::at(&path))?;
         Ok(ActiveLog { path, last, stores })
     }
 
@@ -188,7 +189,7 @@ impl Graph<'_> {
             remove(&self.dir.join(kind.id_name()))?;
             cut.insert(self.dir.join(kind.name()));
         }
-        // no trailer may come back into the midst of records, nor an id file beside records that it does not know
+        // the log must have its name before a record changes, and no trailer may come back into the midst of records
         durable::sync_together(&Vec::from_iter(cut))?;
         let mut applier = Applier::open(self.dir, self.format, self.growth)?;
         let file = File::open(&active.path).map_err(DiskError::at(&active.path))?;

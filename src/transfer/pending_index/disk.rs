@@ -1,4 +1,4 @@
-//! File operations of this folder: nothing follows a symbolic link at the end of a path, and what is renamed or created
+//! File operations of this folder: nothing follows a symbolic link at the end of a path, and what is renamed or removed
 //! is durable when a function returns.
 
 use std::{
@@ -78,7 +78,7 @@ pub(super) fn sync_data(file: &File, path: &Path) -> Result<()> {
 }
 
 /// Makes the names in a directory durable.
-pub(super) fn sync_directory(path: &Path) -> Result<()> {
+fn sync_directory(path: &Path) -> Result<()> {
     let directory = File::open(path).map_err(PendingIndexError::file(path, "open it"))?;
     sync(&directory, path)
 }
@@ -91,11 +91,21 @@ pub(super) fn rename(from: &Path, to: &Path) -> Result<()> {
 
 /// Removes a file; one that is not there is no error.
 pub(super) fn remove(path: &Path) -> Result<()> {
-    match fs::remove_file(path) {
-        Ok(()) => path.parent().map_or(Ok(()), sync_directory),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(PendingIndexError::file(path, "remove it")(error)),
+    remove_all([path])
+}
+
+/// Removes files of one directory; those that are not there are no error.
+pub(super) fn remove_all<P: AsRef<Path>>(paths: impl IntoIterator<Item = P>) -> Result<()> {
+    let mut directory = None;
+    for path in paths {
+        let path = path.as_ref();
+        match fs::remove_file(path) {
+            Ok(()) => directory = path.parent().map(Path::to_owned),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(PendingIndexError::file(path, "remove it")(error)),
+        }
     }
+    directory.map_or(Ok(()), |directory| sync_directory(&directory))
 }
 
 /// Removes a directory with all it holds; one that is not there is no error.

@@ -34,8 +34,9 @@ const OLD_CONFIG: &str = "index.db.old";
 
 /// Adds `inputs`, in order, to what is pending in the store directory `dir`. `None` if there is nothing to do.
 ///
-/// Everything is durable when this returns, under temporary names or behind a byte that hides it; whoever reads `dir`,
-/// Neo4j too, sees nothing of it before [`Update::step`] or [`Update::commit`].
+/// What is written is durable when this returns, in files with temporary names (which need not last: they are given
+/// their own by steps that do) or behind a byte that hides it; whoever reads `dir`, Neo4j too, sees nothing of it before
+/// [`Update::step`] or [`Update::commit`].
 ///
 /// # Errors
 /// See [`PendingIndexError`]; `dir` is what it was, but for temporary files, see [`discard`].
@@ -231,7 +232,6 @@ impl Preparation<'_> {
         }
         let index = self.dir.join("index");
         fs::create_dir_all(&index).map_err(PendingIndexError::file(&index, "create it"))?;
-        disk::sync_directory(self.dir)?;
         let (bytes, written) = self.slot(FINAL_SLOT, &sources, &survey, rules)?;
         let unchanged = log.is_some_and(|log| {
             let same = written.changes == 0 && written.transactions == log.transactions;
@@ -304,7 +304,6 @@ impl Preparation<'_> {
         let header = std::os::unix::fs::FileExt::write_all_at(&file, &header.encode(), 0);
         header.map_err(PendingIndexError::file(&path, "write to it"))?;
         disk::sync(&file, &path)?;
-        disk::sync_directory(&self.dir.join("index"))?;
         Ok((bytes, written))
     }
 
@@ -319,20 +318,25 @@ impl Preparation<'_> {
 
     /// Leftovers that would be replayed, archived or deleted once the marker changes go first, the marker last.
     fn begin(&self, steps: &mut VecDeque<Step>) -> Result<(), PendingIndexError> {
-        let mut remove = |path: &str| -> Result<(), PendingIndexError> {
-            if disk::open(&self.dir.join(path))?.is_some() {
-                steps.push_back(Step::Remove(path.into()));
-            }
-            Ok(())
+        let (one, two) = (
+            files::slot(DataSource::Lucene, Slot::One),
+            files::slot(DataSource::Lucene, Slot::Two),
+        );
+        let leftovers: &[&[&str]] = match self.found.marker {
+            None => &[&[two]],
+            Some(Marker::Clean) => &[&[one, two], &[files::marker(DataSource::Lucene)]],
+            Some(Marker::Active(_)) => &[],
         };
-        match self.found.marker {
-            None => remove(files::slot(DataSource::Lucene, Slot::Two))?,
-            Some(Marker::Clean) => {
-                remove(files::slot(DataSource::Lucene, Slot::One))?;
-                remove(files::slot(DataSource::Lucene, Slot::Two))?;
-                remove(files::marker(DataSource::Lucene))?;
+        for names in leftovers {
+            let mut there = Vec::new();
+            for name in *names {
+                if disk::open(&self.dir.join(name))?.is_some() {
+                    there.push(PathBuf::from(name));
+                }
             }
-            Some(Marker::Active(_)) => {}
+            if !there.is_empty() {
+                steps.push_back(Step::Remove(there));
+            }
         }
         let version = self.version();
         if self.found.store.is_some_and(|store| store.version != version) {
@@ -375,8 +379,7 @@ impl Preparation<'_> {
         let mut file = disk::create(&path)?;
         file.write_all(content)
             .map_err(PendingIndexError::file(&path, "write to it"))?;
-        disk::sync(&file, &path)?;
-        path.parent().map_or(Ok(()), disk::sync_directory)
+        disk::sync(&file, &path)
     }
 }
 

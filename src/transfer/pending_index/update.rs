@@ -39,8 +39,8 @@ pub struct Outcome {
 /// One visible change, durable when it is done. Paths are relative to the store directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
-    /// A leftover, or the marker `C`, goes.
-    Remove(PathBuf),
+    /// Leftovers, or the marker `C`, go; all in one directory.
+    Remove(Vec<PathBuf>),
     /// The log version of `lucene-store.db` goes past archived logs that have it.
     Version(LogVersion),
     /// A new slot, marker or `index.db` takes its place.
@@ -99,7 +99,7 @@ impl Update {
 impl Step {
     fn take(&self, directory: &Path) -> Result<(), PendingIndexError> {
         match self {
-            Step::Remove(path) => disk::remove(&directory.join(path)),
+            Step::Remove(paths) => disk::remove_all(paths.iter().map(|path| directory.join(path))),
             Step::RemoveIndex(path) => disk::remove_directory(&directory.join(path)),
             Step::Publish { from, to } => disk::rename(&directory.join(from), &directory.join(to)),
             Step::Reveal { slot, offset } => write(&directory.join(slot), &[1], *offset),
