@@ -9,23 +9,19 @@ mod disk_trace;
 mod replay;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
-    env, fs,
+    collections::BTreeMap,
+    env,
     os::unix::process::ExitStatusExt,
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
     thread,
 };
 
-use disk_trace::{FAULTS, Fault, require_strace};
+use disk_trace::{Call, Effect, FAULTS, Fault, calls, require_strace, run_with_fault};
 use replay::{Answer, Server, Transactions, judge, left_over, sibling, with_large_file};
 use tempfile::TempDir;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_neo4j-backup");
-
-/// Calls that change a file system. `openat` counts where it may create.
-const CALLS: &str = "write,writev,pwrite64,pwritev,fsync,fdatasync,sync_file_range,rename,renameat,renameat2,mkdir,\
-                     mkdirat,ftruncate,fallocate,unlink,unlinkat,rmdir,chmod,fchmod,fchmodat,openat";
 
 /// Bytes of one of the files: more than two blocks that are written directly, and an end that is not.
 const LARGE: usize = (2 << 20) + 1000;
@@ -61,7 +57,7 @@ impl Scene<'_> {
             before,
         };
         if before == Before::OlderBackup {
-            assert!(scene.finish(Command::new(PROGRAM)).status.success());
+            assert!(scene.finish().status.success());
         }
         scene
     }
@@ -70,97 +66,38 @@ impl Scene<'_> {
         self.folder.path().join("backup")
     }
 
-    /// Lets `command` take the backup.
-    fn finish(&self, mut command: Command) -> Output {
-        command
-            .args(["-full", "-from", &self.server.uri(), "-to"])
-            .arg(self.target());
+    fn arguments(&self) -> Vec<String> {
+        let (uri, target) = (self.server.uri(), self.target().to_str().unwrap().to_owned());
+        let mut words = vec!["-full".to_owned(), "-from".to_owned(), uri, "-to".to_owned(), target];
         if self.before == Before::OlderBackup {
-            command.arg("-overwrite");
+            words.push("-overwrite".to_owned());
         }
-        command.stdin(Stdio::null()).output().unwrap()
+        words
     }
 
-    fn traced(&self, options: &[&str]) -> Output {
-        let mut strace = Command::new("strace");
-        strace.args(["-f", "-qq"]).args(options).arg(PROGRAM);
-        self.finish(strace)
+    fn finish(&self) -> Output {
+        let mut command = Command::new(PROGRAM);
+        command.args(self.arguments()).stdin(Stdio::null()).output().unwrap()
     }
 }
 
-/// A call that changes something.
-#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Point {
-    call: String,
-    /// The first path it names, below the folder of the target.
-    path: PathBuf,
-    /// Which of its thread's calls with this path it is, from 1.
-    number: usize,
-}
-
-/// Every such call in the folder of the target. Sockets, pipes and event counters are no disk and do not count.
-fn points(server: &Server, before: Before) -> BTreeSet<Point> {
+/// Every call in the folder of the target that changes something, each once: of two threads that make the same one either
+/// may be hit.
+fn points(server: &Server, before: Before) -> Vec<Call> {
     let scene = Scene::new(server, before);
-    let log = scene.folder.path().join("calls");
-    let trace = format!("trace={CALLS}");
-    let traced = scene.traced(&["-y", "-s", "4096", "-e", &trace, "-o", log.to_str().unwrap()]);
-    assert!(traced.status.success(), "{}", String::from_utf8_lossy(&traced.stderr));
-    let folder = scene.folder.path().display().to_string();
-    let (mut numbers, mut found) = (BTreeMap::new(), BTreeSet::new());
-    for line in fs::read_to_string(&log).unwrap().lines() {
-        let mut words = line.split_whitespace();
-        let (Some(thread), Some((call, _)), Some((_, path))) = (
-            words.next(),
-            words.next().and_then(|word| word.split_once('(')),
-            line.split_once(&folder),
-        ) else {
-            continue;
-        };
-        let path = path
-            .split(['"', '>'])
-            .next()
-            .unwrap_or_default()
-            .trim_start_matches('/');
-        // a report that names the target
-        if path.contains('\\') {
-            continue;
-        }
-        let number = numbers
-            .entry((thread.to_owned(), call.to_owned(), path.to_owned()))
-            .or_insert(0);
-        *number += 1;
-        if call != "openat" || line.contains("O_CREAT") {
-            found.insert(Point {
-                call: call.to_owned(),
-                path: PathBuf::from(path),
-                number: *number,
-            });
-        }
-    }
-    found
+    let calls = calls(PROGRAM, &scene.arguments(), scene.folder.path()).into_iter();
+    let changing = calls.filter(|call| call.name != "openat" || call.effect != Effect::Nothing);
+    let points: BTreeMap<_, _> = changing
+        .map(|call| ((call.name.clone(), call.path.clone(), call.number), call))
+        .collect();
+    points.into_values().collect()
 }
 
 /// What is wrong after a fault at a call, and after the run that follows.
-fn try_point(server: &Server, before: Before, fault: Fault, point: &Point) -> Result<(), String> {
-    let Point { call, path, number } = point;
+fn try_point(server: &Server, before: Before, fault: Fault, point: &Call) -> Result<(), String> {
     let scene = Scene::new(server, before);
     let target = scene.target();
-    let (trace, inject) = (
-        format!("trace={call}"),
-        format!("inject={call}:{}:when={number}", fault.inject()),
-    );
-    // without a slash at the end, which the folder itself would get
-    let path: PathBuf = scene.folder.path().components().chain(path.components()).collect();
-    let hit = scene.traced(&[
-        "-P",
-        path.to_str().unwrap(),
-        "-e",
-        &trace,
-        "-e",
-        &inject,
-        "-o",
-        "/dev/null",
-    ]);
+    let hit = run_with_fault(PROGRAM, &scene.arguments(), scene.folder.path(), point, &fault.inject());
     if matches!(fault, Fault::Killed) && hit.status.signal().is_none() {
         return Err(format!("was not hit: {}", hit.status));
     }
@@ -170,7 +107,7 @@ fn try_point(server: &Server, before: Before, fault: Fault, point: &Point) -> Re
     if hit.status.code() == Some(0) || before == Before::OlderBackup || target.exists() {
         judge(&target).map_err(|error| format!("after the fault ({}): {error}", hit.status))?;
     }
-    if matches!(fault, Fault::Fails(_)) && sibling(&target, ".partial").exists() && !cannot_clear(call) {
+    if matches!(fault, Fault::Fails(_)) && sibling(&target, ".partial").exists() && !cannot_clear(&point.name) {
         return Err("a partial backup was left".to_owned());
     }
     // done, and perhaps even said so: nothing is left to be done again
@@ -178,7 +115,7 @@ fn try_point(server: &Server, before: Before, fault: Fault, point: &Point) -> Re
     if before == Before::Nothing && done {
         return Ok(());
     }
-    let again = scene.finish(Command::new(PROGRAM));
+    let again = scene.finish();
     if !again.status.success() {
         let text = String::from_utf8_lossy(&again.stderr).into_owned();
         return Err(format!(
@@ -205,7 +142,7 @@ fn every_point_is_survived(before: Before) {
     }
     let server = Server::start(Answer::Whole(with_large_file(LARGE)), Transactions::Recorded);
     let points = points(&server, before);
-    assert!(points.len() > 100, "{points:?}");
+    assert!(points.len() > 100, "{} points", points.len());
     let step = if env::var("CRASH_POINTS").as_deref() == Ok("all") {
         1
     } else {
@@ -213,17 +150,22 @@ fn every_point_is_survived(before: Before) {
     };
     let mut cases = Vec::new();
     for fault in FAULTS {
-        let hit = points.iter().filter(|point| fault.can_hit(&point.call));
+        let hit = points.iter().filter(|point| fault.can_hit(&point.name));
         cases.extend(hit.step_by(step).map(|point| (fault, point)));
     }
     let wrong: Vec<String> = thread::scope(|scope| {
         let halves = cases.chunks(cases.len().div_ceil(2)).map(|cases| {
             let server = &server;
             scope.spawn(move || {
-                let attempt = |(fault, point): &(Fault, &Point)| {
-                    try_point(server, before, *fault, point)
-                        .err()
-                        .map(|error| format!("{fault:?} at {point:?}: {error}"))
+                let attempt = |(fault, point): &(Fault, &Call)| {
+                    try_point(server, before, *fault, point).err().map(|error| {
+                        format!(
+                            "{fault:?} at {} {} {}: {error}",
+                            point.name,
+                            point.number,
+                            point.path.display()
+                        )
+                    })
                 };
                 cases.iter().filter_map(attempt).collect::<Vec<_>>()
             })

@@ -47,7 +47,6 @@ fn every_point_is_repaired(release: Release) {
     let scene = Scene::new(release);
     let copy = scene.copy("copy");
     let arguments = scene.arguments(&copy);
-    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     // the folder also holds the lock file beside the copy
     let folder = copy.parent().unwrap();
     let calls = record(PROGRAM, &arguments, folder);

@@ -15,7 +15,9 @@
 
 use std::{
     collections::BTreeMap,
-    env, fs,
+    env,
+    ffi::OsStr,
+    fs,
     io::{self, Write},
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
@@ -23,7 +25,8 @@ use std::{
 
 /// Calls that change a file system, and those that tell where a `write` goes.
 const TRACED: &str = "openat,lseek,write,writev,pwrite64,pwritev,fsync,fdatasync,sync_file_range,rename,renameat,\
-                      renameat2,mkdir,mkdirat,ftruncate,fallocate,unlink,unlinkat,rmdir,chmod,fchmod,copy_file_range";
+                      renameat2,mkdir,mkdirat,ftruncate,fallocate,unlink,unlinkat,rmdir,chmod,fchmod,fchmodat,\
+                      copy_file_range";
 
 /// Longer strings would be cut.
 const STRING: &str = "33554432";
@@ -107,7 +110,24 @@ pub fn require_strace(what: &str) -> bool {
 
 /// Runs a program to its end and gives what it did below `folder`, in the order in which the calls began. Several
 /// threads only sync; what one of them makes durable was all done before, so that this order tells the truth.
-pub fn record(program: &str, args: &[&str], folder: &Path) -> Vec<Call> {
+pub fn record<A: AsRef<OsStr>>(program: &str, args: &[A], folder: &Path) -> Vec<Call> {
+    let threads = trace(program, args, folder);
+    let only_syncs = |(_, call): &(_, Call)| matches!(call.effect, Effect::Sync | Effect::Nothing);
+    let changing = threads.iter().filter(|calls| !calls.iter().all(only_syncs)).count();
+    assert_eq!(changing, 1, "one thread alone changes what is on the disk");
+    let mut calls: Vec<_> = threads.into_iter().flatten().collect();
+    calls.sort_by(|(one, _), (other, _)| one.cmp(other));
+    calls.into_iter().map(|(_, call)| call).collect()
+}
+
+/// The same of any program, in no order: where it can be stopped, not what it leaves.
+pub fn calls<A: AsRef<OsStr>>(program: &str, args: &[A], folder: &Path) -> Vec<Call> {
+    let threads = trace(program, args, folder).into_iter().flatten();
+    threads.map(|(_, call)| call).collect()
+}
+
+/// The calls of each thread, with the time at which each began.
+fn trace<A: AsRef<OsStr>>(program: &str, args: &[A], folder: &Path) -> Vec<Vec<(String, Call)>> {
     let logs = tempfile::tempdir().unwrap();
     let mut strace = Command::new("strace");
     strace.args(["-ff", "-qq", "-ttt", "-y", "-xx", "-s", STRING, "-e"]);
@@ -117,21 +137,13 @@ pub fn record(program: &str, args: &[&str], folder: &Path) -> Vec<Call> {
         .arg(logs.path().join("log"));
     let output = strace.arg(program).args(args).stdin(Stdio::null()).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let (mut calls, mut changing) = (Vec::new(), 0);
-    for entry in fs::read_dir(logs.path()).unwrap() {
-        let text = fs::read_to_string(entry.unwrap().path()).unwrap();
-        let of_thread = read(&text, folder);
-        let only_syncs = |(_, call): &(_, Call)| matches!(call.effect, Effect::Sync | Effect::Nothing);
-        changing += usize::from(!of_thread.iter().all(only_syncs));
-        calls.extend(of_thread);
-    }
-    assert_eq!(changing, 1, "one thread alone changes what is on the disk");
-    calls.sort_by(|(one, _), (other, _)| one.cmp(other));
-    calls.into_iter().map(|(_, call)| call).collect()
+    let logs = fs::read_dir(logs.path()).unwrap().map(|entry| entry.unwrap().path());
+    logs.map(|log| read(&fs::read_to_string(log).unwrap(), folder))
+        .collect()
 }
 
 /// Runs a program that is killed, or whose call fails, at one of the recorded calls.
-pub fn run_with_fault(program: &str, args: &[&str], folder: &Path, call: &Call, fault: &str) -> Output {
+pub fn run_with_fault<A: AsRef<OsStr>>(program: &str, args: &[A], folder: &Path, call: &Call, fault: &str) -> Output {
     // without a slash at the end, which the folder itself would get
     let path: PathBuf = folder.components().chain(call.watched.components()).collect();
     let mut strace = Command::new("strace");
@@ -151,7 +163,8 @@ fn read(text: &str, folder: &Path) -> Vec<(String, Call)> {
     let mut positions: BTreeMap<String, usize> = BTreeMap::new();
     // seconds since 1970 and microseconds come first, always with the same number of digits
     let lines = text.lines().filter_map(|line| line.split_once(' '));
-    for (time, line) in lines.filter(|(_, line)| !line.starts_with(['+', '-'])) {
+    // a thread that waits while the program ends is in no call that `strace` can name
+    for (time, line) in lines.filter(|(_, line)| !line.starts_with(['+', '-', '?'])) {
         let (name, rest) = line.split_once('(').unwrap_or_else(|| panic!("{line:.200}"));
         let (arguments, result) = rest.rsplit_once(" = ").unwrap_or_else(|| panic!("{line:.200}"));
         let arguments = split(arguments.trim_end().trim_end_matches(')'));
@@ -179,7 +192,7 @@ fn read(text: &str, folder: &Path) -> Vec<(String, Call)> {
             path.strip_prefix(folder).ok().map(Path::to_owned)
         };
         let path = match name {
-            "openat" | "unlinkat" | "mkdirat" | "renameat" | "renameat2" => at(1),
+            "openat" | "unlinkat" | "mkdirat" | "renameat" | "renameat2" | "fchmodat" => at(1),
             "rename" | "mkdir" | "unlink" | "rmdir" | "chmod" => at(0),
             _ => own(),
         };
