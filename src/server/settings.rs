@@ -7,6 +7,9 @@
 //! | 1.7, 1.8 | `online_backup_enabled`, `online_backup_port`; the older one as well |
 //! | 1.9 | `online_backup_enabled`, `online_backup_server` = `host:first-last`; the older ones as well |
 //!
+//! Where a file has older and newer ones, the older ones win, but for the port in 1.7: they are written over the newer
+//! ones when it is read.
+//!
 //! A file that does not say of which release it is is read by the newest release whose settings it has.
 
 use std::{collections::BTreeMap, ops::RangeInclusive};
@@ -26,8 +29,10 @@ pub enum Settings {
     UpTo141,
     /// 1.4.2 – 1.6.
     UpTo16,
-    /// 1.7 and 1.8.
-    UpTo18,
+    /// 1.7.
+    Of17,
+    /// 1.8.
+    Of18,
     /// 1.9.
     From19,
 }
@@ -77,6 +82,12 @@ const SERVER: &str = "online_backup_server";
 
 type Values = BTreeMap<String, String>;
 
+/// What `enable_online_backup` says where it enables.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Legacy {
+    port: Option<u16>,
+}
+
 impl Settings {
     /// Those of a release such as `1.4.2`, `1.8` or `1.9.9`.
     ///
@@ -91,7 +102,8 @@ impl Settings {
             (Some("1"), Some("3"), None) => Ok(Settings::UpTo141),
             (Some("1"), Some("4"), None) if patch < 2 => Ok(Settings::UpTo141),
             (Some("1"), Some("4" | "5" | "6"), None) => Ok(Settings::UpTo16),
-            (Some("1"), Some("7" | "8"), None) => Ok(Settings::UpTo18),
+            (Some("1"), Some("7"), None) => Ok(Settings::Of17),
+            (Some("1"), Some("8"), None) => Ok(Settings::Of18),
             (Some("1"), Some("9"), None) => Ok(Settings::From19),
             _ => Err(unknown()),
         }
@@ -106,29 +118,29 @@ impl Settings {
         let has = |key| values.contains_key(key);
         let release = release.unwrap_or(match () {
             () if has(SERVER) => Settings::From19,
-            () if has(ENABLED) || has(PORT) => Settings::UpTo18,
+            () if has(ENABLED) || has(PORT) => Settings::Of18,
             () => Settings::UpTo16,
         });
         match release {
             Settings::UpTo141 | Settings::UpTo16 => {
-                let port = release.legacy(&values)?;
-                Ok(port.map_or(Enabled::No, |port| at(None, port..=port)))
+                let old = release.legacy(&values)?;
+                Ok(old.map_or(Enabled::No, |old| on(old.port.unwrap_or(DEFAULT_PORT))))
             }
-            Settings::UpTo18 => release.later(&values),
+            Settings::Of17 | Settings::Of18 => release.later(&values),
             Settings::From19 => release.latest(&values),
         }
     }
 
-    /// The port, where `enable_online_backup` enables one. 1.4.2 and later take a decimal number and cut it.
-    fn legacy(self, values: &Values) -> Result<Option<u16>, SettingsError> {
+    /// `enable_online_backup`, where it enables. 1.4.2 to 1.7 take a decimal number and cut it.
+    fn legacy(self, values: &Values) -> Result<Option<Legacy>, SettingsError> {
         let Some(value) = values.get(ENABLE) else {
             return Ok(None);
         };
         let invalid = || SettingsError::Legacy(value.clone());
         if !value.contains('=') {
-            return Ok(value.eq_ignore_ascii_case("true").then_some(DEFAULT_PORT));
+            return Ok(value.eq_ignore_ascii_case("true").then_some(Legacy { port: None }));
         }
-        let mut port = DEFAULT_PORT;
+        let mut port = None;
         for part in value.split(',') {
             let (key, value) = part.split_once('=').ok_or_else(invalid)?;
             if value.contains('=') {
@@ -136,42 +148,47 @@ impl Settings {
             }
             if key == "port" {
                 let whole = match self {
-                    Settings::UpTo141 => value,
-                    _ => value.split_once('.').map_or(value, |(whole, fraction)| {
+                    Settings::UpTo16 | Settings::Of17 => value.split_once('.').map_or(value, |(whole, fraction)| {
                         let digits = fraction.bytes().all(|byte| byte.is_ascii_digit());
                         if digits { whole } else { value }
                     }),
+                    _ => value,
                 };
-                port = whole.parse().ok().filter(|port| *port > 0).ok_or_else(invalid)?;
+                port = Some(one_port(whole).ok_or_else(invalid)?);
             }
         }
-        Ok(Some(port))
+        Ok(Some(Legacy { port }))
     }
 
     fn later(self, values: &Values) -> Result<Enabled, SettingsError> {
-        let old = self.legacy(values)?;
-        if !enabled(values)?.unwrap_or(old.is_some()) {
-            return Ok(Enabled::No);
-        }
-        let port = port(values)?.or(old).unwrap_or(DEFAULT_PORT);
-        Ok(at(None, port..=port))
+        let port = match self.legacy(values)? {
+            None if enabled(values)? != Some(true) => return Ok(Enabled::No),
+            None => port(values)?,
+            // also where it says `true` alone
+            Some(old) if self == Settings::Of18 => old.port,
+            Some(old) => port(values)?.or(old.port),
+        };
+        Ok(on(port.unwrap_or(DEFAULT_PORT)))
     }
 
     fn latest(self, values: &Values) -> Result<Enabled, SettingsError> {
         let old = self.legacy(values)?;
-        if !enabled(values)?.unwrap_or(true) {
+        if old.is_none() && enabled(values)? == Some(false) {
             return Ok(Enabled::No);
         }
-        if let Some(server) = values.get(SERVER) {
-            return server_address(server);
+        if let Some(port) = port(values)? {
+            return Ok(on(port));
         }
-        let has_port = values.get(ENABLE).is_some_and(|value| value.contains('='));
-        Ok(match (port(values)?, old) {
-            (Some(port), _) => at(None, port..=port),
-            (None, Some(port)) if has_port => at(None, port..=port),
-            _ => at(None, DEFAULT_PORT..=LAST_DEFAULT_PORT),
-        })
+        match (old, values.get(SERVER)) {
+            (Some(Legacy { port: Some(port) }), _) => Ok(on(port)),
+            (None, Some(server)) => server_address(server),
+            _ => Ok(at(None, DEFAULT_PORT..=LAST_DEFAULT_PORT)),
+        }
     }
+}
+
+fn on(port: u16) -> Enabled {
+    at(None, port..=port)
 }
 
 fn at(host: Option<String>, ports: RangeInclusive<u16>) -> Enabled {
@@ -208,20 +225,16 @@ fn one_port(text: &str) -> Option<u16> {
     text.parse().ok().filter(|port| *port > 0)
 }
 
-/// `[host][:port[-port]]`; no host and `0.0.0.0` are all interfaces.
+/// `[host][:port[-port]]`; no host and `0.0.0.0` are all interfaces, no port and port 0 are any that is free.
 fn server_address(value: &str) -> Result<Enabled, SettingsError> {
-    let (host, ports) = match value.rsplit_once(':') {
-        Some((host, ports)) => (host, Some(ports)),
-        None => (value, None),
-    };
-    let ports = match ports {
-        None => Some(DEFAULT_PORT..=LAST_DEFAULT_PORT),
-        Some(ports) => match ports.split_once('-') {
-            None => one_port(ports).map(|port| port..=port),
-            Some((first, last)) => match (one_port(first), one_port(last)) {
-                (Some(first), Some(last)) if first <= last => Some(first..=last),
-                _ => None,
-            },
+    let (host, ports) = value.rsplit_once(':').unwrap_or((value, ""));
+    let ports = match ports.split_once('-') {
+        _ if value == ":" => None,
+        _ if ports.is_empty() => Some(0..=0),
+        None => ports.parse().ok().map(|port| port..=port),
+        Some((first, last)) => match (one_port(first), one_port(last)) {
+            (Some(first), Some(last)) if first <= last => Some(first..=last),
+            _ => None,
         },
     };
     let host = if host.is_empty() { "0.0.0.0" } else { host };
@@ -242,10 +255,6 @@ mod tests {
         Settings::read(Some(Settings::of_release(release).unwrap()), text)
     }
 
-    fn on(ports: RangeInclusive<u16>) -> Enabled {
-        at(None, ports)
-    }
-
     #[test]
     fn releases_up_to_1_6_have_one_setting() {
         for release in ["1.3", "1.4", "1.4.1", "1.4.2", "1.5", "1.6.1"] {
@@ -257,10 +266,10 @@ mod tests {
             ] {
                 assert_eq!(read(release, off), Ok(Enabled::No), "{release}: {off}");
             }
-            assert_eq!(read(release, "enable_online_backup=TRUE"), Ok(on(6362..=6362)));
-            assert_eq!(read(release, "enable_online_backup=port=9999"), Ok(on(9999..=9999)));
-            assert_eq!(read(release, "enable_online_backup=x=1,port=9999"), Ok(on(9999..=9999)));
-            assert_eq!(read(release, "enable_online_backup=x=1"), Ok(on(6362..=6362)));
+            assert_eq!(read(release, "enable_online_backup=TRUE"), Ok(on(6362)));
+            assert_eq!(read(release, "enable_online_backup=port=9999"), Ok(on(9999)));
+            assert_eq!(read(release, "enable_online_backup=x=1,port=9999"), Ok(on(9999)));
+            assert_eq!(read(release, "enable_online_backup=x=1"), Ok(on(6362)));
             for wrong in [
                 "port=9999,x",
                 "port=1=2",
@@ -279,21 +288,30 @@ mod tests {
             }
         }
         let decimal = "enable_online_backup=port=9999.7";
-        assert_eq!(read("1.4.2", decimal), Ok(on(9999..=9999)));
-        assert!(read("1.4.1", decimal).is_err());
+        for release in ["1.4.2", "1.6.1", "1.7.2"] {
+            assert_eq!(read(release, decimal), Ok(on(9999)), "{release}");
+        }
+        for release in ["1.4.1", "1.8", "1.9.9"] {
+            assert!(read(release, decimal).is_err(), "{release}");
+        }
     }
 
     #[test]
-    fn releases_1_7_and_1_8_have_two_and_take_the_older_one() {
+    fn releases_1_7_and_1_8_have_two_and_the_older_one_wins() {
         for release in ["1.7.2", "1.8"] {
             assert_eq!(read(release, ""), Ok(Enabled::No));
             assert_eq!(read(release, "online_backup_port=1"), Ok(Enabled::No));
-            assert_eq!(read(release, "online_backup_enabled=true"), Ok(on(6362..=6362)));
+            assert_eq!(read(release, "online_backup_enabled=TRUE"), Ok(on(6362)));
             let both = "online_backup_enabled=true\nonline_backup_port=6370";
-            assert_eq!(read(release, both), Ok(on(6370..=6370)));
-            assert_eq!(read(release, "enable_online_backup=port=7000"), Ok(on(7000..=7000)));
+            assert_eq!(read(release, both), Ok(on(6370)));
+            let old = |rest: &str| read(release, &format!("enable_online_backup=port=7000\n{rest}"));
+            for rest in ["", "online_backup_enabled=false", "online_backup_enabled=maybe"] {
+                assert_eq!(old(rest), Ok(on(7000)), "{release}: {rest}");
+            }
+            let switched_on = "enable_online_backup=true\nonline_backup_enabled=false";
+            assert_eq!(read(release, switched_on), Ok(on(6362)));
             let false_sets_nothing = "enable_online_backup=false\nonline_backup_enabled=true";
-            assert_eq!(read(release, false_sets_nothing), Ok(on(6362..=6362)));
+            assert_eq!(read(release, false_sets_nothing), Ok(on(6362)));
             for wrong in [
                 "online_backup_enabled=maybe",
                 "online_backup_enabled=true\nonline_backup_port=70000",
@@ -304,33 +322,58 @@ mod tests {
                 );
             }
         }
+        for (switched_on, by_1_8) in [("true", 6362), ("x=1", 6362), ("port=7000", 7000)] {
+            let with_port = format!("enable_online_backup={switched_on}\nonline_backup_port=6370");
+            assert_eq!(read("1.7.2", &with_port), Ok(on(6370)));
+            assert_eq!(read("1.8", &with_port), Ok(on(by_1_8)));
+        }
     }
 
     #[test]
     fn release_1_9_is_on_unless_told_otherwise_and_has_an_address_with_a_range() {
         let server = |text: &str| read("1.9.9", &format!("online_backup_server={text}"));
         let there = |host: &str, ports| Ok(at(Some(host.to_owned()), ports));
-        assert_eq!(read("1.9", ""), Ok(on(6362..=6372)));
+        assert_eq!(read("1.9", ""), Ok(at(None, 6362..=6372)));
         assert_eq!(read("1.9", "online_backup_enabled=false"), Ok(Enabled::No));
         assert_eq!(server("127.0.0.1:6370"), there("127.0.0.1", 6370..=6370));
         assert_eq!(server(":6380-6390"), there("0.0.0.0", 6380..=6390));
-        assert_eq!(server("host"), there("host", 6362..=6372));
-        for wrong in ["h:0", "h:5-4", "h:x", "h:"] {
+        for any_port in ["host", "host:", "host:0"] {
+            assert_eq!(server(any_port), there("host", 0..=0));
+        }
+        assert_eq!(server(""), there("0.0.0.0", 0..=0));
+        for wrong in ["h:70000", "h:5-4", "h:x", ":"] {
             assert!(server(wrong).is_err(), "{wrong}");
         }
-        assert_eq!(read("1.9", "online_backup_port=9999"), Ok(on(9999..=9999)));
-        assert_eq!(read("1.9", "enable_online_backup=true"), Ok(on(6362..=6372)));
-        assert_eq!(read("1.9", "enable_online_backup=port=9999"), Ok(on(9999..=9999)));
+    }
+
+    #[test]
+    fn release_1_9_writes_the_older_settings_over_the_newer_one() {
+        let among = |older: &str| read("1.9.9", &format!("online_backup_server=h:7000\n{older}"));
+        assert_eq!(among("online_backup_port=9999"), Ok(on(9999)));
+        assert_eq!(among("enable_online_backup=true"), Ok(at(None, 6362..=6372)));
+        assert_eq!(among("enable_online_backup=x=1"), Ok(at(None, 6362..=6372)));
+        assert_eq!(among("enable_online_backup=port=9999"), Ok(on(9999)));
+        assert_eq!(
+            among("enable_online_backup=port=9999\nonline_backup_port=8888"),
+            Ok(on(8888))
+        );
+        assert_eq!(
+            among("enable_online_backup=port=9999\nonline_backup_enabled=false"),
+            Ok(on(9999))
+        );
+        assert_eq!(
+            among("online_backup_port=9999\nonline_backup_enabled=false"),
+            Ok(Enabled::No)
+        );
+        let there = at(Some("h".to_owned()), 7000..=7000);
+        assert_eq!(among("enable_online_backup=false"), Ok(there));
     }
 
     #[test]
     fn a_file_without_a_release_is_read_by_the_newest_that_it_speaks_of() {
         assert_eq!(Settings::read(None, ""), Ok(Enabled::No));
-        assert_eq!(
-            Settings::read(None, "enable_online_backup=port=9999"),
-            Ok(on(9999..=9999))
-        );
-        assert_eq!(Settings::read(None, "online_backup_enabled=true"), Ok(on(6362..=6362)));
+        assert_eq!(Settings::read(None, "enable_online_backup=port=9999"), Ok(on(9999)));
+        assert_eq!(Settings::read(None, "online_backup_enabled=true"), Ok(on(6362)));
         let newest = Settings::read(None, "online_backup_server=:7000");
         assert_eq!(newest, Ok(at(Some("0.0.0.0".to_owned()), 7000..=7000)));
     }
