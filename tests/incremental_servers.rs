@@ -270,7 +270,7 @@ fn a_restored_server_is_behind_or_on_another_branch(scene: Scene) {
     if scene.release == Release::V1_3 {
         return;
     }
-    scene.refused("copy", 13, &["behind"]);
+    scene.refused("copy", 13, &["behind", "its last one is"]);
     scene.source.load(SEED + 1, 3 * MORE);
     scene.refused("copy", 13, &["branched history"]);
     let finished = scene.run("-incremental", "copy", &["-fallback-full"]);
