@@ -113,9 +113,18 @@ const SOURCES: [&str; 2] = ["nioneodb", "lucene-index"];
 /// The answer to a request for what follows; `None` when the server says nothing for two seconds.
 fn ask(port: u16, last: [i64; 2]) -> Option<Vec<u8>> {
     let asked = [(SOURCES[0], TxId(last[0])), (SOURCES[1], TxId(last[1]))];
+    answer(
+        port,
+        &request::incremental(Dialect::D13, &asked),
+        Duration::from_secs(2),
+    )
+}
+
+/// The answer to a request, one chunk; `None` when the server says nothing for so long.
+fn answer(port: u16, request: &[u8], patience: Duration) -> Option<Vec<u8>> {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
-    stream.write_all(&request::incremental(Dialect::D13, &asked)).unwrap();
+    stream.set_read_timeout(Some(patience)).unwrap();
+    stream.write_all(request).unwrap();
     let mut length = [0; 4];
     stream.read_exact(&mut length).ok()?;
     let mut chunk = vec![0; usize::try_from(u32::from_be_bytes(length)).unwrap()];
@@ -205,5 +214,52 @@ fn an_answer_of_a_size_that_a_server_loses_is_asked_for_in_parts() {
         "{}",
         finished.stderr
     );
+    assert_eq!(booted(&dir("copy")).difference(&source.contents()), None);
+}
+
+/// Contents of a file that makes an answer of `size` bytes, in which it has a name of so many letters, one that gets lost.
+fn filler(size: usize, letters: usize) -> Option<Vec<u8>> {
+    let with_head = size + 2 + 2 * letters + 1;
+    let lost = (0..).map(|k| 256 << k).find(|lost| *lost > with_head)?;
+    let length = (lost - with_head) * 255 / 256;
+    let found =
+        (length.saturating_sub(1)..=length + 1).find(|length| with_head + length + length.div_ceil(255) == lost)?;
+    Some(vec![0; found])
+}
+
+#[test]
+fn a_full_answer_of_a_size_that_a_server_loses_is_told_and_there_again_after_a_transaction() {
+    if !require_peers(RELEASE) {
+        return;
+    }
+    let work = TempDir::new().unwrap();
+    let dir = |name: &str| work.path().join(name);
+    // mapped buffers make a server pad its files with megabytes of zeros
+    let options = Options::source(RELEASE).with("use_memory_mapped_buffers=false");
+    let mut source = Peer::start(RELEASE, &dir("source"), &options);
+    source.load(SEED, 30);
+    let full = request::full(Dialect::D13);
+    let patience = Duration::from_secs(5);
+    // what was not opened yet is from then on
+    answer(source.port(), &full, patience).unwrap();
+    let size = answer(source.port(), &full, patience).unwrap().len() - 4;
+    // a server sends every file of its directory whose name begins like this
+    let (name, contents) = ["neostore.filler", "neostore.fillers"]
+        .iter()
+        .find_map(|name| Some((name, filler(size, name.len())?)))
+        .unwrap();
+    fs::write(dir("source").join(name), &contents).unwrap();
+    assert_eq!(answer(source.port(), &full, patience), None, "the answer is not lost");
+
+    let finished = back_up("-full", &source, &dir("copy"), &["-silence-timeout", "5"]);
+    assert_eq!(finished.code, Some(17), "{}", finished.stderr);
+    for told in ["lose answers of a few sizes", "run again after another transaction"] {
+        assert!(finished.stderr.contains(told), "{}", finished.stderr);
+    }
+    assert!(!dir("copy").exists());
+
+    source.load(SEED, 3);
+    let finished = back_up("-full", &source, &dir("copy"), &["-silence-timeout", "60"]);
+    assert_eq!(finished.code, Some(0), "{}", finished.stderr);
     assert_eq!(booted(&dir("copy")).difference(&source.contents()), None);
 }

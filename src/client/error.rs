@@ -253,7 +253,8 @@ impl From<ClientError> for Error {
             ClientError::Silence { place, .. } if one_byte(place) => (
                 TimeLimit,
                 "servers of this age keep silent when they fail, search old logs for minutes, and lose answers of a few \
-                 sizes: take a full backup, raise -silence-timeout, or run again after another transaction",
+                 sizes: run again after another transaction was committed, raise -silence-timeout, or, where an \
+                 incremental stays silent, take a full backup",
             ),
             ClientError::Silence { .. } => (TimeLimit, "look at the server, or raise -silence-timeout"),
             ClientError::Wire { .. } => (
