@@ -147,13 +147,18 @@ fn a_cluster_is_found(release: Release, version: ZooKeeper, coordinators: usize,
 
     drop(cluster.members.remove(0));
     let (found, _, ranking) = look(&coordinators.uri(), None, &Wanted::default()).unwrap();
-    assert_eq!(found.members.len(), members, "a registration outlives its member");
     assert_eq!(ranking.candidates.len(), members - 1);
-    let reason = ranking.passed_over[0].reason.to_string();
-    assert!(
-        ranking.passed_over[0].id == MemberId(1) && reason.contains("cannot connect"),
-        "{reason}"
-    );
+    assert!(ranking.candidates.iter().all(|candidate| candidate.id != MemberId(1)));
+    // its registration outlives a member by the rest of its session, which a busy machine may have used up by now
+    if found.members.len() == members {
+        let reason = ranking.passed_over[0].reason.to_string();
+        assert!(
+            ranking.passed_over[0].id == MemberId(1) && reason.contains("cannot connect"),
+            "{reason}"
+        );
+    } else {
+        assert_eq!(found.members.len(), members - 1);
+    }
 }
 
 #[test]

@@ -220,7 +220,7 @@ fn an_answer_of_a_size_that_a_server_loses_is_asked_for_in_parts() {
 /// Contents of a file that makes an answer of `size` bytes, in which it has a name of so many letters, one that gets lost.
 fn filler(size: usize, letters: usize) -> Option<Vec<u8>> {
     let with_head = size + 2 + 2 * letters + 1;
-    let lost = (0..).map(|k| 256 << k).find(|lost| *lost > with_head)?;
+    let lost = (0..usize::BITS - 9).map(|k| 256 << k).find(|lost| *lost > with_head)?;
     let length = (lost - with_head) * 255 / 256;
     let found =
         (length.saturating_sub(1)..=length + 1).find(|length| with_head + length + length.div_ceil(255) == lost)?;
