@@ -235,8 +235,9 @@ fn read(text: &str, folder: &Path) -> Vec<(String, Call)> {
             Some(parent) if relative => parent.to_owned(),
             _ => path.clone(),
         };
+        // of a plain `rename` strace compares the old name alone
         let named = match &effect {
-            Effect::Rename { to } => vec![watched.clone(), to.clone()],
+            Effect::Rename { to } if name != "rename" => vec![watched.clone(), to.clone()],
             _ => vec![watched.clone()],
         };
         let mut number = 0;
