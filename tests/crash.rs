@@ -12,12 +12,12 @@ use std::{
     collections::BTreeMap,
     env,
     os::unix::process::ExitStatusExt,
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::{Command, Output, Stdio},
     thread,
 };
 
-use disk_trace::{Call, Effect, FAULTS, Fault, calls, require_strace, run_with_fault};
+use disk_trace::{Call, Effect, FAULTS, Fault, calls, folder_in_memory, require_strace, run_with_fault};
 use replay::{Answer, Server, Transactions, judge, left_over, sibling, with_large_file};
 use tempfile::TempDir;
 
@@ -45,14 +45,8 @@ struct Scene<'a> {
 
 impl Scene<'_> {
     fn new(server: &Server, before: Before) -> Scene<'_> {
-        let memory = Path::new("/dev/shm");
-        let folder = if memory.is_dir() {
-            TempDir::new_in(memory)
-        } else {
-            TempDir::new()
-        };
         let scene = Scene {
-            folder: folder.unwrap(),
+            folder: folder_in_memory(),
             server,
             before,
         };

@@ -129,17 +129,11 @@ fn boot(release: Release, dir: &Path) -> Contents {
 
 /// Every file with its bytes and its time.
 fn snapshot(dir: &Path) -> BTreeMap<PathBuf, (Vec<u8>, SystemTime)> {
-    let mut found = BTreeMap::new();
-    for entry in fs::read_dir(dir).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            found.extend(snapshot(&path));
-        } else {
-            let time = fs::metadata(&path).unwrap().modified().unwrap();
-            found.insert(path.clone(), (fs::read(path).unwrap(), time));
-        }
-    }
-    found
+    let with_time = |(path, bytes)| {
+        let time = fs::metadata(&path).unwrap().modified().unwrap();
+        (path, (bytes, time))
+    };
+    support::snapshot(dir).into_iter().map(with_time).collect()
 }
 
 fn a_cleanly_closed_copy_of_the_source_is_a_base(scene: Scene) {

@@ -23,6 +23,8 @@ use std::{
     process::{Command, Output, Stdio},
 };
 
+use tempfile::TempDir;
+
 /// Calls that change a file system, and those that tell where a `write` goes.
 const TRACED: &str = "openat,lseek,write,writev,pwrite64,pwritev,fsync,fdatasync,sync_file_range,rename,renameat,\
                       renameat2,mkdir,mkdirat,ftruncate,fallocate,unlink,unlinkat,rmdir,chmod,fchmod,fchmodat,\
@@ -106,6 +108,17 @@ pub fn require_strace(what: &str) -> bool {
     // past the capture of test output
     let _ = io::stderr().write_all(format!("SKIPPED {what}: missing strace\n").as_bytes());
     false
+}
+
+/// A folder on a disk in memory, where there is one: for programs that run hundreds of times.
+pub fn folder_in_memory() -> TempDir {
+    let memory = Path::new("/dev/shm");
+    let folder = if memory.is_dir() {
+        TempDir::new_in(memory)
+    } else {
+        TempDir::new()
+    };
+    folder.unwrap()
 }
 
 /// Runs a program to its end and gives what it did below `folder`, in the order in which the calls began. Several

@@ -26,7 +26,10 @@ use neo4j_backup::{
 };
 use tempfile::TempDir;
 
-use crate::support::{Contents, Options, Peer, Release, copy_dir};
+use crate::{
+    disk_trace::folder_in_memory,
+    support::{Contents, Options, Peer, Release, copy_dir},
+};
 
 pub const PROGRAM: &str = env!("CARGO_BIN_EXE_neo4j-backup");
 
@@ -57,13 +60,7 @@ impl Scene {
     pub fn new(release: Release) -> Scene {
         let seed = env::var("CRASH_SEED").map_or(DEFAULT_SEED, |seed| seed.parse().unwrap());
         eprintln!("neo4j {}: CRASH_SEED={seed}", release.name());
-        let memory = Path::new("/dev/shm");
-        let work = if memory.is_dir() {
-            TempDir::new_in(memory)
-        } else {
-            TempDir::new()
-        }
-        .unwrap();
+        let work = folder_in_memory();
         let dir = |name: &str| work.path().join(name);
         let mut source = Peer::start(release, &dir("source"), &Options::source(release));
         source.load(seed, LOADS[0]);

@@ -40,7 +40,7 @@ use neo4j_backup::{
 use tempfile::TempDir;
 
 use crate::{
-    disk_trace::{Effect, record},
+    disk_trace::{Effect, folder_in_memory, record},
     incremental_source::transaction,
     lost_power::{Disk, Fate, Recording},
     neo4j_start::{Index, Started, start},
@@ -83,13 +83,7 @@ pub struct Scene {
 
 impl Scene {
     pub fn new(base: Base) -> Scene {
-        let memory = Path::new("/dev/shm");
-        let work = if memory.is_dir() {
-            TempDir::new_in(memory)
-        } else {
-            TempDir::new()
-        }
-        .unwrap();
+        let work = folder_in_memory();
         let dir = |name: &str| work.path().join(name);
         let id = StoreId {
             creation_time: 1,
