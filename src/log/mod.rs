@@ -2,10 +2,9 @@
 //!
 //! [`entry`], [`command`] and [`lucene`] turn bytes into values. [`entries`] pulls them one part at a time out of a
 //! [`std::io::Read`], through a buffer that holds neither a transaction nor a graph command as a whole. On top of it
-//! stand [`reader`] (one transaction, as in a backup stream), [`slot`] (a log file, with whatever a crash left in it), [`second_pass`] (the
-//! transactions found there),
-//! [`stretch`] (the transactions of several logs, in order) and [`writer`] (a new log file, with the transactions of a
-//! stream).
+//! stand [`reader`] (one transaction, as in a backup stream), [`slot`] (a log file, with whatever a crash left in it),
+//! [`second_pass`] (the transactions found there), [`stretch`] (the transactions of several logs, in order) and
+//! [`writer`] (a new log file, with the transactions of a stream).
 #![cfg_attr(
     not(test),
     warn(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::as_conversions)

@@ -25,12 +25,7 @@ impl<'f> SecondPass<'f> {
     pub fn new(file: &'f File, layout: Layout) -> SecondPass<'f> {
         SecondPass {
             layout,
-            window: Window {
-                file,
-                bytes: vec![0; WINDOW],
-                at: 0,
-                filled: 0,
-            },
+            window: Window::of(file),
             buffer: Buffer::new(),
         }
     }
@@ -57,7 +52,17 @@ struct Window<'f> {
     filled: usize,
 }
 
-impl Window<'_> {
+impl<'f> Window<'f> {
+    /// Of a file, with nothing read yet.
+    fn of(file: &'f File) -> Window<'f> {
+        Window {
+            file,
+            bytes: vec![0; WINDOW],
+            at: 0,
+            filled: 0,
+        }
+    }
+
     /// The bytes that it has from `at` on, after reading them where it has none; empty at the end of the file.
     fn from(&mut self, at: u64) -> io::Result<&[u8]> {
         let end = self.at.saturating_add(file_size(self.filled));
@@ -104,12 +109,7 @@ mod tests {
         let content: Vec<u8> = (0..3 * WINDOW + 17).map(|i| u8::try_from(i % 251).unwrap()).collect();
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(&content).unwrap();
-        let mut window = Window {
-            file: &file,
-            bytes: vec![0; WINDOW],
-            at: 0,
-            filled: 0,
-        };
+        let mut window = Window::of(&file);
         let whole = content.len();
         for (at, end) in [
             (0, 10),
@@ -138,12 +138,7 @@ mod tests {
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(b"first").unwrap();
         let other = file.try_clone().unwrap();
-        let mut window = Window {
-            file: &other,
-            bytes: vec![0; WINDOW],
-            at: 0,
-            filled: 0,
-        };
+        let mut window = Window::of(&other);
         let mut read = |at, end| {
             let mut text = String::new();
             let window = &mut window;
