@@ -60,6 +60,13 @@ pub struct StoreId {
     pub store_version: Option<i64>,
 }
 
+impl StoreId {
+    /// Whether both are of one database, whatever its store version: an upgrade changes that one alone.
+    pub fn is_same_database(self, other: StoreId) -> bool {
+        (self.creation_time, self.random) == (other.creation_time, other.random)
+    }
+}
+
 impl fmt::Display for StoreId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}-{}", self.creation_time, self.random)

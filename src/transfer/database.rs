@@ -11,7 +11,7 @@ use crate::{Error, ErrorKind, client::Member, ids::StoreId, log::LogFormat, prog
 /// Of kind [`ErrorKind::NotOurs`] where it is another one; of the member.
 pub fn require_database(member: &Member, expected: StoreId) -> Result<(), Error> {
     let found = ask_store_id(member)?;
-    if (found.creation_time, found.random) == (expected.creation_time, expected.random) {
+    if found.is_same_database(expected) {
         return Ok(());
     }
     let text = format!(
@@ -26,7 +26,7 @@ pub fn require_database(member: &Member, expected: StoreId) -> Result<(), Error>
 /// # Errors
 /// Of kind [`ErrorKind::NotOurs`], with both ids.
 pub(super) fn same_database(ours: StoreId, theirs: StoreId, dir: &Path) -> Result<(), Error> {
-    if (ours.creation_time, ours.random) == (theirs.creation_time, theirs.random) {
+    if ours.is_same_database(theirs) {
         return Ok(());
     }
     let text = format!(

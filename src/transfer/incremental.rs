@@ -4,7 +4,6 @@
 //! the replay), and every state in between is one that each release of Neo4j opens and that the next run goes on from.
 //! No sync is made that nothing needs: `tests/incremental_syncs.rs` forgets one after the other.
 //!
-//!
 //! | step | found by the next run → do |
 //! |---|---|
 //! | 1 receive into names that Neo4j does not know | removed |

@@ -6,7 +6,7 @@
 
 mod body;
 mod moment;
-mod newest;
+mod question;
 mod received_log;
 
 use std::{
@@ -26,7 +26,7 @@ use crate::{
     wire::{Dialect, Event},
 };
 
-pub(super) use newest::newest_before;
+pub(super) use question::{fingerprint_at, newest_before};
 pub(super) use received_log::ReceivedLog;
 
 /// Name of the received Lucene log before it becomes part of the pending one.
@@ -63,37 +63,6 @@ pub(super) enum Asked {
     WithLast,
     /// Only what follows: the source no longer has the last one, or takes minutes to find it.
     Plainly,
-}
-
-/// The fingerprint of a transaction of the graph as `member` has it; `None` if it does not have it.
-///
-/// # Errors
-/// Of the response; of kind [`ErrorKind::FullNeeded`] where the member has dropped its logs of that time.
-pub(super) fn fingerprint_at(member: &Member, format: LogFormat, id: TxId) -> Result<Option<Fingerprint>, Error> {
-    let mut incoming = member.incremental(&[(DataSource::Graph, id.previous())]);
-    loop {
-        match incoming.next()? {
-            Event::Transaction(source, found) if *source == *DataSource::Graph.name() && found == id => break,
-            Event::StoreId(_) => {}
-            Event::End => return Ok(None),
-            _ => {
-                let text = format!(
-                    "{}: something else where transaction {id} was asked for",
-                    member.address()
-                );
-                return Err(Error::new(ErrorKind::Protocol, text));
-            }
-        }
-    }
-    let layout = Layout {
-        format,
-        source: DataSource::Graph,
-    };
-    let (mut body, mut buffer) = (Body::new(&mut incoming), Buffer::new());
-    let found = TransactionReader::new(&mut body, layout, id, &mut buffer).fingerprint();
-    found
-        .map(Some)
-        .map_err(|error| body.error.take().unwrap_or_else(|| error.into()))
 }
 
 impl ReceivedLogs {

@@ -1,16 +1,53 @@
-//! The newest transaction of a source that is behind its backup, for the message alone.
+//! Questions to a member about single transactions, whose answers are written nowhere.
 
+use super::body::Body;
 use crate::{
-    Error,
+    Error, ErrorKind,
     client::Member,
     ids::{DataSource, TxId},
+    log::{Buffer, Fingerprint, Layout, LogFormat, TransactionReader},
     wire::{Dialect, Event},
 };
 
 /// As far before the backup's last transaction the source's is looked for: so many are sent at most to find it.
 const FAR: i64 = 1 << 16;
 
-/// The newest transaction of `source` that `member` has, which is before `last`; `None` where it is too far before that,
+/// The fingerprint of a transaction of the graph as `member` has it; `None` if it does not have it.
+///
+/// # Errors
+/// Of the response; of kind [`ErrorKind::FullNeeded`] where the member has dropped its logs of that time.
+pub(in crate::transfer) fn fingerprint_at(
+    member: &Member,
+    format: LogFormat,
+    id: TxId,
+) -> Result<Option<Fingerprint>, Error> {
+    let mut incoming = member.incremental(&[(DataSource::Graph, id.previous())]);
+    loop {
+        match incoming.next()? {
+            Event::Transaction(source, found) if *source == *DataSource::Graph.name() && found == id => break,
+            Event::StoreId(_) => {}
+            Event::End => return Ok(None),
+            _ => {
+                let text = format!(
+                    "{}: something else where transaction {id} was asked for",
+                    member.address()
+                );
+                return Err(Error::new(ErrorKind::Protocol, text));
+            }
+        }
+    }
+    let layout = Layout {
+        format,
+        source: DataSource::Graph,
+    };
+    let (mut body, mut buffer) = (Body::new(&mut incoming), Buffer::new());
+    let found = TransactionReader::new(&mut body, layout, id, &mut buffer).fingerprint();
+    found
+        .map(Some)
+        .map_err(|error| body.error.take().unwrap_or_else(|| error.into()))
+}
+
+/// The newest transaction of `source` that `member` has, which is before `last`, for a message; `None` where it is too far before that,
 /// or cannot be told without the server searching for minutes.
 ///
 /// # Errors
