@@ -11,7 +11,7 @@
 
 mod support;
 
-use std::{path::Path, process::Command};
+use std::{fs, path::Path, process::Command};
 
 use neo4j_backup::{
     discovery::znodes::{MemberRecord, ServerRecord},
@@ -24,7 +24,7 @@ use neo4j_backup::{
 };
 use serde_json::Value;
 use support::{
-    Options, Peer, Release, Serving,
+    Cluster, ClusterSettings, Coordinators, Options, Peer, Release, Serving, ZooKeeper,
     coordinator_double::{Conduct, Tree, start},
     copy_dir, require_peers, snapshot,
 };
@@ -273,4 +273,72 @@ fn servers_of_1_8_are_compared_by_their_transactions() {
     let copy = dir("copy");
     copy_dir(&backup, &copy);
     assert_eq!(Peer::boot(Release::V1_8, &copy).contents().difference(&expected), None);
+}
+
+/// A cluster of 1.6.1 whose members were emptied takes the store id again that its coordinators remember
+/// (`docs/formats/zookeeper-discovery.md` §3.1): another database under the old one's id, and in time with more
+/// transactions.
+#[test]
+fn a_wiped_cluster_of_1_6_1_does_not_continue_the_old_ones_backup() {
+    a_wiped_cluster_does_not_continue_the_old_ones_backup(Release::V1_6_1, true);
+}
+
+/// A cluster of 1.3 goes on where the old one was registered, with an id of its own.
+#[test]
+#[ignore = "takes half a minute: tests/clusters"]
+fn a_wiped_cluster_of_1_3_is_another_database() {
+    a_wiped_cluster_does_not_continue_the_old_ones_backup(Release::V1_3, false);
+}
+
+fn a_wiped_cluster_does_not_continue_the_old_ones_backup(release: Release, takes_the_old_id: bool) {
+    if !require_peers(release) || !ZooKeeper::Debian.require() {
+        return;
+    }
+    let work = TempDir::new().unwrap();
+    let coordinators = Coordinators::start(ZooKeeper::Debian, 1, work.path());
+    let members = work.path().join("members");
+    let start = || Cluster::start(release, 1, &coordinators, &members, &ClusterSettings::default());
+    let (backup, uri) = (work.path().join("backup"), coordinators.uri());
+
+    let mut old = start();
+    old.members[0].load(1, 40);
+    let (code, report) = run(&uri, &backup, &["-full"]);
+    assert_eq!(code, 0, "{report:#}");
+    let old_id = report["result"]["store_id"].clone();
+    drop(old);
+    fs::remove_dir_all(&members).unwrap();
+
+    let mut wiped = start();
+    let before = snapshot(&backup);
+    for (transactions, told) in [
+        (10, "behind the backup"),
+        (
+            60,
+            if takes_the_old_id {
+                "branched history"
+            } else {
+                "holds a backup of database"
+            },
+        ),
+    ] {
+        wiped.members[0].load(2, transactions);
+        let (code, report) = run(&uri, &backup, &["-incremental"]);
+        assert_eq!(code, 13, "{release:?} {report:#}");
+        assert!(report.to_string().contains(told), "{release:?} {report:#}");
+        assert!(snapshot(&backup) == before);
+    }
+    let backup = work.path().join("of-the-new-one");
+    for options in [
+        &["-full"][..],
+        &["-full", "-overwrite", "-ha-prefer", "any"],
+        &["-incremental"],
+    ] {
+        let (code, report) = run(&uri, &backup, options);
+        assert_eq!(code, 0, "{release:?} {report:#}");
+        let is_the_old_id = report["result"]["store_id"] == old_id;
+        assert_eq!(is_the_old_id, takes_the_old_id, "{release:?} {report:#}");
+    }
+    let expected = wiped.members[0].contents();
+    let booted = Peer::boot(release, &backup).contents();
+    assert_eq!(booted.difference(&expected), None);
 }

@@ -181,7 +181,7 @@ impl<'a> Job<'a> {
         let look = || Handle::current().block_on(discovery::look(search, &wanted, self.cancel));
         let ask = |found: &Candidate, expected, progress: &dyn Progress| {
             let member = self.find(&found.at.host, found.at.port, CONNECT_TO_MEMBER)?;
-            if matches!(kind, Kind::Full(_)) {
+            if let (Kind::Full(_), Some(expected)) = (kind, expected) {
                 transfer::require_database(&member, expected)?;
             }
             let find = || self.master_beside(search, found.id);

@@ -136,7 +136,7 @@ impl View {
         View {
             cluster: cluster.name.as_deref().map(printable),
             root: cluster.root().to_string(),
-            store_id: cluster.store_id.to_string(),
+            store_id: ranking.database.unwrap_or(cluster.store_id).to_string(),
             master: cluster.master.id().map(|id| id.0),
             master_announced: matches!(cluster.master, Master::Announced(_)),
             members: rows.collect(),

@@ -45,7 +45,7 @@ pub struct Node {
 pub struct Cluster {
     /// The name that leads to it; `None` in 1.3 – 1.5.0, where only one cluster can use an ensemble.
     pub name: Option<String>,
-    /// The store that all members have copies of. The store version is known where a name leads to the cluster.
+    /// The store id that its root is named after. The store version is known where a name leads to the cluster.
     pub store_id: StoreId,
     /// Who leads.
     pub master: Master,
@@ -223,6 +223,14 @@ impl Cluster {
     /// The name of the node that holds it.
     pub fn root(&self) -> RootName {
         RootName::from(self.store_id)
+    }
+
+    /// The database that all members serve. `None` in 1.3, where members that were emptied go on below the root of the
+    /// old database with a new one (`docs/formats/zookeeper-discovery.md` §3.1); in later releases they take its store id
+    /// over, or do not start.
+    pub fn database(&self) -> Option<StoreId> {
+        let is_of_1_3 = self.members.iter().any(|member| member.layout == Layout::V1_3);
+        (!is_of_1_3).then_some(self.store_id)
     }
 
     /// What this member does.

@@ -148,10 +148,12 @@ impl Ranking {
     /// [`ErrorKind::NoMember`] otherwise.
     pub fn require_candidates(&self, cluster: &Cluster, base: Option<Base>) -> Result<(), Error> {
         let label = cluster.label();
-        if let Some(base) = base.filter(|base| !cluster.root().names(base.store_id)) {
+        if let (Some(base), Some(found)) = (base, self.database)
+            && !base.store_id.is_same_database(found)
+        {
             return Err(DiscoveryError::OtherDatabase {
                 cluster: label,
-                found: cluster.store_id,
+                found,
                 backup: base.store_id,
             }
             .into());

@@ -184,6 +184,8 @@ pub enum Reason {
 /// Who is asked, in this order, and who is not.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Ranking {
+    /// The database that they have to serve; `None` where only the master knows and was not asked.
+    pub database: Option<StoreId>,
     /// Best first.
     pub candidates: Vec<Candidate>,
     /// By id.
@@ -197,15 +199,14 @@ pub fn rank(cluster: &Cluster, answers: &Answers, wanted: &Wanted) -> Ranking {
         _ => member.last.known(),
     };
     let highest = cluster.members.iter().filter_map(last).max();
+    let database = cluster.database().or_else(|| served_by_master(cluster, answers));
     let mut ranked = Vec::new();
     let mut passed_over = Vec::new();
     for member in &cluster.members {
         let role = cluster.role(member.id);
-        match judge(cluster, member, answers.get(&member.id), wanted, last(member), highest) {
-            Ok(candidate) => ranked.push((
-                key(cluster, member, answers.get(&member.id), wanted, &candidate),
-                candidate,
-            )),
+        let answer = answers.get(&member.id);
+        match judge(cluster, database, member, answer, wanted, last(member), highest) {
+            Ok(candidate) => ranked.push((key(cluster, member, answer, wanted, &candidate), candidate)),
             Err(reason) => passed_over.push(PassedOver {
                 id: member.id,
                 role,
@@ -215,6 +216,7 @@ pub fn rank(cluster: &Cluster, answers: &Answers, wanted: &Wanted) -> Ranking {
     }
     ranked.sort_by_key(|(key, _)| *key);
     Ranking {
+        database,
         candidates: ranked.into_iter().map(|(_, candidate)| candidate).collect(),
         passed_over,
     }
@@ -223,6 +225,7 @@ pub fn rank(cluster: &Cluster, answers: &Answers, wanted: &Wanted) -> Ranking {
 /// The member as a candidate, or why it is none.
 fn judge(
     cluster: &Cluster,
+    database: Option<StoreId>,
     member: &Member,
     answer: Option<&Answer>,
     wanted: &Wanted,
@@ -259,11 +262,10 @@ fn judge(
             candidate.store_id = *store_id;
         }
     }
-    if let Some(found) = candidate.store_id.filter(|found| !cluster.root().names(*found)) {
-        return Err(Reason::OtherStore {
-            found,
-            expected: cluster.store_id,
-        });
+    if let (Some(found), Some(expected)) = (candidate.store_id, database)
+        && !found.is_same_database(expected)
+    {
+        return Err(Reason::OtherStore { found, expected });
     }
     if let (Some(base), Some(last)) = (wanted.base, last)
         && last < base.last
@@ -282,6 +284,14 @@ fn judge(
         });
     }
     Ok(candidate)
+}
+
+/// Whose copy the master serves, if it was asked.
+fn served_by_master(cluster: &Cluster, answers: &Answers) -> Option<StoreId> {
+    match answers.get(&cluster.master.id()?)? {
+        Answer::Alive { store_id, .. } => *store_id,
+        Answer::Dead(_) => None,
+    }
 }
 
 fn lag(last: TxId, highest: TxId) -> u64 {

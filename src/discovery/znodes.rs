@@ -114,11 +114,6 @@ impl RootName {
             random: number_in(random)?,
         })
     }
-
-    /// Whether a store of this id belongs to the cluster; the store version changes in upgrades and is left out.
-    pub fn names(self, store_id: StoreId) -> bool {
-        self == RootName::from(store_id)
-    }
 }
 
 impl From<StoreId> for RootName {

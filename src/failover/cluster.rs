@@ -90,14 +90,14 @@ impl Served {
 }
 
 impl Cluster<'_> {
-    /// Takes the backup that `attempt` takes of the first member that can give it, of the store that all members are
-    /// expected to have. `look` sees who is there.
+    /// Takes the backup that `attempt` takes of the first member that can give it, of the database that all members have to
+    /// serve, where that is known. `look` sees who is there.
     ///
     /// What goes wrong is in [`Failover::result`].
     pub fn back_up<T>(
         &self,
         mut look: impl FnMut() -> Result<Found, Error>,
-        mut attempt: impl FnMut(&Candidate, StoreId, &dyn Progress) -> Result<T, Error>,
+        mut attempt: impl FnMut(&Candidate, Option<StoreId>, &dyn Progress) -> Result<T, Error>,
     ) -> Failover<T> {
         let mut failover = Failover {
             result: Err(Error::new(ErrorKind::NoMember, "no member was looked for")),
@@ -120,7 +120,7 @@ impl Cluster<'_> {
             failover.passed_over = seen.1.passed_over;
             return failover;
         }
-        let expected = seen.0.store_id;
+        let expected = seen.1.database;
         let mut asking = Asking {
             retry: Retry::new(POLICY, seed(self.run_id), self.clock),
             clock: self.clock,

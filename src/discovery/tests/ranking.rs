@@ -117,6 +117,56 @@ fn any_takes_the_quickest_of_equal_members() {
     );
 }
 
+fn serving(id: i32, store: StoreId) -> (MemberId, Answer) {
+    let (id, mut answer) = alive(id, None, 1);
+    if let Answer::Alive { store_id, .. } = &mut answer {
+        *store_id = Some(store);
+    }
+    (id, answer)
+}
+
+#[test]
+fn a_member_that_serves_another_database_is_not_asked() {
+    let cluster = assemble(&five());
+    let other = StoreId { random: 8, ..STORE };
+    let upgraded = StoreId {
+        store_version: Some(1),
+        ..STORE
+    };
+    let answers = Answers::from([serving(4, other), serving(1, upgraded), serving(2, other)]);
+    let ranking = rank(&cluster, &answers, &wanted(Preference::Any));
+    assert_eq!((order(&ranking), ranking.database), (vec![1, 3], Some(STORE)));
+    let reason = |found, expected| Reason::OtherStore { found, expected };
+    assert_eq!(
+        reasons(&ranking)[..2],
+        [(2, reason(other, STORE)), (4, reason(other, STORE))]
+    );
+}
+
+/// Emptied members of 1.3 go on below the old root with a database of their own.
+#[test]
+fn in_1_3_the_master_says_whose_database_it_is() {
+    let mut reading = five();
+    for member in &mut reading.members {
+        member.data.truncate(8);
+    }
+    let cluster = assemble(&reading);
+    let other = StoreId { random: 8, ..STORE };
+    for (answers, database, expected) in [
+        (Answers::new(), None, [4, 2, 1, 3, 5].as_slice()),
+        (Answers::from([serving(1, other)]), None, &[4, 2, 1, 3, 5]),
+        (Answers::from([serving(4, other)]), Some(other), &[4, 2, 1, 3, 5]),
+        (
+            Answers::from([serving(4, other), serving(1, STORE)]),
+            Some(other),
+            &[4, 2, 3, 5],
+        ),
+    ] {
+        let ranking = rank(&cluster, &answers, &wanted(Preference::Master));
+        assert_eq!((order(&ranking).as_slice(), ranking.database), (expected, database));
+    }
+}
+
 #[test]
 fn slaves_of_1_8_do_not_say_how_far_they_are() {
     let mut reading = five();

@@ -35,7 +35,7 @@ fn the_documented_cluster_node_is_read() {
     }
     assert!(znodes::store_id(&[data, vec![0]].concat()).is_err());
     let root = RootName::parse("1340000000000_-1234567890123456789").unwrap();
-    assert!(root.names(expected) && root.names(old));
+    assert_eq!((RootName::from(expected), RootName::from(old)), (root, root));
 }
 
 #[test]
