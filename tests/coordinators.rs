@@ -268,9 +268,10 @@ fn clusters_are_told_apart_by_name_and_an_unknown_one_lists_those_that_are_there
     );
 }
 
-/// 1.3 – 1.5.0: the numbers in the named node, where there is one, lead nowhere.
+/// 1.3 – 1.5.0: the numbers in the named node, where there is one, lead nowhere. What a cluster left behind that went on
+/// with another database is not in the way.
 #[test]
-fn a_cluster_that_no_name_leads_to_is_found_if_it_is_the_only_one() {
+fn a_cluster_that_no_name_leads_to_is_found_if_it_is_the_only_one_with_members() {
     let mut tree = tree();
     tree.insert("/neo4j.ha".into(), (vec![0; 16], 0));
     let (found, _) = look(vec![local(start(Conduct::Serves, tree.clone()))], None, None);
@@ -278,9 +279,23 @@ fn a_cluster_that_no_name_leads_to_is_found_if_it_is_the_only_one() {
     assert_eq!((cluster.name.as_deref(), cluster.members.len()), (None, 2));
     tree.remove("/neo4j.ha");
     tree.insert("/1350000000000_5/ha-servers".into(), (Vec::new(), 0));
+    let (found, _) = look(vec![local(start(Conduct::Serves, tree.clone()))], None, None);
+    assert_eq!(found.unwrap().root().to_string(), "1340000000000_-7");
+    tree.insert(
+        "/1350000000000_5/ha-servers/1".into(),
+        (server("10.0.0.1:6361", 6362), 11),
+    );
+    assert_eq!(
+        refused(vec![local(start(Conduct::Serves, tree.clone()))], None, None),
+        "no cluster is named neo4j.ha and more than one could be meant: there are 1340000000000_-7 (2 members), \
+         1350000000000_5 (1 member)"
+    );
+    // nor is there anybody to choose between that has left
+    tree.retain(|path, _| !path.contains("/ha-servers/"));
+    tree.insert("/1340000000000_-7/ha-servers".into(), (Vec::new(), 0));
     assert_eq!(
         refused(vec![local(start(Conduct::Serves, tree))], None, None),
-        "no cluster is named neo4j.ha and more than one could be meant: there are 1340000000000_-7 (2 members), \
+        "no cluster is named neo4j.ha and more than one could be meant: there are 1340000000000_-7 (0 members), \
          1350000000000_5 (0 members)"
     );
     assert_eq!(

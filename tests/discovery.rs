@@ -26,9 +26,9 @@ use neo4j_backup::{
 };
 use serde_json::Value;
 use support::{
-    Cluster, ClusterSettings, Coordinator, Coordinators, Release, WithoutQuorum, ZooKeeper,
+    Cluster, ClusterSettings, Coordinator, Coordinators, Options, Peer, Release, WithoutQuorum, ZooKeeper,
     coordinator_double::{self, Conduct, Tree},
-    nodes, our_tool, require_peers,
+    copy_dir, nodes, our_tool, require_peers,
 };
 
 fn search(uri: &str, cluster: Option<&str>) -> Search {
@@ -121,6 +121,11 @@ fn a_cluster_is_found(release: Release, version: ZooKeeper, coordinators: usize,
     assert_eq!(known(1), Some(TxId(last)));
     assert_eq!(ranking.candidates[0].id, MemberId(1));
     assert_eq!(ranking.candidates.len(), members);
+    if version == ZooKeeper::Shipped {
+        // which listens at every address
+        let uri = format!("ha://[::1]:{}", coordinators.servers[0].port());
+        assert_eq!(look(&uri, None, &Wanted::default()).unwrap().0, found);
+    }
 
     // a slave of 1.4 - 1.7 that neither pulled nor wrote is far behind, and one of 1.8 is level
     let slave = Wanted {
@@ -199,6 +204,32 @@ fn clusters_of_the_other_releases_are_found() {
                 a_cluster_is_found(release, version, 1, 2);
             }
         }
+    }
+}
+
+/// Up to 1.4.2 it registers below a root of its own, and the old one stays (`docs/formats/zookeeper-discovery.md` §3.1).
+#[test]
+fn a_cluster_that_goes_on_with_another_database_is_found_beside_the_old_root() {
+    for release in [Release::V1_3, Release::V1_4_2] {
+        if !is_wanted(release, ZooKeeper::Debian, release == Release::V1_4_2) {
+            continue;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let coordinators = Coordinators::start(ZooKeeper::Debian, 1, dir.path());
+        let mut cluster = Cluster::start(release, 1, &coordinators, dir.path(), &ClusterSettings::default());
+        let start = cluster.starter();
+        let old = last_in_a_backup(&coordinators.uri(), &dir.path().join("old"));
+        cluster.members.remove(0).quit();
+
+        let mut other = Peer::start(release, &dir.path().join("other"), &Options::source(release));
+        other.load(1, 30);
+        other.quit();
+        let member = dir.path().join("member1");
+        fs::remove_dir_all(&member).unwrap();
+        copy_dir(&dir.path().join("other"), &member);
+        let _member = start(0);
+        let new = last_in_a_backup(&coordinators.uri(), &dir.path().join("new"));
+        assert!(new > old && new >= 30, "{release:?}: {old} and {new}");
     }
 }
 

@@ -168,7 +168,11 @@ impl Session {
             }
         }
         let clusters = self.clusters(&top, &roots).await?;
-        let unclaimed: Vec<&ClusterSummary> = clusters.iter().filter(|cluster| cluster.name.is_none()).collect();
+        let mut unclaimed: Vec<&ClusterSummary> = clusters.iter().filter(|cluster| cluster.name.is_none()).collect();
+        // what was left behind by a cluster that went on with another database does not make it ambiguous (§3.1)
+        if unclaimed.iter().any(|cluster| cluster.members > 0) {
+            unclaimed.retain(|cluster| cluster.members > 0);
+        }
         match (name, unclaimed.as_slice()) {
             (None, [only]) => Ok(Place {
                 name: None,
