@@ -28,6 +28,7 @@ fn a_cluster_of_1_8_is_backed_up_whoever_goes_away() {
         return;
     };
     let base = each_preference_asks_its_member(&mut place);
+    a_history_is_the_same_whoever_committed_and_whoever_sends_it(&mut place, &base);
     a_backup_goes_on_without_coordinators(&mut place);
     a_backup_begins_while_coordinators_elect(&mut place);
     a_source_that_loses_the_master_role_is_told(&mut place);
@@ -51,6 +52,7 @@ fn a_cluster_of_three_is_backed_up_whoever_goes_away(release: Release) {
         return;
     };
     let base = the_master_is_asked_for_what_slaves_may_hide(&mut place);
+    a_history_is_the_same_whoever_committed_and_whoever_sends_it(&mut place, &base);
     a_backup_goes_on_without_coordinators(&mut place);
     a_backup_begins_while_coordinators_elect(&mut place);
     let (contents, killed) = the_next_member_takes_over_an_incremental_backup(&mut place, &base);
@@ -75,6 +77,7 @@ fn clusters_of_two_are_backed_up_though_the_master_dies() {
         let report = place.back_up("-incremental", &base, &[]);
         report.assert_code(0);
         assert_eq!(report.served(), (1, "master"));
+        a_history_is_the_same_whoever_committed_and_whoever_sends_it(&mut place, &base);
         let contents = place.member(1).contents();
         place.assert_contents(&base, &contents);
         place.wait_until_level();
@@ -163,6 +166,29 @@ fn the_master_is_asked_for_what_slaves_may_hide(place: &mut Place) -> PathBuf {
     place.assert_contents(&target, &expected);
     place.assert_contents(&of_a_slave, &expected);
     target
+}
+
+/// A slave keeps another commit time of what was committed through it than all others do
+/// (`docs/formats/transaction-log.md` §7): it is the same history.
+fn a_history_is_the_same_whoever_committed_and_whoever_sends_it(place: &mut Place, target: &Path) {
+    let slave = &["-ha-member", "2"][..];
+    for who_sends in [[&[][..], slave, &[]], [slave, &[], slave]] {
+        place.member(2).command("gen 5 1");
+        for options in who_sends {
+            let report = place.back_up("-incremental", target, options);
+            report.assert_code(0);
+            // 1.3 is not asked for what the backup already has
+            let history = if place.release() == Release::V1_3 {
+                "not-proven"
+            } else {
+                "proven"
+            };
+            assert_eq!(report.json["result"]["history"], history);
+        }
+    }
+    let expected = place.member(1).contents();
+    place.assert_contents(target, &expected);
+    place.wait_until_level();
 }
 
 fn a_backup_goes_on_without_coordinators(place: &mut Place) {

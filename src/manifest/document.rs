@@ -14,7 +14,7 @@ pub const MANIFEST: &str = "neo4j-backup.json";
 pub const SUMS: &str = "neo4j-backup.sums";
 
 /// Version of the manifest's layout.
-pub const SCHEMA_VERSION: u32 = 1;
+pub const SCHEMA_VERSION: u32 = 2;
 
 /// Newest runs kept in [`Manifest::chain`].
 const MAX_CHAIN: usize = 1000;

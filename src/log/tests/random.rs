@@ -273,11 +273,14 @@ proptest! {
             let turn = usize::try_from(seed % commands.len() as u64).unwrap();
             commands.rotate_left(turn);
         }
-        let two = build(77, &commands).prepare().commit(43, CommitKind::TwoPhase).done();
+        let two = build(77, &commands).prepare().commit_at(43, CommitKind::TwoPhase, 7).done();
         prop_assert_eq!(first, fingerprint(layout, &two, 43));
         prop_assert_eq!(first.to_string().parse(), Ok(first));
         let other = build(2, &commands).commit(44, CommitKind::OnePhase).done();
         prop_assert_ne!(first, fingerprint(layout, &other, 44));
+        let start = Builder::new(layout, 2).start_with(b"NEOKERNL\0\x11\x22\x33\x44\x55\x66\x77\x89\0\0\0\0\0\0\0\x07");
+        let elsewhere = commands.iter().fold(start, |builder, command| builder.command(command));
+        prop_assert_ne!(first, fingerprint(layout, &elsewhere.commit(43, CommitKind::OnePhase).done(), 43));
         commands.push(commands.first().cloned().unwrap_or_else(|| match source {
             DataSource::Graph => super::sample::node(1),
             DataSource::Lucene => super::sample::hex("02 01 00000000 0000000000000001 FFFFFFFF 00"),

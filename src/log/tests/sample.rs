@@ -70,14 +70,19 @@ impl Builder {
         self
     }
 
-    pub(super) fn commit(mut self, tx: i64, kind: CommitKind) -> Builder {
+    pub(super) fn commit(self, tx: i64, kind: CommitKind) -> Builder {
+        self.commit_at(tx, kind, TIME + 123)
+    }
+
+    /// Format 1 has no time.
+    pub(super) fn commit_at(mut self, tx: i64, kind: CommitKind, time: i64) -> Builder {
         let commit = Commit {
             kind,
             identifier: self.identifier,
             tx: TxId(tx),
             stamp: match self.layout.format {
                 LogFormat::V1 => CommitStamp::Master(-1),
-                LogFormat::V2 => CommitStamp::Time(TIME + 123),
+                LogFormat::V2 => CommitStamp::Time(time),
             },
         };
         commit.encode(&mut self.bytes);
