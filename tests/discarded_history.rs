@@ -217,6 +217,30 @@ fn a_slave_that_nobody_can_confirm_gives_the_backup_and_a_warning() {
     );
 }
 
+#[test]
+fn a_backup_is_not_replaced_by_one_that_has_less() {
+    let place = Place::new();
+    let (code, report) = place.run(&place.members[0].uri(), &["-full"]);
+    assert_eq!(code, 0, "{report:#}");
+    let before = snapshot(&place.work.path().join("backup"));
+    let uri = place.coordinators(&[1, 3]);
+    for (source, options) in [(place.members[2].uri(), &[][..]), (uri.clone(), &["-ha-member", "3"])] {
+        let (code, report) = place.run(&source, &[&["-full", "-overwrite"][..], options].concat());
+        assert_eq!(code, 13, "{report:#}");
+        let text = report["error"].to_string();
+        assert!(
+            text.contains("is behind the backup that it would replace: its last transaction is "),
+            "{text}"
+        );
+        assert!(snapshot(&place.work.path().join("backup")) == before);
+    }
+    // who has as much may replace it
+    let (code, report) = place.run(&uri, &["-full", "-overwrite", "-ha-prefer", "slave"]);
+    assert_eq!(code, 0, "{report:#}");
+    assert_eq!(report["members"]["served"]["id"], 1, "{report:#}");
+    assert!(place.holds_what_has("1"));
+}
+
 /// Whether its service was asked before, as it is where slaves are preferred, or not.
 #[test]
 fn a_member_with_another_database_gives_no_backup() {

@@ -94,7 +94,7 @@ fn staged(
             cancel,
             run: request.order.run(Mode::Full, now()),
         };
-        let (manifest, outcome) = job.fill(target, replaces.clone())?;
+        let (manifest, outcome) = job.fill(target, replaces.as_ref())?;
         Ok((job, manifest, outcome))
     };
     let (job, manifest, outcome) = Retry::new(RACES, retry::seed(request.order.run_id), cancel).run(
@@ -124,13 +124,52 @@ fn lost_a_race(error: &Error, dialect: Dialect) -> bool {
     }
 }
 
-/// Decides whether the target may be filled or replaced; returns what the one that would be replaced is known by.
+/// The backup that is going to be replaced.
+struct Replaced {
+    /// What it is known by, if there is one.
+    name: Option<String>,
+    /// Its last transaction of the graph, as it was taken.
+    last: TxId,
+}
+
+impl Replaced {
+    fn of(target: &Target, header: &Header) -> Result<Replaced, Error> {
+        let manifest = Manifest::read(target.dir())?;
+        Ok(Replaced {
+            last: match manifest
+                .as_ref()
+                .and_then(|had| had.last_transaction(DataSource::Graph))
+            {
+                Some((last, _)) => last,
+                None => header.last_transaction()?,
+            },
+            name: target.to_replace()?,
+        })
+    }
+
+    /// Refuses to replace it by one that has less: a member that was emptied serves the same database, too
+    /// (`docs/formats/zookeeper-discovery.md` §3.1).
+    fn require(&self, last: TxId) -> Result<(), Error> {
+        if self.last <= last {
+            return Ok(());
+        }
+        let text = format!(
+            "the source is behind the backup that it would replace: its last transaction is {last}, the backup's is {}",
+            self.last
+        );
+        Err(Error::new(ErrorKind::NotOurs, text).with_hint(
+            "if the database was set back on purpose, take this backup into another directory, or remove the old one first",
+        ))
+    }
+}
+
+/// Decides whether the target may be filled or replaced.
 fn judge(
     request: &Full<'_>,
     target: &Target,
     progress: &dyn Progress,
     cancel: &Cancel,
-) -> Result<Option<String>, Error> {
+) -> Result<Option<Replaced>, Error> {
     let mut replaceable = request.replace == Replace::SameDatabase;
     match target.left_over() {
         LeftOver::None => {}
@@ -151,10 +190,10 @@ fn judge(
             // one that has it open now would keep writing into a directory that is gone
             drop(Neo4jLock::take(target.dir())?);
             let theirs = ask_store_id(request.order.member)?;
-            let ours = Header::open(target.dir())?.store_id()?;
-            same_database(ours, theirs, target.dir())?;
+            let header = Header::open(target.dir())?;
+            same_database(header.store_id()?, theirs, target.dir())?;
             target.has_room()?;
-            target.to_replace()
+            Replaced::of(target, &header).map(Some)
         }
     }
 }
@@ -168,8 +207,8 @@ struct Job<'a> {
 }
 
 impl Job<'_> {
-    fn fill(&mut self, target: &Target, replaces: Option<String>) -> Result<(Manifest, BackupOutcome), Error> {
-        let mut manifest = Manifest::receiving(self.run.clone(), replaces);
+    fn fill(&mut self, target: &Target, replaces: Option<&Replaced>) -> Result<(Manifest, BackupOutcome), Error> {
+        let mut manifest = Manifest::receiving(self.run.clone(), replaces.and_then(|old| old.name.clone()));
         manifest.write(&self.dir.join(MANIFEST))?;
         self.progress.phase(Phase::Receiving);
         let mut incoming = self.request.order.member.full();
@@ -205,13 +244,17 @@ impl Job<'_> {
         }
         logs.level(member, &base, self.progress)?;
         logs.complete()?;
+        let graph = logs.log(DataSource::Graph);
+        let last = graph
+            .map(|log| log.last)
+            .or_else(|| base.get(&DataSource::Graph).copied())
+            .unwrap_or(TxId::BASE);
+        if let Some(old) = replaces {
+            old.require(last)?;
+        }
         if let Some(authority) = self.request.order.authority {
-            let graph = logs.log(DataSource::Graph);
-            let last = graph
-                .map(|log| log.last)
-                .or_else(|| base.get(&DataSource::Graph).copied());
             let fingerprint = graph.and_then(|log| log.fingerprint);
-            authority.confirm(log_format, last.unwrap_or(TxId::BASE), fingerprint, self.progress)?;
+            authority.confirm(log_format, last, fingerprint, self.progress)?;
         }
 
         self.progress.phase(Phase::Applying);
