@@ -29,6 +29,8 @@ use support::{ZooKeeper, original_tool, our_tool, require_peers};
 use tempfile::TempDir;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_neo4j-backup");
+/// Bookings that a cluster may lose with its master: what its slaves had not been sent or pulled yet.
+const MAY_BE_LOST: u64 = 50;
 
 /// A backup that has ended.
 struct Ended {
@@ -73,7 +75,7 @@ fn wait(storm: &mut Storm, child: &mut Child) -> i32 {
 /// Boots a copy of what is at the target; the ledger has to balance in the graph, and every byte has to be what the
 /// manifest says. The index may lack what the cluster lacks (`docs/formats/transaction-log.md` §10.4): `before` is what
 /// members lacked when the backup began.
-fn judge(storm: &mut Storm, target: &Path, before: &Lacking) -> Result<String, String> {
+fn judge(storm: &mut Storm, target: &Path, before: &Lacking) -> Result<Balance, String> {
     let verified = our_tool(&["verify", target.to_str().unwrap()]);
     if !verified.success() {
         return Err(format!("verify: {:?} {}", verified.code, verified.stderr));
@@ -83,27 +85,33 @@ fn judge(storm: &mut Storm, target: &Path, before: &Lacking) -> Result<String, S
     support::copy_dir(target, &copy);
     let balance =
         Balance::booted(RELEASE, &copy).ok_or_else(|| "the copy does not boot or balance, see above".to_owned())?;
-    let told = format!("{} pairs, {} not in the index", balance.pairs, balance.unindexed.len());
+    let told = told(&balance);
     let lost: Vec<&str> = balance
         .lost()
         .into_iter()
         .filter(|pair| !storm.lost.contains(*pair))
         .collect();
     if lost.is_empty() {
-        return Ok(told);
+        return Ok(balance);
     }
     let now = storm.lacking();
     let is_lacked = |pair: &&str| [before, &now].iter().any(|lacking| lacking.pairs.contains(*pair));
     let (lacked, unexplained): (Vec<&str>, Vec<&str>) = lost.into_iter().partition(is_lacked);
     storm.lost.extend(lacked.iter().map(|pair| (*pair).to_owned()));
-    if unexplained.is_empty() {
-        return Ok(told);
-    }
     // members differ for good
-    if now.everybody || before.everybody {
+    if !unexplained.is_empty() && (now.everybody || before.everybody) {
         return Err(format!("{told}: of {unexplained:?} all members have entries"));
     }
-    Ok(format!("{told}: of {unexplained:?} not all members could be asked"))
+    Ok(balance)
+}
+
+fn told(balance: &Balance) -> String {
+    format!(
+        "{} pairs, {} not in the index, booking {}",
+        balance.pairs,
+        balance.unindexed.len(),
+        balance.last
+    )
 }
 
 /// Once nothing happens any more, copies that either tool takes of a member have what it has, its index included.
@@ -135,8 +143,13 @@ fn judge_the_calm(storm: &mut Storm, folder: &Path) -> Result<String, String> {
     ))
 }
 
-/// Why a failed backup could not succeed, if there was a reason.
-fn reason(storm: &Storm, ended: &Ended, last_success: Option<Instant>) -> Option<&'static str> {
+/// Why a failed backup could not succeed, if there was a reason. `last_booking` is the backup's.
+fn reason(
+    storm: &mut Storm,
+    ended: &Ended,
+    last_success: Option<Instant>,
+    last_booking: Option<&str>,
+) -> Option<&'static str> {
     let message = ended.json["error"]["message"].as_str().unwrap_or_default();
     let around = storm.faults_around(ended.begun);
     let coordinators = around
@@ -145,8 +158,9 @@ fn reason(storm: &Storm, ended: &Ended, last_success: Option<Instant>) -> Option
     match ended.code {
         12 if message.contains("coordinator") && coordinators => Some("no quorum"),
         12 if storm.master_may_have_changed(ended.begun) => Some("members down"),
-        // a member that copied its store has no older logs
-        13 | 14 if last_success.is_some_and(|since| storm.master_may_have_changed(since)) => Some("transactions lost"),
+        13 if last_booking.is_some_and(|booking| storm.has_lost(booking)) => Some("transactions lost"),
+        // a member that copied its store has none
+        14 if last_success.is_some_and(|since| storm.master_may_have_changed(since)) => Some("older logs lost"),
         _ => None,
     }
 }
@@ -182,27 +196,28 @@ fn every_backup_in_a_storm_succeeds_or_has_a_reason_not_to() {
     let mut choices = StdRng::seed_from_u64(seed ^ 1);
     let (target, mut counts) = (folder.path().join("backup"), Counts::default());
     let (end, mut last_success) = (Instant::now() + Duration::from_mins(minutes), None);
-    let mut branched = false;
     while Instant::now() < end {
-        let full = last_success.is_none() || branched || choices.random_range(0..4) == 0;
+        let full = last_success.is_none() || choices.random_range(0..4) == 0;
         let prefer = ["master", "slave", "any"][choices.random_range(0..3)];
         let mode = if full { "-full" } else { "-incremental" };
-        let before = storm.lacking();
+        let (before, bookings) = (storm.lacking(), storm.bookings());
         let ended = back_up(&mut storm, mode, &target, &["-overwrite", "-ha-prefer", prefer]);
         let failed = ended.json["members"]["failed"].as_array().map_or(0, Vec::len);
         counts.failed_attempts += failed;
         let took = ended.begun.elapsed().as_secs_f64();
-        let verdict = match ended.code {
-            0 | 4 => {
-                last_success = Some(Instant::now());
-                branched = false;
-                counts.takeovers += u32::from(failed > 0);
-                "good"
-            }
-            code => {
-                branched = matches!(code, 13 | 14);
-                reason(&storm, &ended, last_success).unwrap_or("NO REASON")
-            }
+        let is_good = matches!(ended.code, 0 | 4);
+        if is_good {
+            last_success = Some(Instant::now());
+            counts.takeovers += u32::from(failed > 0);
+        }
+        let judged = last_success.map(|_| judge(&mut storm, &target, &before));
+        let booking = judged
+            .as_ref()
+            .and_then(|judged| Some(judged.as_ref().ok()?.last.as_str()));
+        let verdict = match reason(&mut storm, &ended, last_success, booking) {
+            _ if is_good => "good",
+            Some(reason) => reason,
+            None => "NO REASON",
         };
         let line = format!("{mode} {prefer}: exit {}, {verdict}", ended.code);
         say(&format!(
@@ -217,11 +232,22 @@ fn every_backup_in_a_storm_succeeds_or_has_a_reason_not_to() {
                 storm.faults_around(ended.begun)
             ));
         }
-        if last_success.is_some() {
-            match judge(&mut storm, &target, &before) {
-                Ok(pairs) => say(&format!("    boots and balances: {pairs}")),
-                Err(error) => counts.wrong.push(format!("{line}: {error}")),
+        match judged {
+            Some(Ok(balance)) if is_good && balance.bookings + MAY_BE_LOST < bookings => {
+                let short = format!(
+                    "{line}: {bookings} bookings were made before it began: {}",
+                    told(&balance)
+                );
+                say(&format!("    SHORT {short} {:#}", ended.json));
+                counts.wrong.push(short);
             }
+            Some(Ok(balance)) => say(&format!("    boots and balances: {}", told(&balance))),
+            Some(Err(error)) => counts.wrong.push(format!("{line}: {error}")),
+            None => {}
+        }
+        if matches!(ended.code, 13 | 14) && last_success.take().is_some() {
+            // as an operator would who begins anew
+            fs::remove_dir_all(&target).unwrap();
         }
         let pause = Instant::now() + Duration::from_secs(choices.random_range(0..5));
         while Instant::now() < pause {

@@ -14,6 +14,8 @@ pub(crate) struct Balance {
     pub(crate) pairs: u64,
     /// How many bookings were ever made in this history.
     pub(crate) bookings: u64,
+    /// The name of the last one.
+    pub(crate) last: String,
     /// The pairs that the index lacks.
     pub(crate) unindexed: BTreeSet<String>,
 }
@@ -28,6 +30,7 @@ impl Balance {
         Some(Balance {
             pairs,
             bookings,
+            last: words.next().unwrap().to_owned(),
             unindexed: words.map(str::to_owned).collect(),
         })
     }

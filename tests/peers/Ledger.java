@@ -5,7 +5,8 @@ import org.neo4j.graphdb.index.*;
 /**
  * A load whose every committed state can be told from all others, whichever member of a cluster writes it and whatever
  * fails meanwhile: each transaction books one pair of nodes with a relationship between them, or strikes one, and keeps
- * the number of pairs at the reference node. What is not booked as a whole breaks the balance.
+ * the number of pairs at the reference node. What is not booked as a whole breaks the balance. Each leaves a node of its
+ * own behind for ever, by which a history that has it is known.
  */
 class Ledger extends Thread {
     enum Type implements RelationshipType { BOOKED }
@@ -49,15 +50,18 @@ class Ledger extends Thread {
             total.setProperty("turn", random.nextLong());
             long pairs = (Long) total.getProperty("pairs", 0L);
             long booking = (Long) total.getProperty("bookings", 0L) + 1;
+            String name = booking + "-" + random.nextLong();
+            db.createNode().setProperty("made", name);
             if (own.size() > 20 && random.nextInt(3) == 0) {
                 strike(db.getNodeById(own.poll()));
                 pairs--;
             } else {
-                booked = book(booking + "-" + random.nextLong(), booking);
+                booked = book(name, booking);
                 pairs++;
             }
             total.setProperty("pairs", pairs);
             total.setProperty("bookings", booking);
+            total.setProperty("last", name);
             tx.success();
         } finally {
             tx.finish();
@@ -85,7 +89,8 @@ class Ledger extends Thread {
         to.delete();
     }
 
-    /** Number of pairs, and how far back the index lacks some; fails where a transaction is there in part. */
+    /** Number of pairs and of bookings, the name of the last booking, and the pairs that the index lacks; fails where a
+     *  transaction is there in part. */
     static String balance(GraphDatabaseService db) {
         Map<String, Integer> nodes = new HashMap<String, Integer>();
         long relationships = 0;
@@ -108,7 +113,25 @@ class Ledger extends Thread {
         // entries of nodes that are not there are counted, though not shown
         if (db.index().existsForNodes("ledger") && db.index().forNodes("ledger").query("pair", (bookings + 1) + "-*").size() > 0)
             throw new IllegalStateException("the index has booking " + (bookings + 1) + ", which the graph lacks");
-        return pairs + " " + bookings + unindexed(db);
+        return pairs + " " + bookings + " " + last(db) + unindexed(db);
+    }
+
+    /** The name of the last booking. */
+    static String last(GraphDatabaseService db) {
+        return (String) db.getReferenceNode().getProperty("last", "none");
+    }
+
+    /** Whether this booking was ever made in this history; while others write, too. */
+    static boolean hasMade(GraphDatabaseService db, String name) {
+        if (name.equals("none")) return true;
+        for (Node node : db.getAllNodes()) {
+            try {
+                if (name.equals(node.getProperty("made", null))) return true;
+            } catch (NotFoundException struck) {
+                continue;
+            }
+        }
+        return false;
     }
 
     /** The names of the pairs that the index lacks, each behind a space; while others write, too. */

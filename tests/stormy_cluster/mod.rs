@@ -175,10 +175,28 @@ impl Storm {
         }
     }
 
-    pub(crate) fn lacking(&mut self) -> Lacking {
+    /// What the members answer that are alive and can.
+    fn answers(&mut self, command: &str) -> Vec<String> {
         let alive = self.members.iter().zip(&mut self.cluster.members);
         let alive = alive.filter(|(state, _)| matches!(state, MemberState::Alive));
-        let answers: Vec<String> = alive.filter_map(|(_, member)| answer(member, "unindexed")).collect();
+        alive.filter_map(|(_, member)| answer(member, command)).collect()
+    }
+
+    /// How many bookings have been made, by the member that knows of the most.
+    pub(crate) fn bookings(&mut self) -> u64 {
+        let names = self.answers("last-booking");
+        let numbers = names.iter().filter_map(|name| name.split('-').next()?.parse().ok());
+        numbers.max().unwrap_or(0)
+    }
+
+    /// Whether a booking that was made is unknown to a member now, or to all that there are.
+    pub(crate) fn has_lost(&mut self, booking: &str) -> bool {
+        let answers = self.answers(&format!("has-made {booking}"));
+        !answers.iter().all(|answer| answer == "true") || answers.is_empty()
+    }
+
+    pub(crate) fn lacking(&mut self) -> Lacking {
+        let answers = self.answers("unindexed");
         let names = answers.iter().flat_map(|answer| answer.split_whitespace());
         Lacking {
             pairs: names.map(str::to_owned).collect(),
