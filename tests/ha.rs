@@ -173,7 +173,7 @@ fn the_master_is_asked_for_what_slaves_may_hide(place: &mut Place) -> PathBuf {
 fn a_history_is_the_same_whoever_committed_and_whoever_sends_it(place: &mut Place, target: &Path) {
     let slave = &["-ha-member", "2"][..];
     for who_sends in [[&[][..], slave, &[]], [slave, &[], slave]] {
-        place.member(2).command("gen 5 1");
+        place.member(2).load(9, 5);
         for options in who_sends {
             let report = place.back_up("-incremental", target, options);
             report.assert_code(0);

@@ -384,7 +384,8 @@ impl Job<'_> {
         };
         if known.is_none() && before.is_some() {
             self.progress.warning(&format!(
-                "{SUMS} is damaged or missing: all checksums are taken anew, so they tell nothing of damage before now"
+                "{SUMS} is missing, damaged or of a run that was killed: all checksums are taken anew, so they tell nothing \
+                 of damage before now"
             ));
         }
         checksums::write(self.dir, known.as_ref(), touched, manifest, self.cancel)?;
