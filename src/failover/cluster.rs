@@ -16,6 +16,7 @@ use crate::{
     ids::{MemberId, StoreId},
     progress::Progress,
     retry::{Clock, Policy, Retry, seed},
+    transfer::Behind,
 };
 
 /// Long enough for an election: a dead master stays registered for five seconds, and a member that changes its role or
@@ -24,6 +25,15 @@ const POLICY: Policy = Policy {
     first: Duration::from_millis(200),
     longest: Duration::from_secs(3),
     total: Duration::from_secs(20),
+    tries: u32::MAX,
+};
+
+/// For a master that is behind the backup: one that has just taken the role, or is just losing it, may be brought level in
+/// a moment by a member that had served before.
+const LEVEL: Policy = Policy {
+    first: Duration::from_millis(500),
+    longest: Duration::from_secs(1),
+    total: Duration::from_secs(5),
     tries: u32::MAX,
 };
 
@@ -142,7 +152,7 @@ impl Cluster<'_> {
         let end = asking.ask(
             first,
             look_again,
-            |member, progress| attempt(&member.0, expected, progress),
+            |member, progress| self.until_level(member.0.role, || attempt(&member.0, expected, progress)),
             |member, error| self.fate(&member.0, error),
         );
         failover.failures = asking.failures;
@@ -160,6 +170,15 @@ impl Cluster<'_> {
         };
         failover.passed_over = seen.1.passed_over;
         failover
+    }
+
+    /// Gives a master that is behind the backup a little time.
+    fn until_level<T>(&self, role: Role, attempt: impl FnMut() -> Result<T, Error>) -> Result<T, Error> {
+        Retry::new(LEVEL, seed(self.run_id), self.clock).run(
+            attempt,
+            |error| role == Role::Master && error.cause::<Behind>().is_some(),
+            |error| tracing::info!(%error, "the master is asked again"),
+        )
     }
 
     /// What the failure of a member means. A backup whose history the master does not share is refused: a slave that
@@ -243,5 +262,60 @@ fn ranked(ranking: &Ranking) -> Ranked<Asked> {
     Ranked {
         members: ranking.candidates.iter().cloned().map(Asked).collect(),
         more_may_come: ranking.passed_over.iter().any(|member| may_come(&member.reason)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        ids::{DataSource, TxId},
+        progress::Quiet,
+        retry::tests::PausedClock,
+    };
+
+    #[test]
+    fn a_master_that_is_behind_is_asked_again_for_some_seconds() {
+        let (clock, cancel) = (PausedClock::new(), Cancel::default());
+        let cluster = Cluster {
+            run_id: "1",
+            base: None,
+            clock: &clock,
+            progress: &Quiet,
+            cancel: &cancel,
+        };
+        let behind = || {
+            Error::from(Behind {
+                source_name: DataSource::Graph,
+                last: TxId(273),
+                newest: Some(TxId(272)),
+            })
+        };
+        let begun = clock.now();
+        let mut asked = 0;
+        let level_at_last = cluster.until_level(Role::Master, || {
+            asked += 1;
+            if asked < 4 { Err(behind()) } else { Ok(()) }
+        });
+        assert!(level_at_last.is_ok());
+        assert!(clock.now() - begun < Duration::from_secs(4));
+
+        let begun = clock.now();
+        let error = cluster
+            .until_level(Role::Master, || Err::<(), _>(behind()))
+            .unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NotOurs);
+        assert_eq!(clock.now() - begun, LEVEL.total);
+
+        // others are asked at once instead
+        let begun = clock.now();
+        let branched = || Error::new(ErrorKind::NotOurs, "branched history");
+        for (role, error) in [
+            (Role::Slave, behind as fn() -> Error),
+            (Role::Master, branched as fn() -> Error),
+        ] {
+            assert!(cluster.until_level(role, || Err::<(), _>(error())).is_err());
+        }
+        assert_eq!(clock.now(), begun);
     }
 }

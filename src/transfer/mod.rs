@@ -50,4 +50,4 @@ pub use history::KeepLogs;
 pub use incremental::{Incremental, incremental};
 pub use order::Order;
 pub use outcome::{BackupOutcome, HistoryProof, TakenMode, Verdict};
-pub use proof::{LogsDropped, Unproven};
+pub use proof::{Behind, LogsDropped, Unproven};

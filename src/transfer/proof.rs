@@ -41,19 +41,29 @@ pub(super) struct Target<'a> {
     pub(super) had: &'a BTreeMap<DataSource, TxId>,
 }
 
+/// The source lacks the transaction with which the target ends.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "the source is behind the target: it does not have transaction {last} of {source_name}{}",
+    newest.map(|id| format!(", its last one is {id}")).unwrap_or_default()
+)]
+pub struct Behind {
+    pub(crate) source_name: DataSource,
+    pub(crate) last: TxId,
+    /// What the source has, if it can be told.
+    pub(crate) newest: Option<TxId>,
+}
+
+impl From<Behind> for Error {
+    fn from(behind: Behind) -> Error {
+        Error::new(ErrorKind::NotOurs, behind)
+            .with_hint("it was restored from an older state, or is another server: take a full backup elsewhere")
+    }
+}
+
 /// Why a source is not the one to go on with.
 #[derive(Debug, thiserror::Error)]
 enum Broken {
-    #[error(
-        "the source is behind the target: it does not have transaction {last} of {source_name}{}",
-        newest.map(|id| format!(", its last one is {id}")).unwrap_or_default()
-    )]
-    Behind {
-        source_name: DataSource,
-        last: TxId,
-        /// What the source has, if it can be told.
-        newest: Option<TxId>,
-    },
     #[error("branched history: transaction {last} of {source_name} is {ours} in the target and {theirs} at the source")]
     Branched {
         source_name: DataSource,
@@ -77,9 +87,6 @@ enum Broken {
 impl From<Broken> for Error {
     fn from(broken: Broken) -> Error {
         let hint = match broken {
-            Broken::Behind { .. } => {
-                "it was restored from an older state, or is another server: take a full backup elsewhere"
-            }
             Broken::Branched { .. } => {
                 "the target has transactions that the source never had: take a full backup elsewhere"
             }
@@ -102,7 +109,7 @@ impl Target<'_> {
             let theirs = logs.overlap(source_name);
             if asked == Asked::WithLast && theirs.is_none() {
                 let newest = newest_before(self.member, source_name, last).unwrap_or(None);
-                return Err(Broken::Behind {
+                return Err(Behind {
                     source_name,
                     last,
                     newest,
