@@ -77,9 +77,17 @@ impl Engine {
         fs::create_dir_all(&images).unwrap();
         let folder = TempDir::new().unwrap();
         let log = folder.path().join("log");
-        // it ends with this thread, even if that is killed
+        // it ends with this thread, even if that is killed, and mounts and filters of its networks end with it
         let child = Command::new("setpriv")
-            .args(["--pdeathsig", "TERM", "dockerd", "--host"])
+            .args([
+                "--pdeathsig",
+                "TERM",
+                "unshare",
+                "--mount",
+                "--net",
+                "dockerd",
+                "--host",
+            ])
             .arg(format!("unix://{}", socket(&folder).display()))
             .arg("--data-root")
             .arg(&images)
