@@ -143,12 +143,12 @@ fn judge_the_calm(storm: &mut Storm, folder: &Path) -> Result<String, String> {
     ))
 }
 
-/// Why a failed backup could not succeed, if there was a reason. `last_booking` is the backup's.
+/// Why a failed backup could not succeed, if there was a reason. `target` is what was there and stayed.
 fn reason(
     storm: &mut Storm,
     ended: &Ended,
     last_success: Option<Instant>,
-    last_booking: Option<&str>,
+    target: Option<&Balance>,
 ) -> Option<&'static str> {
     let message = ended.json["error"]["message"].as_str().unwrap_or_default();
     let around = storm.faults_around(ended.begun);
@@ -158,7 +158,10 @@ fn reason(
     match ended.code {
         12 if message.contains("coordinator") && coordinators => Some("no quorum"),
         12 if storm.master_may_have_changed(ended.begun) => Some("members down"),
-        13 if last_booking.is_some_and(|booking| storm.has_lost(booking)) => Some("transactions lost"),
+        13 if target.is_some_and(|had| storm.has_lost(&had.last)) => Some("transactions lost"),
+        13 if message.contains("lucene-index") && target.is_some_and(|had| storm.index_has_lost(had)) => {
+            Some("index transactions lost")
+        }
         // a member that copied its store has none
         14 if last_success.is_some_and(|since| storm.master_may_have_changed(since)) => Some("older logs lost"),
         _ => None,
@@ -211,10 +214,8 @@ fn every_backup_in_a_storm_succeeds_or_has_a_reason_not_to() {
             counts.takeovers += u32::from(failed > 0);
         }
         let judged = last_success.map(|_| judge(&mut storm, &target, &before));
-        let booking = judged
-            .as_ref()
-            .and_then(|judged| Some(judged.as_ref().ok()?.last.as_str()));
-        let verdict = match reason(&mut storm, &ended, last_success, booking) {
+        let balance = judged.as_ref().and_then(|judged| judged.as_ref().ok());
+        let verdict = match reason(&mut storm, &ended, last_success, balance) {
             _ if is_good => "good",
             Some(reason) => reason,
             None => "NO REASON",

@@ -16,6 +16,8 @@ pub(crate) struct Balance {
     pub(crate) bookings: u64,
     /// The name of the last one.
     pub(crate) last: String,
+    /// Index entries of pairs that were struck.
+    pub(crate) stale: u64,
     /// The pairs that the index lacks.
     pub(crate) unindexed: BTreeSet<String>,
 }
@@ -31,6 +33,7 @@ impl Balance {
             pairs,
             bookings,
             last: words.next().unwrap().to_owned(),
+            stale: words.next().unwrap().parse().unwrap(),
             unindexed: words.map(str::to_owned).collect(),
         })
     }

@@ -89,7 +89,7 @@ class Ledger extends Thread {
         to.delete();
     }
 
-    /** Number of pairs and of bookings, the name of the last booking, and the pairs that the index lacks; fails where a
+    /** Number of pairs and of bookings, the name of the last booking, and what is wrong with the index; fails where a
      *  transaction is there in part. */
     static String balance(GraphDatabaseService db) {
         Map<String, Integer> nodes = new HashMap<String, Integer>();
@@ -113,7 +113,7 @@ class Ledger extends Thread {
         // entries of nodes that are not there are counted, though not shown
         if (db.index().existsForNodes("ledger") && db.index().forNodes("ledger").query("pair", (bookings + 1) + "-*").size() > 0)
             throw new IllegalStateException("the index has booking " + (bookings + 1) + ", which the graph lacks");
-        return pairs + " " + bookings + " " + last(db) + unindexed(db);
+        return pairs + " " + bookings + " " + last(db) + " " + unindexed(db);
     }
 
     /** The name of the last booking. */
@@ -134,7 +134,8 @@ class Ledger extends Thread {
         return false;
     }
 
-    /** The names of the pairs that the index lacks, each behind a space; while others write, too. */
+    /** The number of entries of nodes that are not there, and the names of the pairs that the index lacks; while others
+     *  write, too. */
     static String unindexed(GraphDatabaseService db) {
         Map<Long, String> pairs = new TreeMap<Long, String>();
         for (Node node : db.getAllNodes()) {
@@ -144,9 +145,16 @@ class Ledger extends Thread {
                 continue;
             }
         }
-        if (db.index().existsForNodes("ledger"))
-            for (Node hit : db.index().forNodes("ledger").query("pair", "*")) pairs.remove(hit.getId());
-        StringBuilder names = new StringBuilder();
+        long shown = 0, counted = 0;
+        if (db.index().existsForNodes("ledger")) {
+            IndexHits<Node> hits = db.index().forNodes("ledger").query("pair", "*");
+            counted = hits.size();
+            for (Node hit : hits) {
+                pairs.remove(hit.getId());
+                shown++;
+            }
+        }
+        StringBuilder names = new StringBuilder().append(counted - shown);
         for (String name : pairs.values()) names.append(" ").append(name);
         return names.toString();
     }

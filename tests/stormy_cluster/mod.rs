@@ -62,6 +62,8 @@ pub(crate) struct Storm {
 pub(crate) struct Lacking {
     /// The pairs that one of those lacks that could be asked.
     pub(crate) pairs: BTreeSet<String>,
+    /// Entries of pairs that were struck, in the one that has the most.
+    pub(crate) stale: u64,
     /// Whether all could be asked.
     pub(crate) everybody: bool,
 }
@@ -189,6 +191,16 @@ impl Storm {
         numbers.max().unwrap_or(0)
     }
 
+    /// Whether a member's index lacks what a backup's has: it may lose a transaction that its graph has
+    /// (`docs/formats/transaction-log.md` §10.4), and give its number to another one.
+    pub(crate) fn index_has_lost(&mut self, backup: &Balance) -> bool {
+        let lacking = self.lacking();
+        let number = |name: &str| name.split('-').next().and_then(|number| number.parse().ok());
+        let is_older = |name: &&String| number(name).is_some_and(|number: u64| number <= backup.bookings);
+        let lost = lacking.pairs.difference(&backup.unindexed).filter(is_older).count();
+        lost > 0 || lacking.stale > backup.stale
+    }
+
     /// Whether a booking that was made is unknown to a member now, or to all that there are.
     pub(crate) fn has_lost(&mut self, booking: &str) -> bool {
         let answers = self.answers(&format!("has-made {booking}"));
@@ -197,9 +209,13 @@ impl Storm {
 
     pub(crate) fn lacking(&mut self) -> Lacking {
         let answers = self.answers("unindexed");
-        let names = answers.iter().flat_map(|answer| answer.split_whitespace());
+        let names = answers.iter().flat_map(|answer| answer.split(' ').skip(1));
+        let stale = answers
+            .iter()
+            .filter_map(|answer| answer.split(' ').next()?.parse().ok());
         Lacking {
             pairs: names.map(str::to_owned).collect(),
+            stale: stale.max().unwrap_or(0),
             everybody: answers.len() == self.members.len(),
         }
     }
