@@ -13,13 +13,14 @@ use super::{
     apply::{Applier, Touched},
     checksums::{self, Known},
     consistency::Finished,
-    database::{ask_store_id, same_database},
+    database::same_database,
     durable,
     manifest::{MANIFEST, Manifest, Mode, Run, State},
     order::now,
     receive::{self, RECEIVED_SUMS, ReceivedFiles},
+    replace::{self, Replace, Replaced},
     replay, seal,
-    staging::{LeftOver, Occupant, Target, TargetError},
+    staging::Target,
     transactions::{Overlap, RECEIVED_INDEX_LOG, ReceivedLogs},
     unopened,
 };
@@ -34,7 +35,6 @@ use crate::{
     store::{
         Header, StoreFile, StoreFormat,
         lucene_store::{self, LuceneStore},
-        neo4j_lock::Neo4jLock,
     },
     wire::Dialect,
 };
@@ -46,15 +46,6 @@ const RACES: Policy = Policy {
     total: Duration::from_secs(10),
     tries: 5,
 };
-
-/// Whether an older backup of the same database may be replaced.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Replace {
-    /// No; it is refused.
-    Never,
-    /// Yes, in one step, once the new one is complete.
-    SameDatabase,
-}
 
 /// What a full backup is to do.
 #[derive(Debug)]
@@ -85,7 +76,7 @@ fn staged(
     progress: &dyn Progress,
     cancel: &Cancel,
 ) -> Result<BackupOutcome, Error> {
-    let replaces = judge(request, target, progress, cancel)?;
+    let replaces = replace::judge(request.replace, request.order.member, target, progress, cancel)?;
     let fill = || {
         let mut job = Job {
             request,
@@ -121,80 +112,6 @@ fn lost_a_race(error: &Error, dialect: Dialect) -> bool {
             closed && dialect.is_one_byte()
         }
         _ => false,
-    }
-}
-
-/// The backup that is going to be replaced.
-struct Replaced {
-    /// What it is known by, if there is one.
-    name: Option<String>,
-    /// Its last transaction of the graph, as it was taken.
-    last: TxId,
-}
-
-impl Replaced {
-    fn of(target: &Target, header: &Header) -> Result<Replaced, Error> {
-        let manifest = Manifest::read(target.dir())?;
-        Ok(Replaced {
-            last: match manifest
-                .as_ref()
-                .and_then(|had| had.last_transaction(DataSource::Graph))
-            {
-                Some((last, _)) => last,
-                None => header.last_transaction()?,
-            },
-            name: target.to_replace()?,
-        })
-    }
-
-    /// Refuses to replace it by one that has less: a member that was emptied serves the same database, too
-    /// (`docs/formats/zookeeper-discovery.md` §3.1).
-    fn require(&self, last: TxId) -> Result<(), Error> {
-        if self.last <= last {
-            return Ok(());
-        }
-        let text = format!(
-            "the source is behind the backup that it would replace: its last transaction is {last}, the backup's is {}",
-            self.last
-        );
-        Err(Error::new(ErrorKind::NotOurs, text).with_hint(
-            "if the database was set back on purpose, take this backup into another directory, or remove the old one first",
-        ))
-    }
-}
-
-/// Decides whether the target may be filled or replaced.
-fn judge(
-    request: &Full<'_>,
-    target: &Target,
-    progress: &dyn Progress,
-    cancel: &Cancel,
-) -> Result<Option<Replaced>, Error> {
-    let mut replaceable = request.replace == Replace::SameDatabase;
-    match target.left_over() {
-        LeftOver::None => {}
-        LeftOver::Unreported => replaceable = true,
-        LeftOver::Ready(_) => replaceable |= target.settle_left_over(progress, cancel)?,
-    }
-    match target.occupant()? {
-        Occupant::Absent | Occupant::Empty => Ok(None),
-        Occupant::Foreign => Err(TargetError::Foreign {
-            path: target.dir().to_owned(),
-        }
-        .into()),
-        Occupant::Database if !replaceable => Err(TargetError::Exists {
-            path: target.dir().to_owned(),
-        }
-        .into()),
-        Occupant::Database => {
-            // one that has it open now would keep writing into a directory that is gone
-            drop(Neo4jLock::take(target.dir())?);
-            let theirs = ask_store_id(request.order.member)?;
-            let header = Header::open(target.dir())?;
-            same_database(header.store_id()?, theirs, target.dir())?;
-            target.has_room()?;
-            Replaced::of(target, &header).map(Some)
-        }
     }
 }
 
@@ -245,20 +162,20 @@ impl Job<'_> {
         logs.level(member, &base, self.progress)?;
         logs.complete()?;
         let graph = logs.log(DataSource::Graph);
-        let last = graph
+        let last_graph = graph
             .map(|log| log.last)
             .or_else(|| base.get(&DataSource::Graph).copied())
             .unwrap_or(TxId::BASE);
         if let Some(old) = replaces {
-            old.require(last)?;
+            old.require_no_less(last_graph)?;
         }
         if let Some(authority) = self.request.order.authority {
             let fingerprint = graph.and_then(|log| log.fingerprint);
-            authority.confirm(log_format, last, fingerprint, self.progress)?;
+            authority.confirm(log_format, last_graph, fingerprint, self.progress)?;
         }
 
         self.progress.phase(Phase::Applying);
-        let (mut touched, last_graph) = self.replay(&logs, format, &base)?;
+        let mut touched = self.replay(&logs, format)?;
         self.progress.phase(Phase::Sealing);
         let pending = replay::leave_index_log(
             &self.dir,
@@ -351,14 +268,8 @@ impl Job<'_> {
         Ok(base)
     }
 
-    fn replay(
-        &self,
-        logs: &ReceivedLogs,
-        format: StoreFormat,
-        base: &BTreeMap<DataSource, TxId>,
-    ) -> Result<(BTreeMap<StoreFile, Touched>, TxId), Error> {
+    fn replay(&self, logs: &ReceivedLogs, format: StoreFormat) -> Result<BTreeMap<StoreFile, Touched>, Error> {
         let mut applier = Applier::open(&self.dir, format, self.request.order.growth)?;
-        let mut last = base.get(&DataSource::Graph).copied().unwrap_or(TxId::BASE);
         if let Some(received) = logs.log(DataSource::Graph) {
             let file = File::open(&received.path).map_err(DiskError::at(&received.path))?;
             let layout = Layout {
@@ -366,13 +277,12 @@ impl Job<'_> {
                 source: DataSource::Graph,
             };
             replay::apply_log(&file, &received.path, layout, &mut applier, self.cancel)?;
-            last = received.last;
         }
         let done = applier.finish()?;
         if let Some(property) = done.graph_property {
             Header::open(&self.dir)?.set_graph_property(property)?;
         }
-        Ok((done.touched, last))
+        Ok(done.touched)
     }
 
     /// Checks the finished store, if that was asked for.

@@ -1,0 +1,100 @@
+//! What a full backup may put itself in place of: an older backup of the same database that does not have more
+//! (`docs/decisions/0009-no-less-in-place-of-more.md`), and only where that is allowed.
+
+use super::{
+    database::{ask_store_id, same_database},
+    manifest::Manifest,
+    staging::{LeftOver, Occupant, Target, TargetError},
+};
+use crate::{
+    Error, ErrorKind,
+    cancel::Cancel,
+    client::Member,
+    ids::{DataSource, TxId},
+    progress::Progress,
+    store::{Header, neo4j_lock::Neo4jLock},
+};
+
+/// Whether an older backup of the same database may be replaced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Replace {
+    /// No; it is refused.
+    Never,
+    /// Yes, in one step, once the new one is complete.
+    SameDatabase,
+}
+
+/// The backup that is going to be replaced.
+pub(super) struct Replaced {
+    /// What it is known by, if there is one.
+    pub(super) name: Option<String>,
+    /// Its last transaction of the graph, as it was taken.
+    last: TxId,
+}
+
+impl Replaced {
+    fn of(target: &Target, header: &Header) -> Result<Replaced, Error> {
+        let manifest = Manifest::read(target.dir())?;
+        Ok(Replaced {
+            last: match manifest
+                .as_ref()
+                .and_then(|had| had.last_transaction(DataSource::Graph))
+            {
+                Some((last, _)) => last,
+                None => header.last_transaction()?,
+            },
+            name: target.to_replace()?,
+        })
+    }
+
+    /// Refuses to replace it by one that has less: a member that was emptied serves the same database, too
+    /// (`docs/formats/zookeeper-discovery.md` §3.1).
+    pub(super) fn require_no_less(&self, last: TxId) -> Result<(), Error> {
+        if self.last <= last {
+            return Ok(());
+        }
+        let text = format!(
+            "the source is behind the backup that it would replace: its last transaction is {last}, the backup's is {}",
+            self.last
+        );
+        Err(Error::new(ErrorKind::NotOurs, text).with_hint(
+            "if the database was set back on purpose, take this backup into another directory, or remove the old one first",
+        ))
+    }
+}
+
+/// Decides whether the target may be filled or replaced; what would be replaced, if there is anything.
+pub(super) fn judge(
+    allowed: Replace,
+    member: &Member,
+    target: &Target,
+    progress: &dyn Progress,
+    cancel: &Cancel,
+) -> Result<Option<Replaced>, Error> {
+    let mut replaceable = allowed == Replace::SameDatabase;
+    match target.left_over() {
+        LeftOver::None => {}
+        LeftOver::Unreported => replaceable = true,
+        LeftOver::Ready(_) => replaceable |= target.settle_left_over(progress, cancel)?,
+    }
+    match target.occupant()? {
+        Occupant::Absent | Occupant::Empty => Ok(None),
+        Occupant::Foreign => Err(TargetError::Foreign {
+            path: target.dir().to_owned(),
+        }
+        .into()),
+        Occupant::Database if !replaceable => Err(TargetError::Exists {
+            path: target.dir().to_owned(),
+        }
+        .into()),
+        Occupant::Database => {
+            // one that has it open now would keep writing into a directory that is gone
+            drop(Neo4jLock::take(target.dir())?);
+            let theirs = ask_store_id(member)?;
+            let header = Header::open(target.dir())?;
+            same_database(header.store_id()?, theirs, target.dir())?;
+            target.has_room()?;
+            Replaced::of(target, &header).map(Some)
+        }
+    }
+}
