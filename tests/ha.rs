@@ -14,6 +14,7 @@ mod failing_cluster;
 mod support;
 
 use std::{
+    fs,
     path::{Path, PathBuf},
     time::SystemTime,
 };
@@ -29,6 +30,7 @@ fn a_cluster_of_1_8_is_backed_up_whoever_goes_away() {
     };
     let base = each_preference_asks_its_member(&mut place);
     a_history_is_the_same_whoever_committed_and_whoever_sends_it(&mut place, &base);
+    a_backup_brings_a_member_back(&mut place, &base);
     a_backup_goes_on_without_coordinators(&mut place);
     a_backup_begins_while_coordinators_elect(&mut place);
     a_source_that_loses_the_master_role_is_told(&mut place);
@@ -53,6 +55,7 @@ fn a_cluster_of_three_is_backed_up_whoever_goes_away(release: Release) {
     };
     let base = the_master_is_asked_for_what_slaves_may_hide(&mut place);
     a_history_is_the_same_whoever_committed_and_whoever_sends_it(&mut place, &base);
+    a_backup_brings_a_member_back(&mut place, &base);
     a_backup_goes_on_without_coordinators(&mut place);
     a_backup_begins_while_coordinators_elect(&mut place);
     let (contents, killed) = the_next_member_takes_over_an_incremental_backup(&mut place, &base);
@@ -78,6 +81,7 @@ fn clusters_of_two_are_backed_up_though_the_master_dies() {
         report.assert_code(0);
         assert_eq!(report.served(), (1, "master"));
         a_history_is_the_same_whoever_committed_and_whoever_sends_it(&mut place, &base);
+        a_backup_brings_a_member_back(&mut place, &base);
         let contents = place.member(1).contents();
         place.assert_contents(&base, &contents);
         place.wait_until_level();
@@ -189,6 +193,23 @@ fn a_history_is_the_same_whoever_committed_and_whoever_sends_it(place: &mut Plac
     let expected = place.member(1).contents();
     place.assert_contents(target, &expected);
     place.wait_until_level();
+}
+
+/// A member that lost its disk starts on a backup and fetches what is missing, where it would copy the master's store.
+/// Leaves the backup level with the cluster.
+fn a_backup_brings_a_member_back(place: &mut Place, target: &Path) {
+    let last = i64::try_from(place.cluster.members.len()).unwrap();
+    place.kill(last);
+    let dir = place.target(&format!("member{last}"));
+    fs::remove_dir_all(&dir).unwrap();
+    support::copy_dir(target, &dir);
+    place.member(1).command("gen 10 1");
+    place.restart(last);
+    place.wait_until_level();
+    let expected = place.member(1).contents();
+    assert_eq!(place.member(last).contents().difference(&expected), None);
+    assert!(dir.join("neo4j-backup.json").exists(), "it copied the master's store");
+    place.back_up("-incremental", target, &[]).assert_code(0);
 }
 
 fn a_backup_goes_on_without_coordinators(place: &mut Place) {
