@@ -116,7 +116,7 @@ fn told(balance: &Balance) -> String {
 
 /// Once nothing happens any more, copies that either tool takes of a member have what it has, its index included.
 fn judge_the_calm(storm: &mut Storm, folder: &Path) -> Result<String, String> {
-    storm.calm();
+    storm.calm()?;
     for member in &mut storm.cluster.members {
         answer(member, "stop-ledger");
     }
@@ -243,7 +243,10 @@ fn every_backup_in_a_storm_succeeds_or_has_a_reason_not_to() {
                 counts.wrong.push(short);
             }
             Some(Ok(balance)) => say(&format!("    boots and balances: {}", told(&balance))),
-            Some(Err(error)) => counts.wrong.push(format!("{line}: {error}")),
+            Some(Err(error)) => {
+                say(&format!("    WRONG {error}"));
+                counts.wrong.push(format!("{line}: {error}"));
+            }
             None => {}
         }
         if matches!(ended.code, 13 | 14) && last_success.take().is_some() {
