@@ -77,17 +77,9 @@ impl Engine {
         fs::create_dir_all(&images).unwrap();
         let folder = TempDir::new().unwrap();
         let log = folder.path().join("log");
-        // it ends with this thread, even if that is killed, and mounts and filters of its networks end with it
+        // it ends with this thread, even if that is killed, and its mounts end with it
         let child = Command::new("setpriv")
-            .args([
-                "--pdeathsig",
-                "TERM",
-                "unshare",
-                "--mount",
-                "--net",
-                "dockerd",
-                "--host",
-            ])
+            .args(["--pdeathsig", "TERM", "unshare", "--mount", "dockerd", "--host"])
             .arg(format!("unix://{}", socket(&folder).display()))
             .arg("--data-root")
             .arg(&images)
