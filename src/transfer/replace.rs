@@ -35,15 +35,15 @@ pub(super) struct Replaced {
 impl Replaced {
     fn of(target: &Target, header: &Header) -> Result<Replaced, Error> {
         let manifest = Manifest::read(target.dir())?;
+        let taken = manifest
+            .as_ref()
+            .and_then(|manifest| manifest.last_transaction(DataSource::Graph));
         Ok(Replaced {
-            last: match manifest
-                .as_ref()
-                .and_then(|had| had.last_transaction(DataSource::Graph))
-            {
+            name: target.to_replace(manifest.as_ref()),
+            last: match taken {
                 Some((last, _)) => last,
                 None => header.last_transaction()?,
             },
-            name: target.to_replace()?,
         })
     }
 

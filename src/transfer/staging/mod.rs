@@ -161,14 +161,10 @@ impl Target {
     }
 
     /// What a backup that takes the place of the one that stands there notes in its manifest, so that the replaced one is
-    /// known wherever a kill leaves it: its run, or the directory itself where no run is known.
-    ///
-    /// # Errors
-    /// Of the manifest.
-    pub fn to_replace(&self) -> Result<Option<String>, Error> {
-        let manifest = Manifest::read(&self.dir)?;
-        let run = manifest.as_ref().and_then(Manifest::run_id).map(str::to_owned);
-        Ok(run.or_else(|| identity(&self.dir)))
+    /// known wherever a kill leaves it: the run in its `manifest`, or the directory itself where no run is known.
+    pub fn to_replace(&self, manifest: Option<&Manifest>) -> Option<String> {
+        let run = manifest.and_then(Manifest::run_id).map(str::to_owned);
+        run.or_else(|| identity(&self.dir))
     }
 
     /// What stands at the target now.

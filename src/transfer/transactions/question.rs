@@ -47,8 +47,8 @@ pub(in crate::transfer) fn fingerprint_at(
         .map_err(|error| body.error.take().unwrap_or_else(|| error.into()))
 }
 
-/// The newest transaction of `source` that `member` has, which is before `last`, for a message; `None` where it is too far before that,
-/// or cannot be told without the server searching for minutes.
+/// The newest transaction of `source` that `member` has, which is before `last`, for a message; `None` where it is too far
+/// before that, or cannot be told without the server searching for minutes.
 ///
 /// # Errors
 /// Of the responses.
