@@ -222,8 +222,8 @@ fn a_backup_is_not_replaced_by_one_that_has_less() {
     let place = Place::new();
     let (code, report) = place.run(&place.members[0].uri(), &["-full"]);
     assert_eq!(code, 0, "{report:#}");
-    let before = snapshot(&place.work.path().join("backup"));
-    let uri = place.coordinators(&[1, 3]);
+    let backup = place.work.path().join("backup");
+    let (before, uri) = (snapshot(&backup), place.coordinators(&[1, 3]));
     for (source, options) in [(place.members[2].uri(), &[][..]), (uri.clone(), &["-ha-member", "3"])] {
         let (code, report) = place.run(&source, &[&["-full", "-overwrite"][..], options].concat());
         assert_eq!(code, 13, "{report:#}");
@@ -232,7 +232,7 @@ fn a_backup_is_not_replaced_by_one_that_has_less() {
             text.contains("is behind the backup that it would replace: its last transaction is "),
             "{text}"
         );
-        assert!(snapshot(&place.work.path().join("backup")) == before);
+        assert!(snapshot(&backup) == before);
     }
     // who has as much may replace it
     let (code, report) = place.run(&uri, &["-full", "-overwrite", "-ha-prefer", "slave"]);
@@ -334,17 +334,12 @@ fn a_wiped_cluster_does_not_continue_the_old_ones_backup(release: Release, takes
 
     let mut wiped = start();
     let before = snapshot(&backup);
-    for (transactions, told) in [
-        (10, "behind the backup"),
-        (
-            60,
-            if takes_the_old_id {
-                "branched history"
-            } else {
-                "holds a backup of database"
-            },
-        ),
-    ] {
+    let refused_later = if takes_the_old_id {
+        "branched history"
+    } else {
+        "holds a backup of database"
+    };
+    for (transactions, told) in [(10, "behind the backup"), (60, refused_later)] {
         wiped.members[0].load(2, transactions);
         let (code, report) = run(&uri, &backup, &["-incremental"]);
         assert_eq!(code, 13, "{release:?} {report:#}");

@@ -219,12 +219,12 @@ fn a_cluster_that_goes_on_with_another_database_is_found_beside_the_old_root() {
         let mut cluster = Cluster::start(release, 1, &coordinators, dir.path(), &ClusterSettings::default());
         let start = cluster.starter();
         let old = last_in_a_backup(&coordinators.uri(), &dir.path().join("old"));
+        let member = cluster.members[0].dir().to_owned();
         cluster.members.remove(0).quit();
 
         let mut other = Peer::start(release, &dir.path().join("other"), &Options::source(release));
         other.load(1, 30);
         other.quit();
-        let member = dir.path().join("member1");
         fs::remove_dir_all(&member).unwrap();
         copy_dir(&dir.path().join("other"), &member);
         let _member = start(0);

@@ -209,7 +209,7 @@ fn a_history_is_the_same_whoever_committed_and_whoever_sends_it(place: &mut Plac
 fn a_backup_brings_a_member_back(place: &mut Place, target: &Path) {
     let last = i64::try_from(place.cluster.members.len()).unwrap();
     place.kill(last);
-    let dir = place.target(&format!("member{last}"));
+    let dir = place.member(last).dir().to_owned();
     fs::remove_dir_all(&dir).unwrap();
     support::copy_dir(target, &dir);
     place.member(1).command("gen 10 1");

@@ -52,10 +52,15 @@ impl Balance {
     /// The pairs that the index lacks although later ones were booked: bookings follow each other, so only the last one
     /// can be one that the source was still committing, the graph's part first.
     pub(crate) fn lost(&self) -> BTreeSet<&str> {
-        let is_last = |name: &str| name.split('-').next().unwrap().parse() == Ok(self.bookings);
+        let is_last = |name: &str| number(name) == Some(self.bookings);
         let names = self.unindexed.iter().map(String::as_str);
         names.filter(|name| !is_last(name)).collect()
     }
+}
+
+/// Which booking it was, from 1, by its name; `None` before the first one.
+pub(crate) fn number(name: &str) -> Option<u64> {
+    name.split('-').next()?.parse().ok()
 }
 
 /// `None` where it cannot answer.

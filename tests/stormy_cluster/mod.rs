@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fs,
     io::{Write, stderr},
     ops::Range,
     panic::{AssertUnwindSafe, catch_unwind},
@@ -13,7 +14,7 @@ use std::{
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 
 use crate::{
-    ledger::{Balance, answer},
+    ledger::{Balance, answer, number},
     support::{Cluster, ClusterSettings, Coordinators, Peer, Release, ZooKeeper},
 };
 
@@ -147,9 +148,10 @@ impl Storm {
                     self.happened(Fault::MemberBack(index + 1));
                 } else {
                     self.happened(Fault::MemberDidNotStart(index + 1));
-                    // as an operator would, and only while others have the data
+                    // as an operator would, and only while others have the data: killed while it copied the master's
+                    // store, it has half of one and cannot start any more
                     if self.next.is_none() {
-                        self.cluster.empty(index);
+                        fs::remove_dir_all(self.cluster.members[index].dir()).unwrap();
                     }
                 }
             }
@@ -191,24 +193,21 @@ impl Storm {
     /// How many bookings have been made, by the member that knows of the most.
     pub(crate) fn bookings(&mut self) -> u64 {
         let names = self.answers("last-booking");
-        let numbers = names.iter().filter_map(|name| name.split('-').next()?.parse().ok());
-        numbers.max().unwrap_or(0)
+        names.iter().filter_map(|name| number(name)).max().unwrap_or(0)
     }
 
     /// Whether a member's index lacks what a backup's has: it may lose a transaction that its graph has
     /// (`docs/formats/transaction-log.md` §10.4), and give its number to another one.
     pub(crate) fn index_has_lost(&mut self, backup: &Balance) -> bool {
         let lacking = self.lacking();
-        let number = |name: &str| name.split('-').next().and_then(|number| number.parse().ok());
-        let is_older = |name: &&String| number(name).is_some_and(|number: u64| number <= backup.bookings);
-        let lost = lacking.pairs.difference(&backup.unindexed).filter(is_older).count();
-        lost > 0 || lacking.stale > backup.stale
+        let is_older = |name: &String| number(name).is_some_and(|number| number <= backup.bookings);
+        lacking.stale > backup.stale || lacking.pairs.difference(&backup.unindexed).any(is_older)
     }
 
     /// Whether a booking that was made is unknown to a member now, or to all that there are.
     pub(crate) fn has_lost(&mut self, booking: &str) -> bool {
         let answers = self.answers(&format!("has-made {booking}"));
-        !answers.iter().all(|answer| answer == "true") || answers.is_empty()
+        answers.is_empty() || answers.iter().any(|answer| answer != "true")
     }
 
     pub(crate) fn lacking(&mut self) -> Lacking {

@@ -66,12 +66,6 @@ impl Cluster {
         }
     }
 
-    /// Empties the directory of a member that cannot start any more, by its place in `members`: killed while it copied the
-    /// master's store, it has half of one.
-    pub fn empty(&self, index: usize) {
-        fs::remove_dir_all(member_dir(&self.dir, index)).unwrap();
-    }
-
     /// Starts a member by its place in `members`, wherever the caller wants to wait for it.
     pub fn starter(&self) -> impl Fn(usize) -> Peer + Sync + Send + use<> {
         let (release, dir, options) = (self.release, self.dir.clone(), self.options.clone());
