@@ -19,7 +19,8 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process};
 use support::{
-    BlackHole, Contents, Fault, Faulty, Finished, Options, Peer, Release, our_tool, questions, require_peers, snapshot,
+    BlackHole, Contents, Fault, Faulty, Finished, Options, Peer, Release, has_a_store, our_tool, questions,
+    require_peers, snapshot, wait_until,
 };
 use tempfile::TempDir;
 
@@ -261,18 +262,6 @@ fn an_incremental_stopped_by_a_signal_is_finished_by_the_next_run(scene: &Scene)
     }
 }
 
-/// Whether files of the graph have begun to arrive, in whatever order.
-fn has_a_store(dir: &Path) -> bool {
-    let names = fs::read_dir(dir)
-        .into_iter()
-        .flatten()
-        .flatten()
-        .map(|entry| entry.file_name());
-    names
-        .map(|name| name.to_string_lossy().into_owned())
-        .any(|name| name.starts_with("neostore"))
-}
-
 /// From before anything was done to after the end of a small run.
 fn moments() -> impl Iterator<Item = Duration> {
     [1, 3, 6, 10, 15, 20, 30, 40, 60, 80, 110, 150, 200, 300]
@@ -291,13 +280,4 @@ fn stop(child: &mut Child, signal: Signal) -> i32 {
     assert!(took < OBEYS, "{signal:?} was obeyed after {took:?}");
     // before the handler is there the signal itself ends the run, which a shell tells by the same number
     ended.code().or(ended.signal().map(|number| 128 + number)).unwrap()
-}
-
-#[track_caller]
-fn wait_until(condition: impl Fn() -> bool) {
-    let start = Instant::now();
-    while !condition() {
-        assert!(start.elapsed() < Duration::from_mins(1), "waited for too long");
-        thread::sleep(Duration::from_millis(5));
-    }
 }

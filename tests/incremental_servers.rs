@@ -14,12 +14,11 @@ use std::{
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    thread,
-    time::{Duration, Instant, SystemTime},
+    time::SystemTime,
 };
 
 use serde_json::Value;
-use support::{Contents, Finished, Options, Peer, Release, copy_dir, our_tool, questions, require_peers};
+use support::{Contents, Finished, Options, Peer, Release, copy_dir, our_tool, questions, require_peers, wait_until};
 use tempfile::TempDir;
 
 const SEED: u64 = 5;
@@ -73,9 +72,15 @@ impl Scene {
     /// An incremental ends well and leaves what the source has.
     #[track_caller]
     fn level(&mut self, to: &str) -> Value {
-        let finished = self.run("-incremental", to, &[]);
+        let report = succeeded(&self.run("-incremental", to, &[]));
+        self.is_level(to);
+        report
+    }
+
+    /// The copy has what the source has.
+    #[track_caller]
+    fn is_level(&mut self, to: &str) {
         let expected = self.source.contents();
-        let report = succeeded(&finished);
         let (booted, found) = (self.dir("booted"), self.dir(to));
         if booted.exists() {
             fs::remove_dir_all(&booted).unwrap();
@@ -83,7 +88,6 @@ impl Scene {
         copy_dir(&found, &booted);
         let difference = boot(self.release, &booted).difference(&expected);
         assert!(difference.is_none(), "{to}: {}", difference.unwrap_or_default());
-        report
     }
 
     /// An incremental is refused with this code and these words and leaves everything as it was.
@@ -244,14 +248,6 @@ fn is_locked(inode: u64) -> bool {
         .any(|line| line.contains("OFDLCK") && line.split_whitespace().any(|word| word.ends_with(&suffix)))
 }
 
-fn wait_until(condition: impl Fn() -> bool) {
-    let start = Instant::now();
-    while !condition() {
-        assert!(start.elapsed() < Duration::from_mins(1), "waited for too long");
-        thread::sleep(Duration::from_millis(5));
-    }
-}
-
 fn a_restored_server_is_behind_or_on_another_branch(scene: Scene) {
     let old = scene.dir("old");
     let mut scene = scene.meanwhile(|source| copy_dir(source, &old));
@@ -273,7 +269,8 @@ fn a_restored_server_is_behind_or_on_another_branch(scene: Scene) {
     scene.level("copy");
 }
 
-/// Its recovery commits, once more or at last, what was under way.
+/// Its recovery commits, once more or at last, what was under way. Killed between the two writes of a new index, 1.3 –
+/// 1.7 have it in `index.db` alone (`tests/index_config.rs`): then another full backup is the right thing to ask for.
 fn a_server_that_died_under_load_goes_on(mut scene: Scene) {
     scene.full("copy");
     // once restarted, 1.3 looks for minutes for what it is asked for (`docs/formats/neo4j-1.3.md` §6.3)
@@ -283,7 +280,14 @@ fn a_server_that_died_under_load_goes_on(mut scene: Scene) {
         succeeded(&scene.run("-incremental", "copy", &[]));
         scene.source.kill();
         scene.source = Peer::start(scene.release, &scene.dir("source"), &Options::source(scene.release));
-        let report = scene.level("copy");
+        let finished = scene.run("-incremental", "copy", &[]);
+        if finished.code == Some(14) && finished.stderr.contains("none of them creates it") {
+            succeeded(&scene.run("-incremental", "copy", &["-fallback-full"]));
+            scene.is_level("copy");
+            continue;
+        }
+        let report = succeeded(&finished);
+        scene.is_level("copy");
         if scene.release != Release::V1_3 {
             assert_eq!(report["result"]["history"], "proven", "{report}");
         }

@@ -6,7 +6,10 @@
 //! str:      i32 number of UTF-16 units, units
 //! ```
 
-use std::{collections::BTreeMap, fmt};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
 
 use thiserror::Error;
 
@@ -212,6 +215,11 @@ impl IndexConfig {
     /// All indexes with their configuration, nodes first, by name.
     pub fn iter(&self) -> impl Iterator<Item = (&IndexKey, &IndexProperties)> {
         self.indexes.iter()
+    }
+
+    /// All indexes, whoever provides them.
+    pub fn indexes(&self) -> BTreeSet<IndexKey> {
+        self.iter().map(|(index, _)| index.clone()).collect()
     }
 
     /// Whether the index exists.

@@ -17,6 +17,7 @@ use super::{
     durable,
     manifest::{MANIFEST, Manifest, Mode, Run, State},
     order::now,
+    pending_index::{CONFIG, Existing, read_config},
     receive::{self, RECEIVED_SUMS, ReceivedFiles},
     replace::{self, Replace, Replaced},
     replay, seal,
@@ -77,13 +78,16 @@ fn staged(
     cancel: &Cancel,
 ) -> Result<BackupOutcome, Error> {
     let replaces = replace::judge(request.replace, request.order.member, target, progress, cancel)?;
+    let mut tries = 0_u32;
     let fill = || {
+        tries = tries.saturating_add(1);
         let mut job = Job {
             request,
             dir: target.create_partial()?,
             progress,
             cancel,
             run: request.order.run(Mode::Full, now()),
+            tries,
         };
         let (manifest, outcome) = job.fill(target, replaces.as_ref())?;
         Ok((job, manifest, outcome))
@@ -121,6 +125,8 @@ struct Job<'a> {
     progress: &'a dyn Progress,
     cancel: &'a Cancel,
     run: Run,
+    /// How often the backup was begun.
+    tries: u32,
 }
 
 impl Job<'_> {
@@ -141,7 +147,8 @@ impl Job<'_> {
                 (DataSource::Graph, (self.dir.join(&history), version)),
                 (DataSource::Lucene, (self.dir.join(RECEIVED_INDEX_LOG), LogVersion(0))),
             ]),
-        );
+        )
+        .with_indexes(Existing::new(read_config(&self.dir)?.indexes()));
         logs.receive(&mut incoming, Overlap::Refused, self.progress)?;
         drop(incoming);
         let base = self.base()?;
@@ -160,6 +167,8 @@ impl Job<'_> {
             same_database(received.store_id, theirs, &self.dir)?;
         }
         logs.level(member, &base, self.progress)?;
+        logs.know_all_indexes()
+            .map_err(|error| Error::new(ErrorKind::Server, error).with_hint("run again"))?;
         logs.complete()?;
         let graph = logs.log(DataSource::Graph);
         let last_graph = graph
@@ -183,7 +192,6 @@ impl Job<'_> {
             &logs,
             unopened.transactions(),
             log_format,
-            self.progress,
         )?;
         self.seal(format, version, &logs, last_graph, &mut touched)?;
 
@@ -227,7 +235,7 @@ impl Job<'_> {
         Ok((manifest, outcome))
     }
 
-    /// All ten files must be there; they say which format they have and which version the next log gets.
+    /// All ten files must be there, and `index.db` where there are indexes; they say which format they have and which version the next log gets.
     fn judge_files(&self, received: &ReceivedFiles) -> Result<(StoreFormat, LogVersion), Error> {
         for kind in StoreFile::ALL {
             if !received.files.iter().any(|file| file.path == kind.name()) {
@@ -235,6 +243,7 @@ impl Job<'_> {
                 return Err(Error::new(ErrorKind::Protocol, text).with_hint("run again, or look at the server"));
             }
         }
+        self.judge_indexes(received)?;
         let header = Header::open(&self.dir)?;
         let format = header.format()?;
         let legacy = self.request.order.member.dialect().is_one_byte();
@@ -251,6 +260,25 @@ impl Job<'_> {
             seal::unseal(&self.dir, kind, format)?;
         }
         Ok((format, header.log_version()?))
+    }
+
+    /// A server that replaces its `index.db` has none for a moment, and then lists its files without it
+    /// (`docs/formats/transaction-log.md` §10.2): a copy in which no index could be used. That moment is not met twice in
+    /// a row.
+    fn judge_indexes(&self, received: &ReceivedFiles) -> Result<(), Error> {
+        let has = |of_it: &dyn Fn(&str) -> bool| received.files.iter().any(|file| of_it(&file.path));
+        if has(&|path| path == CONFIG) || !has(&|path| path.starts_with("index/lucene/")) {
+            return Ok(());
+        }
+        let text = format!("the server sent files of indexes, but not {CONFIG}, which says what they are");
+        Err(if self.tries == 1 {
+            Error::new(ErrorKind::Server, text).with_hint("run again")
+        } else {
+            Error::new(ErrorKind::Protocol, text).with_hint(
+                "it is missing on the server, which loses its indexes at its next start: create an index there, which \
+                 writes the file anew, and run again",
+            )
+        })
     }
 
     /// Last transactions as the copied files have them.

@@ -32,7 +32,7 @@ use super::{
     links,
     manifest::{MANIFEST, Manifest, Mode, Run, SUMS, State, files::NEW_MANIFEST},
     order::now,
-    pending_index::PendingIndex,
+    pending_index::{Existing, PendingIndex},
     proof::{self, Unproven},
     replay,
     staging::{Occupant, Target},
@@ -174,7 +174,7 @@ impl Job<'_> {
         let dialect = self.request.order.member.dialect();
         let index = self.dir.join("index");
         fs::create_dir_all(&index).map_err(DiskError::at(&index))?;
-        let pending = replay::leave_index_log(self.dir, dialect, logs, None, self.log_format(), self.progress)?;
+        let pending = replay::leave_index_log(self.dir, dialect, logs, None, self.log_format())?;
         let header = Header::open(self.dir)?;
         let last = header.last_transaction()?;
         let known = |source, id| replay::last_transaction(source, id, logs, self.kept_transaction(source));
@@ -243,10 +243,9 @@ impl Job<'_> {
     }
 
     /// Last transaction per data source.
-    fn had(&self) -> Result<BTreeMap<DataSource, TxId>, Error> {
+    fn had(&self, index: &PendingIndex) -> Result<BTreeMap<DataSource, TxId>, Error> {
         let mut had = BTreeMap::from([(DataSource::Graph, Header::open(self.dir)?.last_transaction()?)]);
         if self.dir.join(lucene_store::PATH).exists() {
-            let index = PendingIndex::inspect(self.dir, self.log_format())?;
             had.insert(DataSource::Lucene, index.last_tx);
         }
         Ok(had)
@@ -256,7 +255,8 @@ impl Job<'_> {
     /// source's. Nothing else is written.
     fn receive(&self) -> Result<Received, Error> {
         let member = self.request.order.member;
-        let had = self.had()?;
+        let index = PendingIndex::inspect(self.dir, self.log_format())?;
+        let had = self.had(&index)?;
         let version = self.graph.free_version()?;
         let places = BTreeMap::from([
             (DataSource::Graph, (self.dir.join(graph_log::RECEIVED), version)),
@@ -265,6 +265,7 @@ impl Job<'_> {
         let inspector = Inspector::open(self.dir, self.graph.format, self.request.order.growth)?;
         let mut logs = ReceivedLogs::new(self.log_format(), places)
             .going_on_from(had.clone())
+            .with_indexes(Existing::new(index.indexes))
             .judged_by(inspector);
         let target = proof::Target {
             dir: self.dir,
@@ -283,6 +284,8 @@ impl Job<'_> {
             Ok(proof)
         });
         let proof = proof.map_err(|error| self.of_this_database(error, &had))?;
+        // a server that was killed while it created an index may have it in its `index.db` alone
+        logs.know_all_indexes()?;
         logs.complete()?;
         if let Some(authority) = self.request.order.authority {
             let (last, fingerprint) = match logs.log(DataSource::Graph) {

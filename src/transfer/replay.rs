@@ -22,7 +22,6 @@ use crate::{
     disk_error::remove,
     ids::{DataSource, TxId},
     log::{self, Buffer, Change, Item, Layout, LogFormat, SecondPass, SlotReader},
-    progress::Progress,
     store::{
         IndexKey, StoreFile,
         record::{RecordId, Relationship},
@@ -80,7 +79,6 @@ pub(super) fn leave_index_log(
     logs: &ReceivedLogs,
     older: Option<&Older>,
     format: LogFormat,
-    progress: &dyn Progress,
 ) -> Result<PendingIndex, Error> {
     let mut received = Vec::new();
     let stream = logs.log(DataSource::Lucene);
@@ -112,11 +110,7 @@ pub(super) fn leave_index_log(
         _ => IndexRules::Later,
     };
     if let Some(update) = pending_index::prepare(dir, format, &mut rules, &inputs)? {
-        for index in &update.commit()?.unknown {
-            progress.warning(&format!(
-                "the index {index:?} was deleted on the server during the backup"
-            ));
-        }
+        update.commit()?;
     }
     for (path, _) in received {
         remove(path)?;

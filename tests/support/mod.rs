@@ -36,6 +36,7 @@ use std::{
     process::{Command, Stdio},
     sync::Mutex,
     thread,
+    time::{Duration, Instant},
 };
 
 pub use cluster::{Cluster, Settings as ClusterSettings};
@@ -162,6 +163,22 @@ pub fn side_by_side<T: Send>(items: impl IntoIterator<Item = T, IntoIter: Send>,
             });
         }
     });
+}
+
+/// Waits for what comes soon, in a minute at most.
+#[track_caller]
+pub fn wait_until(condition: impl Fn() -> bool) {
+    let start = Instant::now();
+    while !condition() {
+        assert!(start.elapsed() < Duration::from_mins(1), "waited for too long");
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Whether a store file is there: the server has listed its files and sends them.
+pub fn has_a_store(dir: &Path) -> bool {
+    let mut entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    entries.any(|entry| entry.file_name().to_string_lossy().starts_with("neostore"))
 }
 
 /// Every file below `dir` with its bytes.

@@ -70,6 +70,9 @@ pub enum PendingIndexError {
     /// Transactions name more indexes than is believable.
     #[error("the transactions name more than {0} indexes")]
     TooManyIndexes(usize),
+    /// Transactions change indexes of which nobody knows what they are.
+    #[error("the transactions change the {0}, which is not in index.db, and none of them creates it")]
+    UnknownIndexes(String),
     /// End nodes of a relationship, which 1.3 needs.
     #[error("cannot read relationship {relationship}")]
     Relationship {
@@ -109,6 +112,7 @@ impl From<PendingIndexError> for crate::Error {
             PendingIndexError::IndexName(_) | PendingIndexError::TooManyIndexes(_) => ErrorKind::Protocol,
             PendingIndexError::Marker { .. }
             | PendingIndexError::MissingSlot { .. }
+            | PendingIndexError::UnknownIndexes(_)
             | PendingIndexError::Store(_)
             | PendingIndexError::TooLarge { .. } => ErrorKind::FullNeeded,
         };

@@ -1,7 +1,7 @@
 //! Which transactions and commands go into a pending log, and in what form.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     fs::File,
     io::{BufWriter, Seek, SeekFrom, Write},
     path::Path,
@@ -9,6 +9,7 @@ use std::{
 
 use super::{
     error::PendingIndexError,
+    existing::Existing,
     input::{IndexRules, Keep},
 };
 use crate::{
@@ -136,8 +137,6 @@ pub(super) struct Written {
     pub(super) transactions: u64,
     /// Commands that were left out or added.
     pub(super) changes: u64,
-    /// Indexes of which commands were dropped because they do not exist.
-    pub(super) unknown: BTreeSet<IndexKey>,
 }
 
 /// Where transactions are written to.
@@ -166,9 +165,7 @@ pub(super) struct Filter<'a, 'r> {
     out: BufWriter<File>,
     path: &'a Path,
     deletes: &'a BTreeMap<IndexKey, u64>,
-    indexes: BTreeSet<IndexKey>,
-    /// How many of them the log creates.
-    created: usize,
+    existing: Existing,
     rules: &'a mut IndexRules<'r>,
     identifier: i32,
     position: u64,
@@ -186,11 +183,11 @@ pub(super) struct Filter<'a, 'r> {
 }
 
 impl<'a, 'r> Filter<'a, 'r> {
-    /// Writes to `to`. `indexes` are those that exist before the first transaction; of those in `deletes`, commands up to
-    /// the last delete are left out.
+    /// Writes to `to`. `existing` are the indexes before the first transaction; of those in `deletes`, commands up to the
+    /// last delete are left out.
     pub(super) fn new(
         to: Destination<'a>,
-        indexes: BTreeSet<IndexKey>,
+        existing: Existing,
         deletes: &'a BTreeMap<IndexKey, u64>,
         rules: &'a mut IndexRules<'r>,
     ) -> Result<Filter<'a, 'r>, PendingIndexError> {
@@ -201,8 +198,7 @@ impl<'a, 'r> Filter<'a, 'r> {
             out,
             path: to.path,
             deletes,
-            indexes,
-            created: 0,
+            existing,
             rules,
             identifier: to.last_identifier,
             position: to.position,
@@ -289,25 +285,8 @@ impl<'a, 'r> Filter<'a, 'r> {
         if !keep.wants(&index) {
             return Ok(false);
         }
-        if self.deletes.get(&index).is_some_and(|last| self.seen <= *last) {
-            return Ok(false);
-        }
-        match command.action {
-            LuceneAction::Create(_) => {
-                self.created = self.created.saturating_add(self.indexes.insert(index).into());
-                limited(self.created)?;
-                Ok(true)
-            }
-            LuceneAction::Delete => Ok(true),
-            LuceneAction::Add { .. } | LuceneAction::Remove { .. } => {
-                let exists = self.indexes.contains(&index);
-                if !exists {
-                    self.written.unknown.insert(index);
-                    limited(self.written.unknown.len())?;
-                }
-                Ok(exists)
-            }
-        }
+        let exists = self.existing.follow(command)?;
+        Ok(exists && self.deletes.get(&index).is_none_or(|last| self.seen > *last))
     }
 
     /// The add that must stand before this command for 1.3 (`docs/formats/neo4j-1.3.md` §5.1).
@@ -378,7 +357,11 @@ impl<'a, 'r> Filter<'a, 'r> {
     }
 
     /// Hands everything to the file and gives it back, not synced.
+    ///
+    /// # Errors
+    /// Of the disk; [`PendingIndexError::UnknownIndexes`].
     pub(super) fn finish(self) -> Result<(File, Written), PendingIndexError> {
+        self.existing.knows_all()?;
         let path = self.path;
         let file = self.out.into_inner();
         let file = file.map_err(|error| PendingIndexError::file(path, "write to it")(error.into_error()))?;

@@ -5,6 +5,7 @@ use std::{collections::BTreeSet, fs::File, path::Path};
 use super::{
     disk,
     error::PendingIndexError,
+    existing::read_config,
     filter::{IdSet, limited},
 };
 use crate::{
@@ -16,7 +17,7 @@ use crate::{
         slot::{Progress, SlotEnd},
     },
     store::{
-        IndexKey,
+        IndexConfig, IndexKey,
         lucene_store::{self, LuceneStore},
     },
 };
@@ -34,6 +35,8 @@ pub struct PendingIndex {
     pub bytes: u64,
     /// Transactions in it.
     pub transactions: u64,
+    /// The indexes that exist behind them.
+    pub indexes: BTreeSet<IndexKey>,
 }
 
 /// Whether Neo4j has something to replay when it starts on the directory.
@@ -53,7 +56,7 @@ impl PendingIndex {
     /// # Errors
     /// See [`PendingIndexError`]: files that cannot be read, or with which no release starts.
     pub fn inspect(dir: &Path, format: LogFormat) -> Result<PendingIndex, PendingIndexError> {
-        Found::look(dir, format).map(|found| found.summary())
+        Ok(Found::look(dir, format)?.summary(&read_config(dir)?))
     }
 }
 
@@ -75,7 +78,10 @@ pub(super) struct PendingLog {
     pub(super) end: SlotEnd,
     pub(super) ids: IdSet,
     pub(super) transactions: u64,
-    pub(super) created: BTreeSet<IndexKey>,
+    /// Indexes that it creates and does not delete again.
+    created: BTreeSet<IndexKey>,
+    /// Indexes that it deletes and does not create again.
+    deleted: BTreeSet<IndexKey>,
     pub(super) form: Form,
 }
 
@@ -124,7 +130,17 @@ impl Found {
         })
     }
 
-    pub(super) fn summary(&self) -> PendingIndex {
+    /// The indexes that exist behind the last transaction, where `config` is what `index.db` says.
+    pub(super) fn indexes(&self, config: &IndexConfig) -> BTreeSet<IndexKey> {
+        let mut indexes = config.indexes();
+        if let Some(log) = &self.log {
+            indexes.retain(|index| !log.deleted.contains(index));
+            indexes.extend(log.created.iter().cloned());
+        }
+        indexes
+    }
+
+    fn summary(&self, config: &IndexConfig) -> PendingIndex {
         let store = self.store.unwrap_or_default();
         let last_tx = self.log.as_ref().and_then(|log| log.end.last_tx);
         PendingIndex {
@@ -137,6 +153,7 @@ impl Found {
             last_tx: last_tx.unwrap_or(store.last_tx),
             bytes: self.log.as_ref().map_or(0, |log| log.end.logical_end),
             transactions: self.log.as_ref().map_or(0, |log| log.transactions),
+            indexes: self.indexes(config),
         }
     }
 }
@@ -159,7 +176,7 @@ impl PendingLog {
         let in_file = |error: crate::log::LogError| error.in_file(path);
         let mut slot = SlotReader::open(&file, layout, &mut scan).map_err(in_file)?;
         let (mut ids, mut transactions) = (IdSet::default(), 0_u64);
-        let (mut created, mut form) = (BTreeSet::new(), Form::Fit);
+        let (mut created, mut deleted, mut form) = (BTreeSet::new(), BTreeSet::new(), Form::Fit);
         while let Some(committed) = slot.next().map_err(in_file)? {
             ids.insert(committed.tx);
             transactions = transactions.saturating_add(1);
@@ -171,10 +188,16 @@ impl PendingLog {
                         commands = commands.saturating_add(1);
                         match command.action {
                             LuceneAction::Create(_) => {
+                                deleted.remove(&command.key());
                                 created.insert(command.key());
                                 limited(created.len())?;
                             }
-                            LuceneAction::Delete => form = Form::ToBeWrittenAnew,
+                            LuceneAction::Delete => {
+                                form = Form::ToBeWrittenAnew;
+                                created.remove(&command.key());
+                                deleted.insert(command.key());
+                                limited(deleted.len())?;
+                            }
                             LuceneAction::Add { .. } | LuceneAction::Remove { .. } => {}
                         }
                     }
@@ -193,6 +216,7 @@ impl PendingLog {
             ids,
             transactions,
             created,
+            deleted,
             form,
         }))
     }

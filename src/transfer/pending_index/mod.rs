@@ -6,7 +6,7 @@
 //!
 //! | command | what becomes of it |
 //! |---|---|
-//! | of an index that does not exist at that point | dropped |
+//! | of an index that does not exist at that point, and is not deleted later on | refused: nobody knows what index it is |
 //! | of an index that is deleted later on, up to the last delete | dropped; the index is deleted here |
 //! | PREPARE and 2PC of a transaction without commands | 1PC |
 //! | relationship remove, for 1.3 | an add of the same value before it, so that there is a document to remove it from |
@@ -38,6 +38,7 @@
 
 mod disk;
 mod error;
+mod existing;
 mod filter;
 mod input;
 mod inspect;
@@ -48,7 +49,8 @@ mod update;
 mod tests;
 
 pub use error::PendingIndexError;
+pub use existing::{CONFIG, Existing, read_config};
 pub use input::{Ends, IndexRules, Input, Keep};
 pub use inspect::{PendingIndex, PendingState};
-pub use prepare::{discard, prepare, read_config};
+pub use prepare::{discard, prepare};
 pub use update::{Outcome, Step, Update};

@@ -1,7 +1,7 @@
 //! Everything that can be done before anything becomes visible.
 
 use std::{
-    collections::{BTreeSet, VecDeque},
+    collections::VecDeque,
     fs,
     io::Write,
     path::{Component, Path, PathBuf},
@@ -10,6 +10,7 @@ use std::{
 use super::{
     disk,
     error::PendingIndexError,
+    existing::{CONFIG, Existing, read_config},
     filter::{Destination, Filter, FirstByte, IdSet, Source, Survey, Written, walk},
     input::{IndexRules, Input, Keep},
     inspect::{Form, Found, PendingLog},
@@ -21,16 +22,13 @@ use crate::{
         Layout, LogFormat, LogHeader,
         files::{self, Marker, Slot},
     },
-    store::{IndexConfig, IndexKey, index_config},
+    store::{IndexConfig, IndexKey},
 };
 
 const STEP_SLOT: &str = "index/neo4j-backup.lucene.log.step";
 const FINAL_SLOT: &str = "index/neo4j-backup.lucene.log";
 const NEW_MARKER: &str = "index/neo4j-backup.lucene.active";
 const NEW_CONFIG: &str = "neo4j-backup.index.db";
-
-const CONFIG: &str = "index.db";
-const OLD_CONFIG: &str = "index.db.old";
 
 /// Adds `inputs`, in order, to what is pending in the store directory `dir`. `None` if there is nothing to do.
 ///
@@ -92,18 +90,6 @@ impl<'a> From<&Input<'a>> for Source<'a> {
     }
 }
 
-/// The indexes that there are: `index.db`, or what a crash while it was written left of it.
-///
-/// # Errors
-/// [`PendingIndexError`]: a file that cannot be read.
-pub fn read_config(dir: &Path) -> Result<IndexConfig, PendingIndexError> {
-    let bytes = match disk::read(&dir.join(CONFIG), index_config::FILE_MAX)? {
-        None => disk::read(&dir.join(OLD_CONFIG), index_config::FILE_MAX)?,
-        bytes => bytes,
-    };
-    Ok(bytes.map_or(Ok(IndexConfig::default()), |bytes| IndexConfig::decode(&bytes))?)
-}
-
 enum Appending {
     /// There is nothing to append, and nothing to mend.
     Nothing,
@@ -154,7 +140,6 @@ impl Preparation<'_> {
                 transactions: log.transactions,
                 bytes: log.end.logical_end,
                 deleted: Vec::new(),
-                unknown: Vec::new(),
             },
         }))
     }
@@ -171,8 +156,7 @@ impl Preparation<'_> {
         let offset = log.end.logical_end;
         file.set_len(offset)
             .map_err(PendingIndexError::file(&path, "cut its end"))?;
-        let mut indexes: BTreeSet<_> = self.config.iter().map(|(index, _)| index.clone()).collect();
-        indexes.extend(log.created.iter().cloned());
+        let existing = Existing::new(self.found.indexes(&self.config));
         let to = Destination {
             file,
             path: &path,
@@ -181,7 +165,7 @@ impl Preparation<'_> {
             first_byte: FirstByte::Zero,
         };
         let survey = Survey::default();
-        let mut filter = Filter::new(to, indexes, &survey.deletes, rules)?;
+        let mut filter = Filter::new(to, existing, &survey.deletes, rules)?;
         walk(inputs, self.layout, log.ids.clone(), |part, keep| {
             filter.part(part, keep)
         })?;
@@ -204,7 +188,6 @@ impl Preparation<'_> {
                 transactions: log.transactions.saturating_add(written.transactions),
                 bytes,
                 deleted: Vec::new(),
-                unknown: written.unknown.into_iter().collect(),
             },
         }))
     }
@@ -264,7 +247,6 @@ impl Preparation<'_> {
                 transactions: written.transactions,
                 bytes,
                 deleted: survey.deletes.into_keys().collect(),
-                unknown: written.unknown.into_iter().collect(),
             },
         }))
     }
@@ -278,11 +260,7 @@ impl Preparation<'_> {
         rules: &mut IndexRules<'_>,
     ) -> Result<(u64, Written), PendingIndexError> {
         let path = self.dir.join(name);
-        let indexes = self.config.iter().map(|(index, _)| index);
-        let indexes = indexes
-            .filter(|index| !survey.deletes.contains_key(index))
-            .cloned()
-            .collect();
+        let existing = Existing::new(self.config.indexes());
         let to = Destination {
             file: disk::create(&path)?,
             path: &path,
@@ -290,7 +268,7 @@ impl Preparation<'_> {
             last_identifier: 1,
             first_byte: FirstByte::Written,
         };
-        let mut filter = Filter::new(to, indexes, &survey.deletes, rules)?;
+        let mut filter = Filter::new(to, existing, &survey.deletes, rules)?;
         walk(sources, self.layout, IdSet::default(), |part, keep| {
             filter.part(part, keep)
         })?;

@@ -31,9 +31,6 @@ pub struct Outcome {
     pub bytes: u64,
     /// Indexes that are deleted here because a transaction deletes them.
     pub deleted: Vec<IndexKey>,
-    /// Indexes of which commands were left out because they do not exist: they were deleted on the server during a full
-    /// backup.
-    pub unknown: Vec<IndexKey>,
 }
 
 /// One visible change, durable when it is done. Paths are relative to the store directory.

@@ -15,7 +15,10 @@ use std::{
 };
 
 use self::{body::Body, moment::Moment, received_log::Fate};
-use super::inspector::Inspector;
+use super::{
+    inspector::Inspector,
+    pending_index::{Existing, PendingIndexError},
+};
 use crate::{
     Error, ErrorKind,
     client::{Incoming, Member},
@@ -43,6 +46,8 @@ pub(super) struct ReceivedLogs {
     /// The last transaction that the target had before this run.
     had: BTreeMap<DataSource, TxId>,
     overlap: BTreeMap<DataSource, Fingerprint>,
+    /// The indexes that exist, where that matters.
+    indexes: Option<Existing>,
     /// Judges what has to be applied in place.
     inspector: Option<Inspector>,
 }
@@ -76,8 +81,15 @@ impl ReceivedLogs {
             moment: Moment::default(),
             had: BTreeMap::new(),
             overlap: BTreeMap::new(),
+            indexes: None,
             inspector: None,
         }
+    }
+
+    /// These indexes are known, see [`ReceivedLogs::know_all_indexes`].
+    pub(super) fn with_indexes(mut self, indexes: Existing) -> ReceivedLogs {
+        self.indexes = Some(indexes);
+        self
     }
 
     /// What cannot be applied is refused while it arrives.
@@ -260,6 +272,14 @@ impl ReceivedLogs {
             .collect()
     }
 
+    /// Whether each index that the transactions change was known before, or is created by them.
+    ///
+    /// # Errors
+    /// [`PendingIndexError::UnknownIndexes`].
+    pub(super) fn know_all_indexes(&self) -> Result<(), PendingIndexError> {
+        self.indexes.as_ref().map_or(Ok(()), Existing::knows_all)
+    }
+
     /// Hands everything to the files and makes the graph's durable; the indexes' is read in this run, and never again.
     ///
     /// # Errors
@@ -309,10 +329,15 @@ impl ReceivedLogs {
             }
         };
         let mut reader = TransactionReader::new(&mut *body, layout, id, &mut self.buffer);
-        let inspector = &mut self.inspector;
-        let judge = |item: &Item<'_>| match inspector {
-            Some(inspector) => inspector.look(item).map_err(Error::from),
-            None => Ok(()),
+        let (inspector, indexes) = (&mut self.inspector, &mut self.indexes);
+        let judge = |item: &Item<'_>| {
+            if let (Item::Lucene(command), Some(indexes)) = (item, indexes.as_mut()) {
+                indexes.follow(command)?;
+            }
+            match inspector {
+                Some(inspector) => inspector.look(item).map_err(Error::from),
+                None => Ok(()),
+            }
         };
         match log.append(&mut reader, judge) {
             Ok(summary) => self.moment.note(source, &summary, log.mark()),

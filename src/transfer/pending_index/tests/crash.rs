@@ -92,10 +92,7 @@ fn prepared(format: LogFormat, setup: Setup) -> Store {
 
 fn adds() -> Vec<Transaction> {
     vec![
-        (
-            9,
-            vec![add("people", 1, "a"), remove("people", 2, "b"), add("gone", 1, "c")],
-        ),
+        (9, vec![add("people", 1, "a"), remove("people", 2, "b")]),
         (10, vec![create("new")]),
         (11, vec![add("new", 1, "a"), add("old", 1, "a")]),
     ]

@@ -24,7 +24,8 @@ fn nothing_received_leaves_the_directory_as_it_is() {
                 version: LogVersion(3),
                 last_tx: TxId(8),
                 bytes: 0,
-                transactions: 0
+                transactions: 0,
+                indexes: [key("people")].into(),
             }
         );
     }
@@ -73,27 +74,15 @@ fn a_copied_store_file_that_is_ahead_does_not_matter() {
 }
 
 #[test]
-fn commands_of_indexes_that_do_not_exist_are_dropped() {
+fn an_index_is_known_from_its_creation_on() {
     let store = Store::new(V2, &["people"]);
     let received = [
-        (
-            9,
-            vec![add("gone", 1, "a"), add("people", 1, "b"), add("rgone", 1, "c")],
-        ),
-        (10, vec![add("gone", 1, "a"), add("gone", 1, "b")]),
-        (11, vec![create("later")]),
-        (12, vec![add("later", 1, "a")]),
+        (9, vec![add("people", 1, "b"), create("later")]),
+        (10, vec![add("later", 1, "a")]),
     ];
-    let update = store.prepare(&received).unwrap().unwrap();
-    assert_eq!(update.outcome().unknown, [key("gone"), key("rgone")]);
-    update.commit().unwrap();
-    let expected = [
-        (9, vec![add("people", 1, "b")]),
-        (10, vec![]),
-        (11, vec![create("later")]),
-        (12, vec![add("later", 1, "a")]),
-    ];
-    assert_eq!(store.pending(), expected);
+    assert_eq!(store.receive(&received), received);
+    let known = PendingIndex::inspect(store.dir.path(), V2).unwrap().indexes;
+    assert_eq!(known, [key("later"), key("people")].into());
 }
 
 #[test]

@@ -1,10 +1,10 @@
 use std::{fs, os::unix::fs::symlink};
 
-use super::support::{Store, Until, add, entries};
+use super::support::{Store, Until, add, create, delete, entries};
 use crate::{
     ErrorKind,
     log::{LogFormat, Problem},
-    transfer::pending_index::{PendingIndex, PendingIndexError},
+    transfer::pending_index::{PendingIndex, PendingIndexError, discard},
 };
 
 const V2: LogFormat = LogFormat::V2;
@@ -103,7 +103,47 @@ fn a_missing_configuration_is_taken_from_its_old_copy() {
 fn more_indexes_than_is_believable() {
     let store = Store::new(V2, &["people"]);
     let adds: Vec<_> = (0..=10_000).map(|number| add(&format!("i{number}"), 1, "a")).collect();
-    assert!(store.prepare(&[(9, adds[1..].to_vec())]).is_ok());
-    let error = store.prepare(&[(9, adds)]).unwrap_err();
-    assert!(matches!(error, PendingIndexError::TooManyIndexes(10_000)));
+    let creates: Vec<_> = (0..=10_000).map(|number| create(&format!("i{number}"))).collect();
+    let unknown = store.prepare(&[(9, adds[1..].to_vec())]).unwrap_err();
+    assert!(matches!(unknown, PendingIndexError::UnknownIndexes(_)));
+    assert!(store.prepare(&[(9, creates[1..].to_vec())]).is_ok());
+    for received in [adds, creates] {
+        let error = store.prepare(&[(9, received)]).unwrap_err();
+        assert!(matches!(error, PendingIndexError::TooManyIndexes(10_000)));
+    }
+}
+
+#[test]
+fn commands_of_an_index_that_nobody_knows() {
+    let unknown = [(10, vec![add("people", 1, "b"), add("gone", 1, "a")])];
+    let after_its_end = [
+        (10, vec![create("gone"), add("gone", 1, "a"), delete("gone")]),
+        (11, vec![add("gone", 1, "b")]),
+    ];
+    for received in [&unknown[..], &after_its_end] {
+        for pending in [&[][..], &[(9, vec![add("people", 2, "c")])]] {
+            let store = Store::new(V2, &["people"]);
+            if !pending.is_empty() {
+                store.receive(pending);
+            }
+            let before = (store.pending(), store.fields(), store.indexes());
+            let error = store.prepare(received).unwrap_err();
+            discard(store.dir.path()).unwrap();
+            assert_eq!((store.pending(), store.fields(), store.indexes()), before);
+            let text = error.to_string();
+            assert!(text.contains("node index \"gone\""), "{text}");
+            assert_eq!(crate::Error::from(error).kind(), ErrorKind::FullNeeded);
+        }
+    }
+}
+
+#[test]
+fn the_same_commands_where_the_index_is_deleted_later_on() {
+    let store = Store::new(V2, &["people"]);
+    let received = [
+        (9, vec![add("people", 1, "b"), add("gone", 1, "a")]),
+        (10, vec![delete("gone")]),
+    ];
+    let expected = [(9, vec![add("people", 1, "b")]), (10, vec![])];
+    assert_eq!(store.receive(&received), expected);
 }
