@@ -21,11 +21,8 @@ use crate::{
         Buffer, Layout, LogError, LogFormat, LogHeader, SlotReader,
         files::{self, Marker, Slot},
     },
-    store::{IndexConfig, StoreFormat, index_config, lucene_store, lucene_store::LuceneStore},
+    store::{IndexConfig, IndexKind, StoreFormat, index_config, lucene_store, lucene_store::LuceneStore},
 };
-
-/// What indexes there are (§7.2).
-const INDEX_CONFIG: &str = "index.db";
 
 /// Which logs are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -106,13 +103,30 @@ fn lucene_store(dir: &Path, findings: &mut Collector<'_>) -> Result<Option<Lucen
 }
 
 fn index_config(dir: &Path, findings: &mut Collector<'_>) -> Result<(), CheckError> {
-    if let Some(bytes) = small(&dir.join(INDEX_CONFIG), index_config::FILE_MAX + 1)?
-        && let Err(error) = IndexConfig::decode(&bytes)
-    {
-        let at = place(INDEX_CONFIG, 0);
-        findings.add(Rule::IndexConfigUnreadable, at, || error.to_string(), None);
+    let at = || place(index_config::PATH, 0);
+    match small(&dir.join(index_config::PATH), index_config::FILE_MAX + 1)? {
+        Some(bytes) => {
+            if let Err(error) = IndexConfig::decode(&bytes) {
+                findings.add(Rule::IndexConfigUnreadable, at(), || error.to_string(), None);
+            }
+        }
+        None => {
+            if small(&dir.join(index_config::OLD_PATH), 1)?.is_none() && has_lucene_files(dir) {
+                let explain = || format!("the file is missing, {} is not empty", index_config::LUCENE_DIR);
+                findings.add(Rule::IndexConfigMissing, at(), explain, None);
+            }
+        }
     }
     Ok(())
+}
+
+/// Whether there is a directory of an index with something in it.
+fn has_lucene_files(dir: &Path) -> bool {
+    let entries = |path: &Path| fs::read_dir(path).into_iter().flatten().flatten();
+    IndexKind::ALL.iter().any(|kind| {
+        let indexes = dir.join(index_config::LUCENE_DIR).join(kind.directory());
+        entries(&indexes).any(|index| entries(&index.path()).next().is_some())
+    })
 }
 
 /// `active_tx_log` and the file it names are there, or neither.

@@ -142,6 +142,7 @@ rules! {
     TransactionManager "transactionManager" Error "the log that the transaction manager's file names is missing, or the file is: no release starts";
     LuceneStoreUnreadable "luceneStoreUnreadable" Error "index/lucene-store.db cannot be read";
     IndexConfigUnreadable "indexConfigUnreadable" Error "index.db cannot be read";
+    IndexConfigMissing "indexConfigMissing" Error "there are files of indexes, but no index.db that says what they are: Neo4j starts without any index";
 }
 
 impl Serialize for Rule {

@@ -74,7 +74,7 @@ pub fn look(dir: &Path, problems: &mut Vec<String>) -> Vec<Index> {
 
 /// `index.db`, or `index.db.old` in its place as Neo4j would take it; empty where there is neither.
 fn config(dir: &Path, problems: &mut Vec<String>) -> IndexConfig {
-    for name in ["index.db", "index.db.old"] {
+    for name in [index_config::PATH, index_config::OLD_PATH] {
         match bounded::whole(&dir.join(name), index_config::FILE_MAX) {
             Ok(None) => {}
             Ok(Some(bytes)) => {

@@ -18,10 +18,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{
-    Copy, Identity, Moment, Refusal, Release, Source,
-    listing::{self, INDEX_CONFIG},
-};
+use super::{Copy, Identity, Moment, Refusal, Release, Source, listing};
 use crate::{
     Error, ErrorKind,
     ids::{DataSource, LogVersion, TxId},
@@ -31,7 +28,7 @@ use crate::{
         stretch,
     },
     manifest::{MANIFEST, Manifest, State},
-    store::{Header, StoreFile, StoreFormat, lucene_store, neo4j_lock},
+    store::{Header, StoreFile, StoreFormat, index_config, lucene_store, neo4j_lock},
     transfer::pending_index::{PendingIndex, PendingState},
     wire::Dialect,
 };
@@ -311,7 +308,7 @@ impl Directory {
 
     /// By what a full backup recognises that no index was deleted since it began.
     fn mark(&self) -> u64 {
-        self.stamp_of(&[INDEX_CONFIG]).0
+        self.stamp_of(&[index_config::PATH]).0
     }
 }
 

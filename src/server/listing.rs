@@ -9,12 +9,9 @@ use std::{
 
 use super::{Content, Offered, Refusal};
 use crate::{
-    store::{IndexConfig, StoreFile, StoreFormat, lucene_store},
+    store::{IndexConfig, StoreFile, StoreFormat, index_config, lucene_store},
     wire::PeerPath,
 };
-
-/// Which indexes there are.
-pub(super) const INDEX_CONFIG: &str = "index.db";
 
 /// Lucene's own lock, which belongs to the process that holds it.
 const WRITE_LOCK: &str = "write.lock";
@@ -26,10 +23,10 @@ const WRITE_LOCK: &str = "write.lock";
 pub fn files(dir: &Path, format: StoreFormat) -> Result<Vec<Offered>, Refusal> {
     let mut out = Vec::new();
     let mut config = IndexConfig::default();
-    if let Some(bytes) = bytes(dir, INDEX_CONFIG)? {
+    if let Some(bytes) = bytes(dir, index_config::PATH)? {
         config = IndexConfig::decode(&bytes).map_err(|error| Refusal::Failed(error.to_string()))?;
         out.push(Offered {
-            path: name(INDEX_CONFIG)?,
+            path: name(index_config::PATH)?,
             content: Content::Bytes(bytes),
         });
     }

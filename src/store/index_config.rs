@@ -13,6 +13,12 @@ use std::{
 
 use thiserror::Error;
 
+/// Name of the file in the store directory.
+pub const PATH: &str = "index.db";
+/// What it is called while a new one takes its place; read where the other is missing.
+pub const OLD_PATH: &str = "index.db.old";
+/// Where the files of Lucene indexes are: a directory for each kind, and in it one for each index.
+pub const LUCENE_DIR: &str = "index/lucene";
 /// First bytes of the file.
 pub const MAGIC: &[u8; 11] = b"neo4j-index";
 /// Largest file that is read; each index takes about 100 bytes, and in memory all of them take at most six times this.

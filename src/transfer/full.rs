@@ -17,7 +17,7 @@ use super::{
     durable,
     manifest::{MANIFEST, Manifest, Mode, Run, State},
     order::now,
-    pending_index::{CONFIG, Existing, read_config},
+    pending_index::{Existing, read_config},
     receive::{self, RECEIVED_SUMS, ReceivedFiles},
     replace::{self, Replace, Replaced},
     replay, seal,
@@ -34,7 +34,7 @@ use crate::{
     progress::{Phase, Progress},
     retry::{self, Policy, Retry},
     store::{
-        Header, StoreFile, StoreFormat,
+        Header, StoreFile, StoreFormat, index_config,
         lucene_store::{self, LuceneStore},
     },
     wire::Dialect,
@@ -266,11 +266,14 @@ impl Job<'_> {
     /// (`docs/formats/transaction-log.md` §10.2): a copy in which no index could be used. That moment is not met twice in
     /// a row.
     fn judge_indexes(&self, received: &ReceivedFiles) -> Result<(), Error> {
-        let has = |of_it: &dyn Fn(&str) -> bool| received.files.iter().any(|file| of_it(&file.path));
-        if has(&|path| path == CONFIG) || !has(&|path| path.starts_with("index/lucene/")) {
+        let has = |of_it: &dyn Fn(&Path) -> bool| received.files.iter().any(|file| of_it(Path::new(&file.path)));
+        if has(&|path| path == index_config::PATH) || !has(&|path| path.starts_with(index_config::LUCENE_DIR)) {
             return Ok(());
         }
-        let text = format!("the server sent files of indexes, but not {CONFIG}, which says what they are");
+        let text = format!(
+            "the server sent files of indexes, but not {}, which says what they are",
+            index_config::PATH
+        );
         Err(if self.tries == 1 {
             Error::new(ErrorKind::Server, text).with_hint("run again")
         } else {

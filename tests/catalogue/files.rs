@@ -239,6 +239,14 @@ pub(super) fn lucene_store_is_cut(store: &Damaged) -> Option<Expected> {
     of(Rule::LuceneStoreUnreadable, "index/lucene-store.db")
 }
 
+pub(super) fn index_config_is_missing(store: &Damaged) -> Option<Expected> {
+    fs::remove_file(store.path("index.db")).unwrap();
+    let index = store.path("index/lucene/node/people");
+    fs::create_dir_all(&index).unwrap();
+    fs::write(index.join("segments_1"), "").unwrap();
+    of(Rule::IndexConfigMissing, "index.db")
+}
+
 pub(super) fn index_config_is_damaged(store: &Damaged) -> Option<Expected> {
     store.poke("index.db", 12, &[0xFF]);
     of(Rule::IndexConfigUnreadable, "index.db")

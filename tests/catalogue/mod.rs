@@ -165,4 +165,5 @@ cases! {
     files::name_of_the_transaction_log_is_missing,
     files::lucene_store_is_cut,
     files::index_config_is_damaged,
+    files::index_config_is_missing,
 }

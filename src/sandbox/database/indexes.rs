@@ -11,12 +11,11 @@ use std::{
 
 use crate::{
     log::lucene::{LuceneAction, LuceneCommand, LuceneValue, Text},
-    store::index_config::{IndexConfig, IndexKey, IndexName, IndexProperties},
+    store::index_config::{self, IndexConfig, IndexKey, IndexName, IndexProperties},
     transfer::DiskError,
 };
 
-/// Name of the configuration file, and of the one that replaces it.
-const FILE: &str = "index.db";
+/// Name of the configuration file that replaces the old one.
 const NEW_FILE: &str = "index.db.tmp";
 
 /// An indexed value: text, or a number in the form `Int(5)`.
@@ -38,7 +37,7 @@ impl Indexes {
     /// # Errors
     /// The file cannot be read.
     pub fn configured(dir: &Path) -> Result<Indexes, crate::Error> {
-        let path = dir.join(FILE);
+        let path = dir.join(index_config::PATH);
         let config = match fs::read(&path) {
             Ok(bytes) => IndexConfig::decode(&bytes)?,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => IndexConfig::default(),
@@ -111,7 +110,7 @@ impl Indexes {
 
     /// Replaces the configuration file in `dir`, as a server does: whole or not at all.
     pub(super) fn write(&self, dir: &Path) -> Result<(), DiskError> {
-        let (new, path) = (dir.join(NEW_FILE), dir.join(FILE));
+        let (new, path) = (dir.join(NEW_FILE), dir.join(index_config::PATH));
         fs::write(&new, self.config.encode()).map_err(DiskError::at(&new))?;
         fs::rename(&new, &path).map_err(DiskError::at(&path))
     }

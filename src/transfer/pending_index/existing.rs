@@ -12,17 +12,13 @@ use crate::{
     store::{IndexConfig, IndexKey, index_config},
 };
 
-/// Name of the file.
-pub const CONFIG: &str = "index.db";
-const OLD_CONFIG: &str = "index.db.old";
-
 /// The indexes that there are: `index.db`, or what a crash while it was written left of it.
 ///
 /// # Errors
 /// [`PendingIndexError`]: a file that cannot be read.
 pub fn read_config(dir: &Path) -> Result<IndexConfig, PendingIndexError> {
-    let bytes = match disk::read(&dir.join(CONFIG), index_config::FILE_MAX)? {
-        None => disk::read(&dir.join(OLD_CONFIG), index_config::FILE_MAX)?,
+    let bytes = match disk::read(&dir.join(index_config::PATH), index_config::FILE_MAX)? {
+        None => disk::read(&dir.join(index_config::OLD_PATH), index_config::FILE_MAX)?,
         bytes => bytes,
     };
     Ok(bytes.map_or(Ok(IndexConfig::default()), |bytes| IndexConfig::decode(&bytes))?)

@@ -10,7 +10,7 @@ use std::{
 use super::{
     disk,
     error::PendingIndexError,
-    existing::{CONFIG, Existing, read_config},
+    existing::{Existing, read_config},
     filter::{Destination, Filter, FirstByte, IdSet, Source, Survey, Written, walk},
     input::{IndexRules, Input, Keep},
     inspect::{Form, Found, PendingLog},
@@ -22,7 +22,7 @@ use crate::{
         Layout, LogFormat, LogHeader,
         files::{self, Marker, Slot},
     },
-    store::{IndexConfig, IndexKey},
+    store::{IndexConfig, IndexKey, index_config},
 };
 
 const STEP_SLOT: &str = "index/neo4j-backup.lucene.log.step";
@@ -346,7 +346,7 @@ impl Preparation<'_> {
         }
         if config != self.config {
             self.temporary(NEW_CONFIG, &config.encode())?;
-            publish(steps, NEW_CONFIG, CONFIG.into());
+            publish(steps, NEW_CONFIG, index_config::PATH.into());
         }
         steps.extend(directories);
         Ok(())
@@ -375,7 +375,9 @@ fn directory(index: &IndexKey) -> Result<PathBuf, PendingIndexError> {
         parts.peek().is_some() && parts.all(|part| matches!(part, Component::Normal(_)))
     });
     match name {
-        Some(name) => Ok(Path::new("index/lucene").join(index.kind.directory()).join(name)),
+        Some(name) => Ok(Path::new(index_config::LUCENE_DIR)
+            .join(index.kind.directory())
+            .join(name)),
         None => Err(PendingIndexError::IndexName(index.clone())),
     }
 }
