@@ -168,7 +168,7 @@ impl Job<'_> {
         }
         logs.level(member, &base, self.progress)?;
         logs.know_all_indexes()
-            .map_err(|error| Error::new(ErrorKind::Server, error).with_hint("run again"))?;
+            .map_err(|error| self.lost_an_index(error, "take the backup from another member of the cluster"))?;
         logs.complete()?;
         let graph = logs.log(DataSource::Graph);
         let last_graph = graph
@@ -235,7 +235,8 @@ impl Job<'_> {
         Ok((manifest, outcome))
     }
 
-    /// All ten files must be there, and `index.db` where there are indexes; they say which format they have and which version the next log gets.
+    /// All ten files must be there, and `index.db` where there are indexes; they say which format they have and which
+    /// version the next log gets.
     fn judge_files(&self, received: &ReceivedFiles) -> Result<(StoreFormat, LogVersion), Error> {
         for kind in StoreFile::ALL {
             if !received.files.iter().any(|file| file.path == kind.name()) {
@@ -263,8 +264,7 @@ impl Job<'_> {
     }
 
     /// A server that replaces its `index.db` has none for a moment, and then lists its files without it
-    /// (`docs/formats/transaction-log.md` §10.2): a copy in which no index could be used. That moment is not met twice in
-    /// a row.
+    /// (`docs/formats/transaction-log.md` §10.2): a copy in which no index could be used.
     fn judge_indexes(&self, received: &ReceivedFiles) -> Result<(), Error> {
         let has = |of_it: &dyn Fn(&Path) -> bool| received.files.iter().any(|file| of_it(Path::new(&file.path)));
         if has(&|path| path == index_config::PATH) || !has(&|path| path.starts_with(index_config::LUCENE_DIR)) {
@@ -274,14 +274,19 @@ impl Job<'_> {
             "the server sent files of indexes, but not {}, which says what they are",
             index_config::PATH
         );
-        Err(if self.tries == 1 {
-            Error::new(ErrorKind::Server, text).with_hint("run again")
-        } else {
-            Error::new(ErrorKind::Protocol, text).with_hint(
-                "it is missing on the server, which loses its indexes at its next start: create an index there, which \
-                 writes the file anew, and run again",
-            )
-        })
+        Err(self.lost_an_index(
+            text,
+            "it is missing on the server, which loses its indexes at its next start: create an index there, which \
+             writes the file anew, and run again",
+        ))
+    }
+
+    /// An index came in part: the server was creating or deleting one. That moment is not met twice in a row.
+    fn lost_an_index(&self, what: impl Into<Box<dyn std::error::Error + Send + Sync>>, lasting: &str) -> Error {
+        match self.tries {
+            1 => Error::new(ErrorKind::Server, what).with_hint("run again"),
+            _ => Error::new(ErrorKind::Protocol, what).with_hint(lasting),
+        }
     }
 
     /// Last transactions as the copied files have them.

@@ -32,7 +32,7 @@ use super::{
     links,
     manifest::{MANIFEST, Manifest, Mode, Run, SUMS, State, files::NEW_MANIFEST},
     order::now,
-    pending_index::{Existing, PendingIndex},
+    pending_index::{Existing, PendingIndex, read_config},
     proof::{self, Unproven},
     replay,
     staging::{Occupant, Target},
@@ -265,7 +265,7 @@ impl Job<'_> {
         let inspector = Inspector::open(self.dir, self.graph.format, self.request.order.growth)?;
         let mut logs = ReceivedLogs::new(self.log_format(), places)
             .going_on_from(had.clone())
-            .with_indexes(Existing::new(index.indexes))
+            .with_indexes(Existing::new(index.changes.to(&read_config(self.dir)?)))
             .judged_by(inspector);
         let target = proof::Target {
             dir: self.dir,

@@ -12,6 +12,9 @@ use crate::{
     store::{IndexConfig, IndexKey, index_config},
 };
 
+/// Unknown indexes that an error names.
+const SHOWN: usize = 5;
+
 /// The indexes that there are: `index.db`, or what a crash while it was written left of it.
 ///
 /// # Errors
@@ -22,6 +25,38 @@ pub fn read_config(dir: &Path) -> Result<IndexConfig, PendingIndexError> {
         bytes => bytes,
     };
     Ok(bytes.map_or(Ok(IndexConfig::default()), |bytes| IndexConfig::decode(&bytes))?)
+}
+
+/// Indexes that a log creates or deletes.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Changes {
+    created: BTreeSet<IndexKey>,
+    deleted: BTreeSet<IndexKey>,
+}
+
+impl Changes {
+    /// Takes the next command.
+    ///
+    /// # Errors
+    /// [`PendingIndexError::TooManyIndexes`].
+    pub(super) fn follow(&mut self, command: &LuceneCommand<'_>) -> Result<(), PendingIndexError> {
+        let (to, from) = match command.action {
+            LuceneAction::Create(_) => (&mut self.created, &mut self.deleted),
+            LuceneAction::Delete => (&mut self.deleted, &mut self.created),
+            LuceneAction::Add { .. } | LuceneAction::Remove { .. } => return Ok(()),
+        };
+        from.remove(&command.key());
+        to.insert(command.key());
+        limited(to.len())
+    }
+
+    /// The indexes that exist behind the log where `config` says what there was before it.
+    pub fn to(&self, config: &IndexConfig) -> BTreeSet<IndexKey> {
+        let mut indexes = config.indexes();
+        indexes.retain(|index| !self.deleted.contains(index));
+        indexes.extend(self.created.iter().cloned());
+        indexes
+    }
 }
 
 /// The indexes that exist at some point of the index transactions.
@@ -82,7 +117,10 @@ impl Existing {
         if self.unknown.is_empty() {
             return Ok(());
         }
-        let names: Vec<String> = self.unknown.iter().map(ToString::to_string).collect();
+        let mut names: Vec<String> = self.unknown.iter().take(SHOWN).map(ToString::to_string).collect();
+        if self.unknown.len() > SHOWN {
+            names.push("…".to_owned());
+        }
         Err(PendingIndexError::UnknownIndexes(names.join(", ")))
     }
 }

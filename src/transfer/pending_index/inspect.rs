@@ -1,13 +1,8 @@
 //! What index part a directory has.
 
-use std::{collections::BTreeSet, fs::File, path::Path};
+use std::{fs::File, path::Path};
 
-use super::{
-    disk,
-    error::PendingIndexError,
-    existing::read_config,
-    filter::{IdSet, limited},
-};
+use super::{disk, error::PendingIndexError, existing::Changes, filter::IdSet};
 use crate::{
     ids::{DataSource, LogVersion, TxId},
     log::{
@@ -16,10 +11,7 @@ use crate::{
         lucene::LuceneAction,
         slot::{Progress, SlotEnd},
     },
-    store::{
-        IndexConfig, IndexKey,
-        lucene_store::{self, LuceneStore},
-    },
+    store::lucene_store::{self, LuceneStore},
 };
 
 /// The index part of a store directory.
@@ -35,8 +27,8 @@ pub struct PendingIndex {
     pub bytes: u64,
     /// Transactions in it.
     pub transactions: u64,
-    /// The indexes that exist behind them.
-    pub indexes: BTreeSet<IndexKey>,
+    /// Indexes that they create or delete.
+    pub changes: Changes,
 }
 
 /// Whether Neo4j has something to replay when it starts on the directory.
@@ -56,7 +48,7 @@ impl PendingIndex {
     /// # Errors
     /// See [`PendingIndexError`]: files that cannot be read, or with which no release starts.
     pub fn inspect(dir: &Path, format: LogFormat) -> Result<PendingIndex, PendingIndexError> {
-        Ok(Found::look(dir, format)?.summary(&read_config(dir)?))
+        Found::look(dir, format).map(Found::into_summary)
     }
 }
 
@@ -78,10 +70,7 @@ pub(super) struct PendingLog {
     pub(super) end: SlotEnd,
     pub(super) ids: IdSet,
     pub(super) transactions: u64,
-    /// Indexes that it creates and does not delete again.
-    created: BTreeSet<IndexKey>,
-    /// Indexes that it deletes and does not create again.
-    deleted: BTreeSet<IndexKey>,
+    pub(super) changes: Changes,
     pub(super) form: Form,
 }
 
@@ -130,17 +119,7 @@ impl Found {
         })
     }
 
-    /// The indexes that exist behind the last transaction, where `config` is what `index.db` says.
-    pub(super) fn indexes(&self, config: &IndexConfig) -> BTreeSet<IndexKey> {
-        let mut indexes = config.indexes();
-        if let Some(log) = &self.log {
-            indexes.retain(|index| !log.deleted.contains(index));
-            indexes.extend(log.created.iter().cloned());
-        }
-        indexes
-    }
-
-    fn summary(&self, config: &IndexConfig) -> PendingIndex {
+    fn into_summary(self) -> PendingIndex {
         let store = self.store.unwrap_or_default();
         let last_tx = self.log.as_ref().and_then(|log| log.end.last_tx);
         PendingIndex {
@@ -153,7 +132,7 @@ impl Found {
             last_tx: last_tx.unwrap_or(store.last_tx),
             bytes: self.log.as_ref().map_or(0, |log| log.end.logical_end),
             transactions: self.log.as_ref().map_or(0, |log| log.transactions),
-            indexes: self.indexes(config),
+            changes: self.log.map(|log| log.changes).unwrap_or_default(),
         }
     }
 }
@@ -176,7 +155,7 @@ impl PendingLog {
         let in_file = |error: crate::log::LogError| error.in_file(path);
         let mut slot = SlotReader::open(&file, layout, &mut scan).map_err(in_file)?;
         let (mut ids, mut transactions) = (IdSet::default(), 0_u64);
-        let (mut created, mut deleted, mut form) = (BTreeSet::new(), BTreeSet::new(), Form::Fit);
+        let (mut changes, mut form) = (Changes::default(), Form::Fit);
         while let Some(committed) = slot.next().map_err(in_file)? {
             ids.insert(committed.tx);
             transactions = transactions.saturating_add(1);
@@ -186,19 +165,9 @@ impl PendingLog {
                 match item {
                     Item::Lucene(command) => {
                         commands = commands.saturating_add(1);
-                        match command.action {
-                            LuceneAction::Create(_) => {
-                                deleted.remove(&command.key());
-                                created.insert(command.key());
-                                limited(created.len())?;
-                            }
-                            LuceneAction::Delete => {
-                                form = Form::ToBeWrittenAnew;
-                                created.remove(&command.key());
-                                deleted.insert(command.key());
-                                limited(deleted.len())?;
-                            }
-                            LuceneAction::Add { .. } | LuceneAction::Remove { .. } => {}
+                        changes.follow(&command)?;
+                        if command.action == LuceneAction::Delete {
+                            form = Form::ToBeWrittenAnew;
                         }
                     }
                     Item::Prepare(_) if commands == 0 => form = Form::ToBeWrittenAnew,
@@ -215,8 +184,7 @@ impl PendingLog {
             end,
             ids,
             transactions,
-            created,
-            deleted,
+            changes,
             form,
         }))
     }

@@ -49,7 +49,7 @@ mod update;
 mod tests;
 
 pub use error::PendingIndexError;
-pub use existing::{Existing, read_config};
+pub use existing::{Changes, Existing, read_config};
 pub use input::{Ends, IndexRules, Input, Keep};
 pub use inspect::{PendingIndex, PendingState};
 pub use prepare::{discard, prepare};

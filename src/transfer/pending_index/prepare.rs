@@ -156,7 +156,7 @@ impl Preparation<'_> {
         let offset = log.end.logical_end;
         file.set_len(offset)
             .map_err(PendingIndexError::file(&path, "cut its end"))?;
-        let existing = Existing::new(self.found.indexes(&self.config));
+        let existing = Existing::new(log.changes.to(&self.config));
         let to = Destination {
             file,
             path: &path,

@@ -4,7 +4,7 @@ use super::support::{Store, Until, add, create, delete, entries, key};
 use crate::{
     ids::{LogVersion, TxId},
     log::{LogFormat, files::Slot},
-    transfer::pending_index::{PendingIndex, PendingState},
+    transfer::pending_index::{Changes, PendingIndex, PendingState, read_config},
 };
 
 const V2: LogFormat = LogFormat::V2;
@@ -25,7 +25,7 @@ fn nothing_received_leaves_the_directory_as_it_is() {
                 last_tx: TxId(8),
                 bytes: 0,
                 transactions: 0,
-                indexes: [key("people")].into(),
+                changes: Changes::default(),
             }
         );
     }
@@ -81,8 +81,9 @@ fn an_index_is_known_from_its_creation_on() {
         (10, vec![add("later", 1, "a")]),
     ];
     assert_eq!(store.receive(&received), received);
-    let known = PendingIndex::inspect(store.dir.path(), V2).unwrap().indexes;
-    assert_eq!(known, [key("later"), key("people")].into());
+    let pending = PendingIndex::inspect(store.dir.path(), V2).unwrap();
+    let config = read_config(store.dir.path()).unwrap();
+    assert_eq!(pending.changes.to(&config), [key("later"), key("people")].into());
 }
 
 #[test]
