@@ -21,7 +21,7 @@ use std::{
     time::Duration,
 };
 
-use support::{Contents, Finished, Options, Peer, Release, copy_dir, original_tool, our_tool, require_peers};
+use support::{Contents, Finished, Options, Peer, Release, original_tool, our_tool, require_peers};
 use tempfile::TempDir;
 
 const DEFAULT_SEED: u64 = 3;
@@ -38,8 +38,9 @@ const ROTATED: u32 = 4;
 const RESTARTED: u32 = 7;
 
 macro_rules! for_each_release {
-    ($($name:ident: $release:ident),* $(,)?) => {$(
+    ($($(#[$ignored:meta])? $name:ident: $release:ident),* $(,)?) => {$(
         #[test]
+        $(#[$ignored])?
         fn $name() {
             every_link_equals_its_source(Release::$release);
         }
@@ -50,7 +51,9 @@ for_each_release! {
     chains_of_1_3_equal_their_source: V1_3,
     chains_of_1_4_2_equal_their_source: V1_4_2,
     chains_of_1_5_equal_their_source: V1_5,
+    #[ignore = "speaks like 1.8: tests/chains"]
     chains_of_1_6_1_equal_their_source: V1_6_1,
+    #[ignore = "speaks like 1.8: tests/chains"]
     chains_of_1_7_2_equal_their_source: V1_7_2,
     chains_of_1_8_equal_their_source: V1_8,
     chains_of_1_9_9_equal_their_source: V1_9_9,
@@ -145,7 +148,7 @@ fn every_link_equals_its_source(release: Release) {
             }
             chain.taken_by = tool;
             chain.stale |= tool == Tool::Original && release == Release::V1_8;
-            let found = boot(release, chain, work.path());
+            let found = Peer::contents_of_copy(release, &chain.dir);
             replay.compare(&found, chain, link);
         }
     }
@@ -210,19 +213,6 @@ fn assert_history(finished: &Finished, release: Release, chain: &Chain, link: u3
             chain.taken_by
         );
     }
-}
-
-/// Boots a copy of the copy, since booting changes it.
-fn boot(release: Release, chain: &Chain, work: &Path) -> Contents {
-    let booted = work.join("booted");
-    if booted.exists() {
-        fs::remove_dir_all(&booted).unwrap();
-    }
-    copy_dir(&chain.dir, &booted);
-    let mut peer = Peer::boot(release, &booted);
-    let contents = peer.contents();
-    peer.quit();
-    contents
 }
 
 /// The load in a fresh database, which goes on from link to link.

@@ -18,7 +18,7 @@ use std::{
 };
 
 use serde_json::Value;
-use support::{Contents, Finished, Options, Peer, Release, copy_dir, our_tool, questions, require_peers, wait_until};
+use support::{Finished, Options, Peer, Release, copy_dir, our_tool, questions, require_peers, wait_until};
 use tempfile::TempDir;
 
 const SEED: u64 = 5;
@@ -81,12 +81,7 @@ impl Scene {
     #[track_caller]
     fn is_level(&mut self, to: &str) {
         let expected = self.source.contents();
-        let (booted, found) = (self.dir("booted"), self.dir(to));
-        if booted.exists() {
-            fs::remove_dir_all(&booted).unwrap();
-        }
-        copy_dir(&found, &booted);
-        let difference = boot(self.release, &booted).difference(&expected);
+        let difference = Peer::contents_of_copy(self.release, &self.dir(to)).difference(&expected);
         assert!(difference.is_none(), "{to}: {}", difference.unwrap_or_default());
     }
 
@@ -125,13 +120,6 @@ fn succeeded(finished: &Finished) -> Value {
     serde_json::from_str(&finished.stdout).unwrap()
 }
 
-fn boot(release: Release, dir: &Path) -> Contents {
-    let mut peer = Peer::boot(release, dir);
-    let contents = peer.contents();
-    peer.quit();
-    contents
-}
-
 /// Every file with its bytes and its time.
 fn snapshot(dir: &Path) -> BTreeMap<PathBuf, (Vec<u8>, SystemTime)> {
     let with_time = |(path, bytes)| {
@@ -155,7 +143,7 @@ fn a_cleanly_closed_copy_of_the_source_is_a_base(scene: Scene) {
 
 fn a_backup_that_was_opened_since_is_a_base(mut scene: Scene) {
     scene.full("copy");
-    boot(scene.release, &scene.dir("copy"));
+    Peer::contents_of(scene.release, &scene.dir("copy"));
     scene.source.load(SEED, MORE);
     scene.level("copy");
     let read_only = Options {
@@ -166,7 +154,7 @@ fn a_backup_that_was_opened_since_is_a_base(mut scene: Scene) {
     if scene.release == Release::V1_8 {
         Peer::start(scene.release, &scene.dir("copy"), &read_only).quit();
     }
-    boot(scene.release, &scene.dir("copy"));
+    Peer::contents_of(scene.release, &scene.dir("copy"));
     scene.source.load(SEED, MORE);
     scene.level("copy");
     scene.level("copy");

@@ -15,8 +15,7 @@ use std::{
 };
 
 use support::{
-    Contents, Finished, Options, Peer, Release, copy_dir, has_a_store, our_tool, questions, require_peers, snapshot,
-    wait_until,
+    Finished, Options, Peer, Release, copy_dir, has_a_store, our_tool, questions, require_peers, snapshot, wait_until,
 };
 use tempfile::TempDir;
 
@@ -27,6 +26,14 @@ questions! {
     a_full_backup_that_meets_the_moment_without_it_begins_again,
     a_server_that_has_lost_it_gives_no_backup,
     an_index_that_no_transaction_created_needs_a_full_backup,
+}
+
+// later ones do not start
+questions! {
+    release => Scene::new(release);
+    always [of_1_4_2 = V1_4_2];
+    others [of_1_3 = V1_3, of_1_5 = V1_5, of_1_6_1 = V1_6_1];
+    a_server_that_could_not_open_its_indexes_is_told,
 }
 
 /// A server with indexes.
@@ -40,7 +47,6 @@ impl Scene {
         let work = TempDir::new().unwrap();
         let mut source = Peer::start(release, &work.path().join("source"), &Options::source(release));
         source.command("gen 300 100");
-        source.load(1, 20);
         Scene { work, source }
     }
 
@@ -57,19 +63,9 @@ impl Scene {
     #[track_caller]
     fn is_level(&mut self) {
         let expected = self.source.contents();
-        let booted = self.dir("booted");
-        copy_dir(&self.dir("copy"), &booted);
-        let difference = boot(self.source.release(), &booted).difference(&expected);
-        fs::remove_dir_all(booted).unwrap();
+        let difference = Peer::contents_of_copy(self.source.release(), &self.dir("copy")).difference(&expected);
         assert!(difference.is_none(), "{}", difference.unwrap_or_default());
     }
-}
-
-fn boot(release: Release, dir: &Path) -> Contents {
-    let mut peer = Peer::boot(release, dir);
-    let contents = peer.contents();
-    peer.quit();
-    contents
 }
 
 #[track_caller]
@@ -103,6 +99,56 @@ fn a_server_that_has_lost_it_gives_no_backup(mut scene: Scene) {
     assert!(!scene.dir("copy").exists());
     scene.source.command("index another");
     assert_done(&scene.run("-full", &[]));
+    scene.is_level();
+}
+
+fn a_server_that_could_not_open_its_indexes_is_told(mut scene: Scene) {
+    let expected = scene.source.contents();
+    assert_done(&scene.run("-full", &[]));
+    let Scene { work, source } = scene;
+    let (release, dir) = (source.release(), work.path().join("source"));
+    source.quit();
+    let good = fs::read(dir.join("index/lucene-store.db")).unwrap();
+    fs::write(dir.join("index/lucene-store.db"), [0; 20]).unwrap();
+    let mut options = Options::source(release);
+    options.settings.push("open-indexes=false".to_owned());
+    let source = Peer::start(release, &dir, &options);
+    let scene = Scene { work, source };
+
+    let whole = scene.dir("copy");
+    let before = snapshot(&whole);
+    let finished = scene.run("-full", &["-overwrite"]);
+    assert_eq!(finished.code, Some(13), "{}", finished.stderr);
+    assert!(
+        finished.stderr.contains("nothing of its indexes"),
+        "{}",
+        finished.stderr
+    );
+    assert!(before == snapshot(&whole), "something changed");
+    fs::rename(&whole, scene.dir("whole")).unwrap();
+    let finished = scene.run("-full", &[]);
+    assert_eq!(finished.code, Some(3), "{}", finished.stderr);
+    assert!(
+        finished.stderr.contains("could not open its indexes"),
+        "{}",
+        finished.stderr
+    );
+    let found = Peer::contents_of_copy(release, &whole);
+    assert_eq!(found.graph_difference(&expected), None);
+
+    let Scene { work, source } = scene;
+    source.quit();
+    fs::write(dir.join("index/lucene-store.db"), good).unwrap();
+    let source = Peer::start(release, &dir, &Options::source(release));
+    let mut scene = Scene { work, source };
+    let finished = scene.run("-incremental", &[]);
+    assert_eq!(finished.code, Some(14), "{}", finished.stderr);
+    assert!(
+        finished.stderr.contains("lucene-store.db is missing"),
+        "{}",
+        finished.stderr
+    );
+    assert_done(&scene.run("-incremental", &["-fallback-full"]));
     scene.is_level();
 }
 

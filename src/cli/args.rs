@@ -29,7 +29,7 @@ EXIT STATUS
     0  done and durable
     1  failed, none of the below
     2  backup good, check could not run
-    3  backup good, inconsistencies found, or an index of a 1.3 could not be had
+    3  backup good, inconsistencies found, or indexes could not be had
     4  backup good, but its source lost the master role meanwhile: the cluster may lose its last
        transactions
    10  source unreachable

@@ -223,6 +223,13 @@ impl IndexConfig {
         self.indexes.iter()
     }
 
+    /// The indexes that Lucene keeps.
+    pub fn of_lucene(&self) -> impl Iterator<Item = &IndexKey> {
+        self.iter()
+            .filter(|(_, properties)| properties.get("provider").as_deref() == Some("lucene"))
+            .map(|(index, _)| index)
+    }
+
     /// All indexes, whoever provides them.
     pub fn indexes(&self) -> BTreeSet<IndexKey> {
         self.iter().map(|(index, _)| index.clone()).collect()

@@ -5,20 +5,27 @@ use std::{fs, io, path::Path};
 use super::{
     DiskError,
     manifest::{Manifest, files},
+    pending_index::read_config,
 };
-use crate::{Error, ErrorKind, store::StoreFile};
+use crate::{
+    Error, ErrorKind,
+    store::{StoreFile, lucene_store},
+};
 
-/// Refuses a base that lacks a store file, or one that its manifest lists, if that is still true of it. An archived log
-/// that somebody removed costs the history alone.
+/// Refuses a base that lacks a store file, the state of its indexes, or a file that its manifest lists, if that is still
+/// true of it. An archived log that somebody removed costs the history alone.
 ///
 /// # Errors
-/// Of kind [`ErrorKind::FullNeeded`], with the first that is missing; of the disk.
+/// Of kind [`ErrorKind::FullNeeded`], with the first that is missing; of the disk; of an `index.db` that cannot be read.
 pub(super) fn is_whole(dir: &Path, listed: Option<&Manifest>) -> Result<(), Error> {
+    // without it nothing would be asked for any index (`super::unopened`)
+    let of_indexes = read_config(dir)?.of_lucene().next().map(|_| lucene_store::PATH);
     let listed = listed.into_iter().flat_map(|manifest| &manifest.files);
     let listed = listed
         .map(|entry| entry.path.as_str())
         .filter(|path| !files::is_archived_log(path));
-    for name in StoreFile::ALL.iter().map(|kind| kind.name()).chain(listed) {
+    let stores = StoreFile::ALL.iter().map(|kind| kind.name());
+    for name in stores.chain(listed).chain(of_indexes) {
         let path = dir.join(name);
         match fs::symlink_metadata(&path) {
             Ok(found) if found.is_file() => {}

@@ -176,7 +176,7 @@ impl Job<'_> {
             .or_else(|| base.get(&DataSource::Graph).copied())
             .unwrap_or(TxId::BASE);
         if let Some(old) = replaces {
-            old.require_no_less(last_graph)?;
+            old.require_no_less(last_graph, base.contains_key(&DataSource::Lucene))?;
         }
         if let Some(authority) = self.request.order.authority {
             let fingerprint = graph.and_then(|log| log.fingerprint);

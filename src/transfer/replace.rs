@@ -30,6 +30,8 @@ pub(super) struct Replaced {
     pub(super) name: Option<String>,
     /// Its last transaction of the graph, as it was taken.
     last: TxId,
+    /// Whether it has index transactions.
+    has_indexes: bool,
 }
 
 impl Replaced {
@@ -40,6 +42,10 @@ impl Replaced {
             .and_then(|manifest| manifest.last_transaction(DataSource::Graph));
         Ok(Replaced {
             name: target.to_replace(manifest.as_ref()),
+            has_indexes: manifest
+                .as_ref()
+                .and_then(|manifest| manifest.last_transaction(DataSource::Lucene))
+                .is_some_and(|(last, _)| last > TxId::BASE),
             last: match taken {
                 Some((last, _)) => last,
                 None => header.last_transaction()?,
@@ -48,8 +54,13 @@ impl Replaced {
     }
 
     /// Refuses to replace it by one that has less: a member that was emptied serves the same database, too
-    /// (`docs/formats/zookeeper-discovery.md` §3.1).
-    pub(super) fn require_no_less(&self, last: TxId) -> Result<(), Error> {
+    /// (`docs/formats/zookeeper-discovery.md` §3.1), and one that could not open its indexes has none to give.
+    pub(super) fn require_no_less(&self, last: TxId, indexes_came: bool) -> Result<(), Error> {
+        if self.has_indexes && !indexes_came {
+            let text = "the source gives nothing of its indexes, which the backup that it would replace has";
+            return Err(Error::new(ErrorKind::NotOurs, text)
+                .with_hint("the server's messages.log says why; or take this backup into another directory"));
+        }
         if self.last <= last {
             return Ok(());
         }

@@ -1,9 +1,12 @@
-//! Indexes that a 1.3 leaves out of a full copy (`docs/formats/neo4j-1.3.md` §6.2).
+//! Indexes that a server leaves out of a full copy.
 //!
-//! It sends the files of those indexes only that were written or queried since it started, while `index.db` names them
-//! all. What the others hold is in the index transactions since the first one, if the server still has all its logs: they
-//! are fetched, and of those that came before the copy's own stream the commands of the missing indexes become part of
-//! the pending log.
+//! One that could not open its index provider at its start goes on without it and sends nothing of any index
+//! (`docs/formats/transaction-log.md` §10.3).
+//!
+//! A 1.3 (`docs/formats/neo4j-1.3.md` §6.2) sends the files of those indexes only that were written or queried since it
+//! started, while `index.db` names them all. What the others hold is in the index transactions since the first one, if
+//! the server still has all its logs: they are fetched, and of those that came before the copy's own stream the commands
+//! of the missing indexes become part of the pending log.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -25,7 +28,7 @@ use crate::{
     ids::{DataSource, LogVersion, TxId},
     log::LogFormat,
     progress::Progress,
-    store::IndexKey,
+    store::{IndexKey, lucene_store},
     wire::Dialect,
 };
 
@@ -38,10 +41,7 @@ const OLDER: &str = "index/neo4j-backup.older";
 /// Of the disk; of an `index.db` that cannot be read.
 fn left_out(dir: &Path, files: &[FileEntry]) -> Result<BTreeSet<IndexKey>, Error> {
     let config = pending_index::read_config(dir)?;
-    let lucene = config
-        .iter()
-        .filter(|(_, properties)| properties.get("provider").as_deref() == Some("lucene"));
-    let missing = lucene.map(|(index, _)| index).filter(|index| {
+    let missing = config.of_lucene().filter(|index| {
         // a name that is no text is no name of a file either
         let name = index.name.to_text().unwrap_or_default();
         let prefix = format!("index/lucene/{}/{name}/", index.kind);
@@ -79,7 +79,8 @@ impl Unopened {
     }
 }
 
-/// Fetches all index transactions where `member` is one that leaves indexes out, and did; `files` came from it.
+/// What became of the indexes of which nothing is among `files`, which came from `member`; their transactions are fetched
+/// where that helps.
 ///
 /// # Errors
 /// Of an answer that cannot be; of the disk; a cancelled run. A server that does not give them is no error but a warning.
@@ -90,13 +91,39 @@ pub(super) fn fetch(
     progress: &dyn Progress,
     cancel: &Cancel,
 ) -> Result<Unopened, Error> {
-    if member.dialect() != Dialect::D13 {
-        return Ok(Unopened::Nothing);
-    }
     let indexes = left_out(dir, files)?;
     if indexes.is_empty() {
         return Ok(Unopened::Nothing);
     }
+    if !files.iter().any(|file| file.path == lucene_store::PATH) {
+        progress.warning(&format!(
+            "the server could not open its indexes, its messages.log says why: nothing of {} is in the backup",
+            listed(&indexes)
+        ));
+        return Ok(Unopened::Missing);
+    }
+    match member.dialect() {
+        Dialect::D13 => fetch_transactions(indexes, member, dir, progress, cancel),
+        Dialect::D14 => {
+            progress.warning(&format!(
+                "the server sent no files of {}: nothing was ever written there, unless it is a 1.4.0, which sends what \
+                 was opened since its start: then run a query on each of them, and take another full backup",
+                listed(&indexes)
+            ));
+            Ok(Unopened::Nothing)
+        }
+        // nothing was ever written there
+        Dialect::D15 | Dialect::D18 => Ok(Unopened::Nothing),
+    }
+}
+
+fn fetch_transactions(
+    indexes: BTreeSet<IndexKey>,
+    member: &Member,
+    dir: &Path,
+    progress: &dyn Progress,
+    cancel: &Cancel,
+) -> Result<Unopened, Error> {
     progress.warning(&format!(
         "the server has not opened {} since its start and does not send it as files; its transactions are fetched, \
          which a 1.3 may take minutes for",

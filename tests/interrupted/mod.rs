@@ -79,12 +79,12 @@ impl Scene {
         let mut scene = Scene {
             expected: stores(&dir("whole")),
             new: source.contents(),
-            old: boot(release, &dir("old")),
+            old: Peer::contents_of(release, &dir("old")),
             source,
             work,
         };
         scene.old.forget_index("temp");
-        let whole = boot(release, &scene.dir("whole"));
+        let whole = Peer::contents_of(release, &scene.dir("whole"));
         assert_eq!(whole.difference(&scene.new), None);
         scene
     }
@@ -141,7 +141,7 @@ impl Scene {
         let booted = self.dir("booted");
         remove(&booted);
         copy_dir(dir, &booted);
-        let mut found = boot(release, &booted);
+        let mut found = Peer::contents_of(release, &booted);
         // while it is being deleted it is neither here nor there
         found.forget_index("temp");
         let mut new = self.new.clone();
@@ -160,18 +160,11 @@ impl Scene {
             let text = String::from_utf8_lossy(&finished.stderr).into_owned();
             return Err(format!("the next run behind Neo4j: {text}"));
         }
-        match boot(release, &booted).difference(&self.new) {
+        match Peer::contents_of(release, &booted).difference(&self.new) {
             None => Ok(()),
             Some(difference) => Err(format!("after Neo4j and the next run: {difference}")),
         }
     }
-}
-
-fn boot(release: Release, dir: &Path) -> Contents {
-    let mut peer = Peer::boot(release, dir);
-    let contents = peer.contents();
-    peer.quit();
-    contents
 }
 
 fn arguments(mode: &str, from: &str, to: &Path) -> Vec<String> {

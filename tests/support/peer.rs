@@ -11,7 +11,9 @@ use std::{
     time::Duration,
 };
 
-use super::{Contents, Release, process};
+use tempfile::TempDir;
+
+use super::{Contents, Release, copy_dir, process};
 
 /// For starting, and for any one command; generous, since many servers may share two cores.
 const LIMIT: Duration = Duration::from_mins(5);
@@ -124,6 +126,22 @@ impl Peer {
                 settings: Vec::new(),
             },
         )
+    }
+
+    /// What a database holds; booting changes its directory.
+    pub fn contents_of(release: Release, dir: &Path) -> Contents {
+        let mut peer = Self::boot(release, dir);
+        let contents = peer.contents();
+        peer.quit();
+        contents
+    }
+
+    /// What a database holds, seen in a copy of its directory.
+    pub fn contents_of_copy(release: Release, dir: &Path) -> Contents {
+        let work = TempDir::new().unwrap();
+        let copy = work.path().join("copy");
+        copy_dir(dir, &copy);
+        Self::contents_of(release, &copy)
     }
 
     pub fn release(&self) -> Release {
