@@ -47,7 +47,7 @@ pub fn look(dir: &Path, problems: &mut Vec<String>) -> Vec<Index> {
         .map(|(key, _)| (key.kind.directory(), key.name.to_string()))
         .collect();
     for kind in IndexKind::ALL {
-        let folder = dir.join("index/lucene").join(kind.directory());
+        let folder = dir.join(index_config::LUCENE_DIR).join(kind.directory());
         for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
             let Ok(name) = entry.file_name().into_string() else {
                 continue;
@@ -94,7 +94,7 @@ fn config(dir: &Path, problems: &mut Vec<String>) -> IndexConfig {
 
 fn bytes(dir: &Path, key: &IndexKey) -> Option<u64> {
     let folder = dir
-        .join("index/lucene")
+        .join(index_config::LUCENE_DIR)
         .join(key.kind.directory())
         .join(key.name.to_text()?);
     let entries = fs::read_dir(folder).ok()?.flatten().take(MAX_FILES);

@@ -70,7 +70,7 @@ fn index_files(dir: &Path, config: &IndexConfig, out: &mut Vec<Offered>) -> Resu
         let Some(folder) = index.name.to_text().filter(|name| !name.contains('/')) else {
             continue;
         };
-        let relative = format!("index/lucene/{}/{folder}", index.kind.directory());
+        let relative = format!("{}/{}/{folder}", index_config::LUCENE_DIR, index.kind.directory());
         let entries = match fs::read_dir(dir.join(&relative)) {
             Ok(entries) => entries,
             // an index that was never written to, or of another provider

@@ -266,8 +266,9 @@ impl Job<'_> {
     /// A server that replaces its `index.db` has none for a moment, and then lists its files without it
     /// (`docs/formats/transaction-log.md` §10.2): a copy in which no index could be used.
     fn judge_indexes(&self, received: &ReceivedFiles) -> Result<(), Error> {
-        let has = |of_it: &dyn Fn(&Path) -> bool| received.files.iter().any(|file| of_it(Path::new(&file.path)));
-        if has(&|path| path == index_config::PATH) || !has(&|path| path.starts_with(index_config::LUCENE_DIR)) {
+        let mut paths = received.files.iter().map(|file| Path::new(&file.path));
+        let has_config = paths.clone().any(|path| path == index_config::PATH);
+        if has_config || !paths.any(|path| path.starts_with(index_config::LUCENE_DIR)) {
             return Ok(());
         }
         let text = format!(

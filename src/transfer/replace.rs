@@ -37,17 +37,12 @@ pub(super) struct Replaced {
 impl Replaced {
     fn of(target: &Target, header: &Header) -> Result<Replaced, Error> {
         let manifest = Manifest::read(target.dir())?;
-        let taken = manifest
-            .as_ref()
-            .and_then(|manifest| manifest.last_transaction(DataSource::Graph));
+        let taken = |source| manifest.as_ref()?.last_transaction(source).map(|(last, _)| last);
         Ok(Replaced {
             name: target.to_replace(manifest.as_ref()),
-            has_indexes: manifest
-                .as_ref()
-                .and_then(|manifest| manifest.last_transaction(DataSource::Lucene))
-                .is_some_and(|(last, _)| last > TxId::BASE),
-            last: match taken {
-                Some((last, _)) => last,
+            has_indexes: taken(DataSource::Lucene).is_some_and(|last| last > TxId::BASE),
+            last: match taken(DataSource::Graph) {
+                Some(last) => last,
                 None => header.last_transaction()?,
             },
         })

@@ -28,7 +28,7 @@ use crate::{
     ids::{DataSource, LogVersion, TxId},
     log::LogFormat,
     progress::Progress,
-    store::{IndexKey, lucene_store},
+    store::{IndexKey, index_config, lucene_store},
     wire::Dialect,
 };
 
@@ -44,7 +44,7 @@ fn left_out(dir: &Path, files: &[FileEntry]) -> Result<BTreeSet<IndexKey>, Error
     let missing = config.of_lucene().filter(|index| {
         // a name that is no text is no name of a file either
         let name = index.name.to_text().unwrap_or_default();
-        let prefix = format!("index/lucene/{}/{name}/", index.kind);
+        let prefix = format!("{}/{}/{name}/", index_config::LUCENE_DIR, index.kind);
         !files.iter().any(|file| file.path.starts_with(&prefix))
     });
     Ok(missing.cloned().collect())

@@ -19,7 +19,7 @@ use crate::{
         files::is_written_once,
         sums::{self, CHUNK, DIGEST, Digest, SumsTable},
     },
-    store::{StoreFile, StoreFormat},
+    store::{StoreFile, StoreFormat, index_config, lucene_store},
 };
 
 /// Starts of Neo4j since the backup that are undone in the header, at two logs each.
@@ -70,7 +70,7 @@ impl Circumstances<'_> {
         }
         match finding.problem {
             // logs are pruned, segments merged, `.id` files made anew
-            Problem::Missing => !matches!(path, "index.db" | crate::store::lucene_store::PATH),
+            Problem::Missing => !matches!(path, index_config::PATH | lucene_store::PATH),
             Problem::Extra => true,
             _ if path.starts_with("messages.log") => {
                 let grown = finding.problem == Problem::Grown && compared.is_some_and(|(_, found)| found.count == 0);

@@ -21,7 +21,7 @@ use crate::{
     ids::{DataSource, StoreId, TxId},
     log::files::{self, Marker},
     manifest::Manifest,
-    store::{Header, StoreFile, StoreFormat, lucene_store, lucene_store::LuceneStore},
+    store::{Header, StoreFile, StoreFormat, index_config, lucene_store, lucene_store::LuceneStore},
 };
 
 /// The text that every start writes into.
@@ -257,8 +257,8 @@ pub fn is_written_by_neo4j(path: &str) -> bool {
                 | "tm_tx_log.1"
                 | "tm_tx_log.2"
                 | lucene_store::PATH
-                | "index.db"
+                | index_config::PATH
                 | "index.db.tmp"
-                | "index.db.old"
+                | index_config::OLD_PATH
         )
 }
