@@ -100,10 +100,7 @@ impl Scene {
     /// Stops the server, does something with its directory, and starts it again.
     fn meanwhile(self, act: impl FnOnce(&Path)) -> Scene {
         let Scene { work, release, source } = self;
-        source.quit();
-        let dir = work.path().join("source");
-        act(&dir);
-        let source = Peer::start(release, &dir, &Options::source(release));
+        let source = source.restarted(&Options::source(release), act);
         Scene { work, release, source }
     }
 }

@@ -105,15 +105,14 @@ fn a_server_that_has_lost_it_gives_no_backup(mut scene: Scene) {
 fn a_server_that_could_not_open_its_indexes_is_told(mut scene: Scene) {
     let expected = scene.source.contents();
     assert_done(&scene.run("-full", &[]));
-    let Scene { work, source } = scene;
-    let (release, dir) = (source.release(), work.path().join("source"));
-    source.quit();
-    let good = fs::read(dir.join("index/lucene-store.db")).unwrap();
-    fs::write(dir.join("index/lucene-store.db"), [0; 20]).unwrap();
+    let (release, state) = (scene.source.release(), "index/lucene-store.db");
     let mut options = Options::source(release);
     options.settings.push("open-indexes=false".to_owned());
-    let source = Peer::start(release, &dir, &options);
-    let scene = Scene { work, source };
+    let mut good = Vec::new();
+    scene.source = scene.source.restarted(&options, |dir| {
+        good = fs::read(dir.join(state)).unwrap();
+        fs::write(dir.join(state), [0; 20]).unwrap();
+    });
 
     let whole = scene.dir("copy");
     let before = snapshot(&whole);
@@ -136,11 +135,8 @@ fn a_server_that_could_not_open_its_indexes_is_told(mut scene: Scene) {
     let found = Peer::contents_of_copy(release, &whole);
     assert_eq!(found.graph_difference(&expected), None);
 
-    let Scene { work, source } = scene;
-    source.quit();
-    fs::write(dir.join("index/lucene-store.db"), good).unwrap();
-    let source = Peer::start(release, &dir, &Options::source(release));
-    let mut scene = Scene { work, source };
+    let repaired = |dir: &Path| fs::write(dir.join(state), &good).unwrap();
+    scene.source = scene.source.restarted(&Options::source(release), repaired);
     let finished = scene.run("-incremental", &[]);
     assert_eq!(finished.code, Some(14), "{}", finished.stderr);
     assert!(
@@ -153,25 +149,21 @@ fn a_server_that_could_not_open_its_indexes_is_told(mut scene: Scene) {
 }
 
 /// As after a crash between the two: 1.3 – 1.7 write a new index to `index.db` before they write it to their log.
-fn an_index_that_no_transaction_created_needs_a_full_backup(scene: Scene) {
-    let Scene { work, source } = scene;
-    let release = source.release();
-    source.quit();
-    let (dir, elsewhere) = (work.path().join("source"), work.path().join("elsewhere"));
-    copy_dir(&dir, &elsewhere);
-    let mut other = Peer::boot(release, &elsewhere);
-    other.command("index late");
-    other.quit();
-    let source = Peer::start(release, &dir, &Options::source(release));
-    let scene = Scene { work, source };
+fn an_index_that_no_transaction_created_needs_a_full_backup(mut scene: Scene) {
+    let (release, elsewhere) = (scene.source.release(), scene.dir("elsewhere"));
+    let options = Options::source(release);
+    scene.source = scene.source.restarted(&options, |dir| {
+        copy_dir(dir, &elsewhere);
+        let mut other = Peer::boot(release, &elsewhere);
+        other.command("index late");
+        other.quit();
+    });
     assert_done(&scene.run("-full", &[]));
 
-    let Scene { work, source } = scene;
-    source.quit();
-    fs::copy(elsewhere.join("index.db"), dir.join("index.db")).unwrap();
-    let mut source = Peer::start(release, &dir, &Options::source(release));
-    source.command("index late");
-    let mut scene = Scene { work, source };
+    scene.source = scene.source.restarted(&options, |dir| {
+        fs::copy(elsewhere.join("index.db"), dir.join("index.db")).unwrap();
+    });
+    scene.source.command("index late");
     let before = snapshot(&scene.dir("copy"));
     let finished = scene.run("-incremental", &[]);
     assert_eq!(finished.code, Some(14), "{}", finished.stderr);

@@ -21,7 +21,7 @@ use neo4j_backup::{
     ids::TxId,
     wire::{Decoder, Dialect, Event, request},
 };
-use support::{Contents, Finished, Options, Peer, Release, copy_dir, our_tool, require_peers};
+use support::{Finished, Options, Peer, Release, our_tool, require_peers};
 use tempfile::TempDir;
 
 const RELEASE: Release = Release::V1_3;
@@ -30,17 +30,6 @@ const SEED: u64 = 3;
 fn back_up(mode: &str, source: &Peer, to: &Path, options: &[&str]) -> Finished {
     let (uri, to) = (source.uri(), to.to_str().unwrap());
     our_tool(&[&[mode, "-from", &uri, "-to", to], options].concat())
-}
-
-/// What a 1.3 makes of a copy; the copy stays as it is.
-fn booted(copy: &Path) -> Contents {
-    let place = copy.with_extension("booted");
-    let _ = fs::remove_dir_all(&place);
-    copy_dir(copy, &place);
-    let mut peer = Peer::boot(RELEASE, &place);
-    let contents = peer.contents();
-    peer.quit();
-    contents
 }
 
 /// A source with a load, started again without a query to most of its indexes.
@@ -67,13 +56,16 @@ fn indexes_that_a_server_has_not_opened_since_its_start_are_in_the_backup() {
         !copy.join("index/lucene/node/people").exists(),
         "the server sent all of its indexes"
     );
-    let (expected, found) = (source.contents(), booted(&copy));
+    let (expected, found) = (source.contents(), Peer::contents_of_copy(RELEASE, &copy));
     assert_eq!(found.difference(&expected), None);
 
     source.load(SEED, 60);
     let finished = back_up("-incremental", &source, &copy, &[]);
     assert_eq!(finished.code, Some(0), "{}", finished.stderr);
-    assert_eq!(booted(&copy).difference(&source.contents()), None);
+    assert_eq!(
+        Peer::contents_of_copy(RELEASE, &copy).difference(&source.contents()),
+        None
+    );
 }
 
 #[test]
@@ -93,7 +85,10 @@ fn indexes_that_cannot_be_had_are_named_and_the_graph_is_whole() {
     let finished = back_up("-full", &source, &copy, &["-silence-timeout", "4"]);
     assert_eq!(finished.code, Some(3), "{}", finished.stderr);
     assert!(finished.stderr.contains("node index \"people\""), "{}", finished.stderr);
-    assert_eq!(booted(&copy).graph_difference(&source.contents()), None);
+    assert_eq!(
+        Peer::contents_of_copy(RELEASE, &copy).graph_difference(&source.contents()),
+        None
+    );
 }
 
 /// Answers whose bytes, chunk header included, number as many times 256 as a power of two are not sent.
@@ -214,7 +209,10 @@ fn an_answer_of_a_size_that_a_server_loses_is_asked_for_in_parts() {
         "{}",
         finished.stderr
     );
-    assert_eq!(booted(&dir("copy")).difference(&source.contents()), None);
+    assert_eq!(
+        Peer::contents_of_copy(RELEASE, &dir("copy")).difference(&source.contents()),
+        None
+    );
 }
 
 /// Contents of a file that makes an answer of `size` bytes, in which it has a name of so many letters, one that gets lost.
@@ -261,5 +259,8 @@ fn a_full_answer_of_a_size_that_a_server_loses_is_told_and_there_again_after_a_t
     source.load(SEED, 3);
     let finished = back_up("-full", &source, &dir("copy"), &["-silence-timeout", "60"]);
     assert_eq!(finished.code, Some(0), "{}", finished.stderr);
-    assert_eq!(booted(&dir("copy")).difference(&source.contents()), None);
+    assert_eq!(
+        Peer::contents_of_copy(RELEASE, &dir("copy")).difference(&source.contents()),
+        None
+    );
 }

@@ -54,10 +54,7 @@ fn generate(database: &mut Database, seed: u64, taste: Taste, steps: i64) {
 
 /// Boots a directory and says how what is seen differs from the model.
 fn difference(release: Release, dir: &Path, model: &Contents) -> Option<String> {
-    let mut peer = Peer::boot(release, dir);
-    let seen = peer.contents();
-    peer.quit();
-    as_seen_by(release, model).difference(&seen)
+    as_seen_by(release, model).difference(&Peer::contents_of(release, dir))
 }
 
 fn a_release_boots_closed_and_crashed_databases(release: Release) {

@@ -128,6 +128,14 @@ impl Peer {
         )
     }
 
+    /// Stops it, does something with its directory, and starts it again.
+    pub fn restarted(self, options: &Options, act: impl FnOnce(&Path)) -> Self {
+        let (release, dir) = (self.release, self.dir.clone());
+        self.quit();
+        act(&dir);
+        Self::start(release, &dir, options)
+    }
+
     /// What a database holds; booting changes its directory.
     pub fn contents_of(release: Release, dir: &Path) -> Contents {
         let mut peer = Self::boot(release, dir);
