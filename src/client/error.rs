@@ -199,18 +199,30 @@ impl ClientError {
         if asked == Asked::Incremental && text.contains(HOLE) {
             return ClientError::Hole { place, failure }.into();
         }
-        let hint = match asked {
-            Asked::Full if text.contains("java.lang.NullPointerException") => {
-                "1.7.2 fails like this after an index was deleted: restart the server"
-            }
-            _ if PRUNED.iter().chain([&HOLE]).any(|known| text.contains(known)) => {
-                "the server dropped logs during the backup: run again, or let it keep logs longer"
-            }
-            _ => "look at the server's messages.log",
-        };
+        let hint = what_to_do(asked, &text);
         Error::new(ErrorKind::Server, ClientError::Server { place, failure }).with_hint(hint)
     }
 }
+
+/// What a failure of the server asks for, as far as its text tells (§6.3).
+fn what_to_do(asked: Asked, text: &str) -> &'static str {
+    match asked {
+        Asked::Full if text.contains("java.lang.NullPointerException") => {
+            "1.7.2 fails like this after an index was deleted: restart the server"
+        }
+        Asked::Full if IN_AN_INDEX.iter().any(|known| text.contains(known)) => {
+            "an index that is deleted during a full backup can leave a running server like this, and unable to commit: \
+             if it happens again, restart the server"
+        }
+        _ if PRUNED.iter().chain([&HOLE]).any(|known| text.contains(known)) => {
+            "the server dropped logs during the backup: run again, or let it keep logs longer"
+        }
+        _ => "look at the server's messages.log",
+    }
+}
+
+/// Where files of indexes are on a server, Unix or Windows.
+const IN_AN_INDEX: [&str; 2] = ["/index/lucene/", "\\index\\lucene\\"];
 
 /// What they say where logs have a hole.
 const HOLE: &str = "is missing and can't be extracted";
@@ -239,8 +251,9 @@ impl From<ClientError> for Error {
             ClientError::OtherVersion { .. } => (Protocol, "only Neo4j 1.3 - 1.9 can be backed up"),
             ClientError::Closed(place) if one_byte(place) => (
                 Unreachable,
-                "servers of this age close the connection when they fail: look at the server's log; where it happens \
-                 again in the same place, take a full backup",
+                "servers of this age close the connection when they fail: look at the server's log; where an incremental \
+                 goes on failing, take a full backup; where a full backup does, restart the server (1.4 lost hold of an \
+                 index that was deleted during a full backup)",
             ),
             ClientError::Broken { .. } | ClientError::Closed(_) | ClientError::Lost { .. } => {
                 (Unreachable, "look at the server's log and run again")
@@ -283,4 +296,42 @@ pub(super) fn replayed(error: WireError) -> Error {
         _ => ErrorKind::Protocol,
     };
     Error::new(kind, error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Texts of real servers (§6.3).
+    #[test]
+    fn known_failures_say_what_to_do() {
+        for (asked, text, hint) in [
+            (Asked::Full, "java.lang.NullPointerException", "1.7.2 fails like this"),
+            (
+                Asked::Full,
+                "org.neo4j.com.MasterFailureException: java.io.FileNotFoundException: \
+                 /db/index/lucene/node/temp/_a.tii (No such file or directory)",
+                "restart the server",
+            ),
+            (
+                Asked::Full,
+                "java.lang.RuntimeException: org.apache.lucene.store.LockObtainFailedException: Lock obtain timed out: \
+                 NativeFSLock@C:\\db\\index\\lucene\\node\\temp\\write.lock",
+                "restart the server",
+            ),
+            (
+                Asked::Full,
+                "java.lang.RuntimeException: org.neo4j.kernel.impl.transaction.xaframework.NoSuchLogVersionException: \
+                 No such log version:0",
+                "the server dropped logs",
+            ),
+            (
+                Asked::Incremental,
+                "java.lang.RuntimeException: No data source 'nothere' found",
+                "messages.log",
+            ),
+        ] {
+            assert!(what_to_do(asked, text).contains(hint), "{text}");
+        }
+    }
 }
