@@ -6,7 +6,12 @@
 //! `INTEROP_SEED` chooses another load, `INTEROP_TOOL=original` lets the original tool stand in for ours: a control
 //! that tells our faults from those of the releases.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "panicking is how tests report")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "panicking is how tests report"
+)]
 
 mod support;
 
@@ -23,6 +28,8 @@ const BEFORE: u32 = 250;
 const AFTER: u32 = 100;
 /// Transactions a second during a backup under load.
 const RATE: u32 = 300;
+/// Servers at most; one in a hundred does not survive that its load deletes an index during a full backup.
+const TRIES: u32 = 3;
 
 /// The program whose backups are judged.
 fn under_test() -> Tool {
@@ -53,9 +60,25 @@ for_each_release! {
 }
 
 fn backups_equal_their_source(release: Release) {
-    let Some(stage) = Stage::of(release) else {
-        return;
-    };
+    for _ in 0..TRIES {
+        let Some(stage) = Stage::of(release) else {
+            return;
+        };
+        if let Some(source) = source_with_full_backups(&stage) {
+            assert_continued(source, &stage);
+            return;
+        }
+        eprintln!(
+            "neo4j {}: the server lost hold of an index; another one",
+            release.name()
+        );
+    }
+    panic!("neo4j {}: no server kept hold of its indexes", release.name());
+}
+
+/// Backs up an idle server, then the same under load; none where it did not survive that.
+fn source_with_full_backups(stage: &Stage) -> Option<Peer> {
+    let release = stage.release();
     let dir = |name: &str| stage.dir(name);
     let mut source = Peer::start(release, &dir("source"), &Options::source(release));
     source.load(seed(), BEFORE);
@@ -66,13 +89,22 @@ fn backups_equal_their_source(release: Release) {
 
     // Under load.
     source.start_load(seed(), RATE);
-    let finished = backup(under_test(), "-full", &source, &dir("loaded"));
-    source.stop_load();
-    assert_was_under_load(&finished);
-    assert_boots_to_one_moment(release, &dir("loaded"), &dir("loaded-booted"), &dir("replayed"));
-    assert_serves_again(release, &dir("loaded"), &stage);
+    let finished = under_test().take(release, "-full", &source.uri(), &dir("loaded"));
+    let survived = source.survived_load();
+    if finished.success() {
+        assert_was_under_load(&finished);
+        assert_boots_to_one_moment(release, &dir("loaded"), &dir("loaded-booted"), &dir("replayed"));
+        assert_serves_again(release, &dir("loaded"), stage);
+    } else {
+        assert!(!survived, "-full of {} under load: {finished:#?}", release.name());
+    }
+    survived.then_some(source)
+}
 
-    // What came meanwhile, on top.
+/// What came since, on top of both backups.
+fn assert_continued(mut source: Peer, stage: &Stage) {
+    let release = stage.release();
+    let dir = |name: &str| stage.dir(name);
     let now = source.contents();
     for base in ["idle", "loaded"] {
         let continued = dir(&format!("{base}-continued-by-original"));

@@ -50,6 +50,10 @@ impl Stage {
         })
     }
 
+    pub fn release(&self) -> Release {
+        self.release
+    }
+
     pub fn dir(&self, name: &str) -> PathBuf {
         self.work.path().join(name)
     }

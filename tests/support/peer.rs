@@ -177,17 +177,22 @@ impl Peer {
 
     /// Sends a command, returns the words that follow `OK <command>`.
     pub fn command(&mut self, line: &str) -> String {
+        self.try_command(line).unwrap_or_else(|failed| panic!("{failed}"))
+    }
+
+    /// What it says instead where it fails.
+    fn try_command(&mut self, line: &str) -> Result<String, String> {
         writeln!(self.stdin, "{line}").unwrap();
         let answer = self.answer(line);
         let name = line.split(' ').next().unwrap_or_default();
-        let Some(rest) = answer.strip_prefix("OK ").and_then(|rest| rest.strip_prefix(name)) else {
-            panic!(
+        match answer.strip_prefix("OK ").and_then(|rest| rest.strip_prefix(name)) {
+            Some(rest) => Ok(rest.trim().to_owned()),
+            None => Err(format!(
                 "neo4j {}: {line}: {answer}\n{}",
                 self.release.name(),
                 self.last_errors()
-            );
-        };
-        rest.trim().to_owned()
+            )),
+        }
     }
 
     /// The next `count` transactions of the random load; returns the number of the last.
@@ -208,6 +213,19 @@ impl Peer {
     /// Ends the background load; returns the number of its last transaction.
     pub fn stop_load(&mut self) -> u64 {
         self.command("stop-load").parse().unwrap()
+    }
+
+    /// Ends the background load; false where the server lost hold of an index that the load deleted during a full backup,
+    /// and commits nothing any more (`docs/formats/wire-protocol.md` §6.3).
+    pub fn survived_load(&mut self) -> bool {
+        match self.try_command("stop-load") {
+            Ok(_) => true,
+            Err(answer) => {
+                let all = fs::read_to_string(&self.errors).unwrap();
+                assert!(all.contains("/index/lucene/"), "{answer}");
+                false
+            }
+        }
     }
 
     /// All that a reader of the database can see now.
