@@ -4,10 +4,7 @@
 
 mod support;
 
-use std::{
-    net::TcpListener,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use neo4j_backup::{
     Error, ErrorKind,
@@ -19,7 +16,7 @@ use neo4j_backup::{
 use serde_json::{Value, json};
 use support::{
     coordinator_double::{Conduct, Tree, start, start_at},
-    our_tool, side_by_side,
+    free_port, our_tool, side_by_side,
 };
 use tokio::runtime::Runtime;
 
@@ -96,16 +93,11 @@ fn refused(coordinators: Vec<HostPort>, chroot: Option<&str>, cluster: Option<&s
     error.to_string()
 }
 
-/// A port at which nobody listens.
-fn closed_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
-
 /// Everything that goes wrong with a host and how the error begins to tell it, behind its name.
 fn troubles() -> Vec<(HostPort, &'static str)> {
     let double = |conduct| local(start(conduct, tree()));
     vec![
-        (local(closed_port()), "cannot connect: 127.0.0.1:"),
+        (local(free_port()), "cannot connect: 127.0.0.1:"),
         (
             HostPort {
                 host: "no-such-host.invalid".into(),
@@ -191,7 +183,7 @@ fn a_good_coordinator_is_used_beside_any_other() {
 
 #[test]
 fn a_coordinator_without_quorum_is_told_apart() {
-    let hosts = vec![local(closed_port()), local(start(Conduct::NoQuorum, tree()))];
+    let hosts = vec![local(free_port()), local(start(Conduct::NoQuorum, tree()))];
     let text = refused(hosts, None, None);
     assert!(
         text.starts_with("the coordinators have no quorum: 127.0.0.1:"),
@@ -215,7 +207,7 @@ fn a_coordinator_is_found_at_an_ipv6_address() {
 
 #[test]
 fn coordinators_that_elect_are_waited_for() {
-    let hosts = vec![local(closed_port()), local(start(Conduct::Elects { times: 3 }, tree()))];
+    let hosts = vec![local(free_port()), local(start(Conduct::Elects { times: 3 }, tree()))];
     let (found, took) = look(hosts, None, None);
     assert_eq!(found.unwrap().members.len(), 2);
     assert!(took < Duration::from_secs(2), "{took:?}");
@@ -338,7 +330,7 @@ fn a_cancelled_search_ends_at_once() {
 /// The cluster of [`tree`], whose second member has its backup service off and whose first does not listen.
 fn nobody_serves() -> (Tree, u16) {
     let mut tree = tree();
-    let closed = closed_port();
+    let closed = free_port();
     tree.insert(
         format!("{ROOT}/ha-servers/1"),
         (server("127.0.0.1:6361", i32::from(closed)), 11),

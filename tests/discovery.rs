@@ -28,7 +28,7 @@ use serde_json::Value;
 use support::{
     Cluster, ClusterSettings, Coordinator, Coordinators, Options, Peer, Release, WithoutQuorum, ZooKeeper,
     coordinator_double::{self, Conduct, Tree},
-    copy_dir, nodes, our_tool, require_peers,
+    copy_dir, free_port, nodes, our_tool, require_peers,
 };
 
 fn search(uri: &str, cluster: Option<&str>) -> Search {
@@ -230,6 +230,59 @@ fn a_cluster_that_goes_on_with_another_database_is_found_beside_the_old_root() {
         let _member = start(0);
         let new = last_in_a_backup(&coordinators.uri(), &dir.path().join("new"));
         assert!(new > old && new >= 30, "{release:?}: {old} and {new}");
+    }
+}
+
+/// A master whose backup service is off, which is registered up to 1.6 only (`docs/formats/zookeeper-discovery.md` §3.4): the
+/// slave serves. Then both leave, and the cluster is there without members.
+fn those_that_cannot_serve_are_told(release: Release) {
+    let dir = tempfile::tempdir().unwrap();
+    let coordinators = Coordinators::start(ZooKeeper::Debian, 1, dir.path());
+    let settings = ClusterSettings {
+        first_without_backup: true,
+        // which 1.7 and 1.8 register nevertheless
+        more: vec![format!("online_backup_port={}", free_port())],
+        ..ClusterSettings::default()
+    };
+    let mut cluster = Cluster::start(release, 2, &coordinators, dir.path(), &settings);
+    let uri = coordinators.uri();
+    let (found, _, ranking) = look(&uri, None, &Wanted::default()).unwrap();
+    assert_eq!(found.master, Master::Announced(MemberId(1)));
+    let serves: Vec<MemberId> = ranking.candidates.iter().map(|one| one.id).collect();
+    assert_eq!(serves, [MemberId(2)], "{release:?}");
+    let reason = ranking.passed_over[0].reason.to_string();
+    let expected = if release < Release::V1_7_2 {
+        "its backup service is off"
+    } else {
+        "cannot connect"
+    };
+    assert!(reason.contains(expected), "{release:?}: {reason}");
+    let full = last_in_a_backup(&uri, &dir.path().join("full"));
+    assert_eq!(
+        full,
+        last_in_a_backup(&cluster.members[1].uri(), &dir.path().join("same"))
+    );
+
+    for member in cluster.members.drain(..).rev() {
+        member.quit();
+    }
+    let to = dir.path().join("none");
+    let none = our_tool(&["-full", "-from", &uri, "-to", to.to_str().unwrap()]);
+    assert_eq!(none.code, Some(12), "{release:?}: {none:?}");
+    assert!(
+        none.stderr.contains("exists, but no member is registered"),
+        "{release:?}: {none:?}"
+    );
+    assert!(!to.exists());
+}
+
+#[test]
+fn members_that_serve_no_backup_and_a_cluster_without_members_are_told() {
+    for release in Release::ALL {
+        let sampled = [Release::V1_6_1, Release::V1_8].contains(&release);
+        if release != Release::V1_9_9 && is_wanted(release, ZooKeeper::Debian, sampled) {
+            those_that_cannot_serve_are_told(release);
+        }
     }
 }
 

@@ -26,6 +26,8 @@ pub struct Settings {
     pub name: Option<String>,
     /// Where the first member finds its coordinators, if not where they are: a relay that can be cut.
     pub first_looks_at: Option<String>,
+    /// The first member offers no backup service.
+    pub first_without_backup: bool,
     /// More, `key=value`.
     pub more: Vec<String>,
 }
@@ -99,8 +101,9 @@ fn options(release: Release, id: usize, port: u16, coordinators: &Coordinators, 
     ];
     all.extend(settings.name.iter().map(|name| format!("ha.cluster_name={name}")));
     all.extend(settings.more.iter().cloned());
+    let is_without = settings.first_without_backup && id == 1;
     Options {
-        backup: Backup::On,
+        backup: if is_without { Backup::Off } else { Backup::On },
         settings: all,
     }
 }

@@ -176,6 +176,11 @@ impl Drop for Coordinator {
     }
 }
 
+/// A port that is free now: for a listener of our own, or for nobody.
+pub fn free_port() -> u16 {
+    free_ports(1)[0]
+}
+
 /// Ports that are free now: all are taken at once, so that they differ.
 pub fn free_ports(count: usize) -> Vec<u16> {
     let listeners: Vec<TcpListener> = (0..count).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();

@@ -42,7 +42,7 @@ use std::{
 pub use cluster::{Cluster, Settings as ClusterSettings};
 pub use containers::Containers;
 pub use contents::Contents;
-pub use coordinators::{Coordinator, Coordinators, WithoutQuorum, ZooKeeper, free_ports};
+pub use coordinators::{Coordinator, Coordinators, WithoutQuorum, ZooKeeper, free_port, free_ports};
 pub use faulty::{BlackHole, Fault, Faulty};
 pub use model::as_seen_by;
 pub use mounted::Mounted;

@@ -3,7 +3,6 @@
 use std::{
     fs::{self, File},
     io::{BufRead, BufReader, Write},
-    net::TcpListener,
     path::{Path, PathBuf},
     process::{Child, ChildStdin, Stdio},
     sync::mpsc,
@@ -13,7 +12,7 @@ use std::{
 
 use tempfile::TempDir;
 
-use super::{Contents, Release, copy_dir, process};
+use super::{Contents, Release, copy_dir, free_port, process};
 
 /// For starting, and for any one command; generous, since many servers may share two cores.
 const LIMIT: Duration = Duration::from_mins(5);
@@ -77,8 +76,8 @@ impl Peer {
     /// Starts a server on `dir` (created if missing) and waits until it answers.
     pub fn start(release: Release, dir: &Path, options: &Options) -> Self {
         fs::create_dir_all(dir).unwrap();
-        // Ports go to the first who binds them: a listener of our own finds one that is free now.
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        // ports go to the first who binds them
+        let port = free_port();
         let errors = dir.with_extension("stderr");
         let mut java = release.java();
         java.arg("Peer")
