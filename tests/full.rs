@@ -20,7 +20,7 @@ use std::{
 use neo4j_backup::store::neo4j_lock::Neo4jLock;
 use replay::{Answer, FULL, Server, Transactions, judge, left_over, sibling};
 use rustix::process::{Pid, Signal, kill_process};
-use support::{Finished, Mounted, our_tool, side_by_side, snapshot};
+use support::{Finished, Mounted, our_tool, side_by_side, snapshot, wait_until};
 use tempfile::TempDir;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_neo4j-backup");
@@ -36,10 +36,11 @@ fn back_up(server: &Server, target: &Path, options: &[&str]) -> Finished {
     our_tool(&args)
 }
 
-fn spawn(server: &Server, target: &Path) -> Child {
+fn spawn(server: &Server, target: &Path, options: &[&str]) -> Child {
     Command::new(PROGRAM)
         .args(["-full", "-from", &server.uri(), "-to"])
         .arg(target)
+        .args(options)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
@@ -221,7 +222,7 @@ fn a_lock_that_is_a_link_is_not_followed() {
 fn of_two_runs_at_once_one_is_refused_and_names_the_other() {
     let (_folder, target) = place();
     let server = Server::start(Answer::Stalled(FULL[..20_000].to_vec()), Transactions::Recorded);
-    let mut first = spawn(&server, &target);
+    let mut first = spawn(&server, &target, &[]);
     server.wait_until_stalled();
     let second = back_up(&server, &target, &[]);
     assert_eq!(second.code, Some(11), "{}", second.stderr);
@@ -234,7 +235,7 @@ fn of_two_runs_at_once_one_is_refused_and_names_the_other() {
 fn what_a_killed_run_left_is_cleared_by_the_next() {
     let (_folder, target) = place();
     let server = Server::start(Answer::Stalled(FULL[..20_000].to_vec()), Transactions::Recorded);
-    let mut child = spawn(&server, &target);
+    let mut child = spawn(&server, &target, &[]);
     server.wait_until_stalled();
     child.kill().unwrap();
     child.wait().unwrap();
@@ -311,7 +312,7 @@ fn signals_end_a_stalled_transfer_at_once() {
     for (signal, code) in [(Signal::TERM, 143), (Signal::INT, 130)] {
         let (_folder, target) = place();
         let server = Server::start(Answer::Stalled(FULL[..30_000].to_vec()), Transactions::Recorded);
-        let mut child = spawn(&server, &target);
+        let mut child = spawn(&server, &target, &[]);
         server.wait_until_stalled();
         let start = Instant::now();
         kill_process(Pid::from_child(&child), signal).unwrap();
@@ -320,6 +321,26 @@ fn signals_end_a_stalled_transfer_at_once() {
         assert!(!target.exists());
         assert!(left_over(&target).is_empty(), "{:?}", left_over(&target));
     }
+}
+
+/// As a machine is that is moved to another host.
+#[test]
+fn a_run_that_stood_still_finds_what_arrived_meanwhile() {
+    const SILENCE: Duration = Duration::from_secs(1);
+    let (_folder, target) = place();
+    let (first, second) = FULL.split_at(30_000);
+    let server = Server::start(Answer::Halting(first.to_vec(), second.to_vec()), Transactions::Recorded);
+    let mut child = spawn(&server, &target, &["-silence-timeout", "1s"]);
+    server.wait_until_stalled();
+    let stalled = Instant::now();
+    wait_until(|| stalled.elapsed() > SILENCE / 2);
+    let pid = Pid::from_child(&child);
+    kill_process(pid, Signal::STOP).unwrap();
+    server.go_on();
+    wait_until(|| stalled.elapsed() > SILENCE * 2);
+    kill_process(pid, Signal::CONT).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    assert_eq!(judge(&target), Ok(()));
 }
 
 #[test]

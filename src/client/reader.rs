@@ -24,6 +24,10 @@ use crate::{
 /// How long what has been decoded may wait for more before it is handed on.
 const LINGER: Duration = Duration::from_millis(200);
 
+/// How long is read on when the time is over: a process or machine that was stopped finds it over before it sees what
+/// arrived meanwhile.
+const LAST_LOOK: Duration = Duration::from_millis(100);
+
 /// How long a server has to show on a second connection that it is alive.
 const PULSE: Duration = Duration::from_secs(2);
 
@@ -128,6 +132,9 @@ impl Reader {
         if read.is_err() {
             self.out.flush().await;
             read = timeout(limit.saturating_sub(LINGER), stream.read(buffer)).await;
+        }
+        if read.is_err() {
+            read = timeout(LAST_LOOK, stream.read(buffer)).await;
         }
         match read {
             Ok(Ok(0)) => Err(self.closed().await),

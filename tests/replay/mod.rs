@@ -18,7 +18,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex,
-        mpsc::{self, Receiver},
+        mpsc::{self, Receiver, Sender},
     },
     thread,
 };
@@ -74,6 +74,8 @@ pub enum Answer {
     Cut(Vec<u8>),
     /// With this, and then silence.
     Stalled(Vec<u8>),
+    /// With this, and with the second part once it is told to go on.
+    Halting(Vec<u8>, Vec<u8>),
 }
 
 impl Answer {
@@ -100,6 +102,7 @@ pub struct Server {
     port: u16,
     state: Arc<Mutex<(Answer, Transactions)>>,
     sent: Mutex<Receiver<()>>,
+    goes_on: Sender<()>,
 }
 
 impl Server {
@@ -109,9 +112,11 @@ impl Server {
         let state = Arc::new(Mutex::new((answer, transactions)));
         let (tell, sent) = mpsc::channel();
         let shared = Arc::clone(&state);
+        let (goes_on, told) = mpsc::channel();
+        let told = Arc::new(Mutex::new(told));
         thread::spawn(move || {
             for stream in listener.incoming() {
-                let (shared, tell) = (Arc::clone(&shared), tell.clone());
+                let (shared, tell, told) = (Arc::clone(&shared), tell.clone(), Arc::clone(&told));
                 // a client that was killed is no fault of the server
                 thread::spawn(move || {
                     let mut stream = stream.unwrap();
@@ -120,13 +125,21 @@ impl Server {
                     };
                     let (answer, transactions) = shared.lock().unwrap().clone();
                     let answer = respond(&request, answer, transactions);
-                    let (Answer::Whole(bytes) | Answer::Cut(bytes) | Answer::Stalled(bytes)) = &answer;
+                    let (Answer::Whole(bytes)
+                    | Answer::Cut(bytes)
+                    | Answer::Stalled(bytes)
+                    | Answer::Halting(bytes, _)) = &answer;
                     let _ = stream.write_all(bytes);
-                    if matches!(answer, Answer::Cut(_)) {
-                        let _ = stream.shutdown(Shutdown::Both);
-                    }
-                    if matches!(answer, Answer::Stalled(_)) {
-                        let _ = tell.send(());
+                    match answer {
+                        Answer::Whole(_) => {}
+                        Answer::Cut(_) => drop(stream.shutdown(Shutdown::Both)),
+                        Answer::Stalled(_) => drop(tell.send(())),
+                        Answer::Halting(_, rest) => {
+                            let _ = tell.send(());
+                            if told.lock().unwrap().recv().is_ok() {
+                                let _ = stream.write_all(&rest);
+                            }
+                        }
                     }
                     // open until the client goes
                     let _ = stream.read(&mut [0]);
@@ -134,7 +147,12 @@ impl Server {
             }
         });
         let sent = Mutex::new(sent);
-        Server { port, state, sent }
+        Server {
+            port,
+            state,
+            sent,
+            goes_on,
+        }
     }
 
     /// A server that plays everything back as recorded.
@@ -151,7 +169,12 @@ impl Server {
         format!("single://127.0.0.1:{}", self.port)
     }
 
-    /// Waits until a stalled answer was sent as far as it goes.
+    /// Sends the second part of a halting answer.
+    pub fn go_on(&self) {
+        self.goes_on.send(()).unwrap();
+    }
+
+    /// Waits until a stalled or halting answer was sent as far as it goes.
     pub fn wait_until_stalled(&self) {
         self.sent.lock().unwrap().recv().unwrap();
     }
