@@ -146,9 +146,10 @@ fn a_cluster_is_found(release: Release, version: ZooKeeper, coordinators: usize,
     let shown = our_tool(&["members", "-from", &coordinators.uri(), "-output", "json"]);
     assert!(shown.success(), "{}", shown.stderr);
     let shown: Value = serde_json::from_str(&shown.stdout).unwrap();
-    assert_eq!(shown["result"]["would_serve"][0], 1);
-    assert_eq!(shown["result"]["members"][0]["last_transaction"], last);
-    assert_eq!(shown["result"]["members"][1]["reachable"], true);
+    let rows = &shown["result"]["members"];
+    assert_eq!(shown["result"]["would_serve"][0], 1, "{rows:#}");
+    assert_eq!(rows[0]["last_transaction"], last);
+    assert_eq!(rows[1]["reachable"], true);
 
     drop(cluster.members.remove(0));
     let (found, _, ranking) = look(&coordinators.uri(), None, &Wanted::default()).unwrap();
