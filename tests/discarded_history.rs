@@ -217,6 +217,49 @@ fn a_slave_that_nobody_can_confirm_gives_the_backup_and_a_warning() {
     );
 }
 
+/// Where the master cannot continue a backup, a slave does that is not much behind it; how much is told.
+#[test]
+fn a_slave_may_not_be_far_behind_the_master() {
+    let mut place = Place::new();
+    let base = Serving::start(&place.work.path().join("base"));
+    let (code, report) = place.run(&base.uri(), &["-full"]);
+    assert_eq!(code, 0, "{report:#}");
+    // the master has lost its logs, as one has that copied its store
+    let copied = place.work.path().join("copied");
+    let (code, report) = run(&place.members[0].uri(), &copied, &["-full"]);
+    assert_eq!(code, 0, "{report:#}");
+    let last = |report: &Value| report["result"]["last_transactions"]["nioneodb"].as_i64().unwrap();
+    let of_master = last(&report);
+    place.members[0] = Serving::start(&copied);
+    let (code, report) = run(&place.members[2].uri(), &place.work.path().join("slave"), &["-full"]);
+    assert_eq!(code, 0, "{report:#}");
+    let lag = of_master - last(&report);
+    assert!(lag > 1);
+
+    let (backup, uri) = (place.work.path().join("backup"), place.coordinators(&[1, 3]));
+    let before = snapshot(&backup);
+    let (code, report) = place.run(&uri, &["-incremental", "-ha-max-lag", &(lag - 1).to_string()]);
+    assert_eq!(code, 14, "{report:#}");
+    let text = report["error"].to_string();
+    assert!(
+        text.contains("member 1 (master)") && text.contains("the source has transactions up to"),
+        "{text}"
+    );
+    assert!(snapshot(&backup) == before);
+
+    let (code, report) = place.run(&uri, &["-incremental", "-ha-max-lag", &lag.to_string()]);
+    assert_eq!(code, 0, "{report:#}");
+    assert_eq!(report["members"]["served"]["id"], 3, "{report:#}");
+    assert_eq!(report["result"]["behind_master"], lag, "{report:#}");
+    assert!(place.holds_what_has("3"));
+
+    // a full backup as well
+    let named = ["-full", "-overwrite", "-ha-member", "3", "-ha-max-lag", "1"];
+    let (code, report) = place.run(&uri, &named);
+    assert_eq!(code, 12, "{report:#}");
+    assert!(place.holds_what_has("3"));
+}
+
 #[test]
 fn a_backup_is_not_replaced_by_one_that_has_less() {
     let place = Place::new();

@@ -32,7 +32,8 @@ pub(super) struct ClusterArgs {
     )]
     pub(super) ha_member: Option<String>,
 
-    /// Where slaves are preferred: how many transactions they may lack, 1000 unless given
+    /// How many transactions a slave may be behind the master and still give the backup, 1000
+    /// unless given
     #[arg(long, value_name = "N", hide_env = true, env = "NEO4J_BACKUP_HA_MAX_LAG")]
     pub(super) ha_max_lag: Option<String>,
 }

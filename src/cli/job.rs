@@ -185,7 +185,10 @@ impl<'a> Job<'a> {
                 transfer::require_database(&member, expected)?;
             }
             let find = || self.master_beside(search, found.id);
-            let authority = (found.role != Role::Master).then_some(Authority { find: &find });
+            let authority = (found.role != Role::Master).then_some(Authority {
+                find: &find,
+                max_lag: wanted.max_lag,
+            });
             self.transfer(kind, &member, authority, progress)
         };
         let mut taken = cluster.back_up(look, ask);

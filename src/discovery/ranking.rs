@@ -56,7 +56,7 @@ pub struct Wanted {
     pub preference: Preference,
     /// Only this one may be asked.
     pub member: Option<MemberId>,
-    /// How many transactions a slave may lack, where slaves are not just a second choice.
+    /// How many transactions a slave may lack; where slaves are but a second choice, that is seen when one serves.
     pub max_lag: u64,
     /// The backup that is to be brought up to date.
     pub base: Option<Base>,

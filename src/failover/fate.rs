@@ -3,7 +3,7 @@
 use crate::{
     Error, ErrorKind,
     client::ClientError,
-    transfer::{LogsDropped, staging::TargetError},
+    transfer::{LogsDropped, TooFarBehind, staging::TargetError},
 };
 
 /// What a failure means.
@@ -24,6 +24,8 @@ impl Fate {
         let may_come = || error.cause::<LogsDropped>().is_some_and(LogsDropped::may_come);
         let is_the_targets = || error.cause::<TargetError>().is_some();
         match error.kind() {
+            // a slave that comes level is a matter of minutes, and the master can be asked now
+            ErrorKind::NoMember if error.cause::<TooFarBehind>().is_some() => Fate::RuledOut,
             ErrorKind::Unreachable | ErrorKind::Server | ErrorKind::TimeLimit | ErrorKind::NoMember => Fate::MayPass,
             // what it sends is not understood, and it would send it again
             ErrorKind::Protocol => Fate::RuledOut,

@@ -178,9 +178,10 @@ impl Job<'_> {
         if let Some(old) = replaces {
             old.require_no_less(last_graph, base.contains_key(&DataSource::Lucene))?;
         }
+        let mut behind_master = None;
         if let Some(authority) = self.request.order.authority {
             let fingerprint = graph.and_then(|log| log.fingerprint);
-            authority.confirm(log_format, last_graph, fingerprint, self.progress)?;
+            behind_master = authority.confirm(log_format, last_graph, fingerprint, self.progress)?;
         }
 
         self.progress.phase(Phase::Applying);
@@ -226,6 +227,7 @@ impl Job<'_> {
             files: received.files.len() as u64,
             bytes: received.bytes,
             transactions: logs.count(),
+            behind_master,
             history: HistoryProof::NotNeeded,
             pending_index_log_bytes: pending.bytes,
             history_log_bytes: history_bytes,

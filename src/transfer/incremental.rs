@@ -139,6 +139,8 @@ struct Received {
     logs: ReceivedLogs,
     version: LogVersion,
     proof: HistoryProof,
+    /// As [`BackupOutcome::behind_master`].
+    behind_master: Option<u64>,
 }
 
 impl Job<'_> {
@@ -215,6 +217,7 @@ impl Job<'_> {
             files: 0,
             bytes: logs.bytes(),
             transactions: logs.count(),
+            behind_master: received.behind_master,
             history: received.proof,
             pending_index_log_bytes: pending.bytes,
             history_log_bytes: history::bytes(self.dir)?,
@@ -287,15 +290,21 @@ impl Job<'_> {
         // a server that was killed while it created an index may have it in its `index.db` alone
         logs.know_all_indexes()?;
         logs.complete()?;
+        let mut behind_master = None;
         if let Some(authority) = self.request.order.authority {
             let (last, fingerprint) = match logs.log(DataSource::Graph) {
                 Some(log) => (log.last, log.fingerprint),
                 None => target.end_of_graph()?,
             };
-            authority.confirm(self.log_format(), last, fingerprint, self.progress)?;
+            behind_master = authority.confirm(self.log_format(), last, fingerprint, self.progress)?;
         }
         self.cancel.check()?;
-        Ok(Received { logs, version, proof })
+        Ok(Received {
+            logs,
+            version,
+            proof,
+            behind_master,
+        })
     }
 
     /// A source that was upgraded sends what does not fit the store.

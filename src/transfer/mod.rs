@@ -43,7 +43,7 @@ use crate::manifest::{self, sums};
 pub use crate::disk_error::DiskError;
 pub use adopt::adopt;
 pub use apply::Growth;
-pub use confirm::Authority;
+pub use confirm::{Authority, TooFarBehind};
 pub use consistency::{Checked, Checks};
 pub use database::require_database;
 pub use full::{Full, full};

@@ -83,6 +83,9 @@ pub struct BackupOutcome {
     pub bytes: u64,
     /// Transactions received and applied.
     pub transactions: u64,
+    /// Transactions of the graph that the master had beyond the last one, where a slave served; `None` where the master
+    /// served or could not be asked.
+    pub behind_master: Option<u64>,
     /// Whether the history was proven.
     pub history: HistoryProof,
     /// Bytes of index log that the server replays at its first start on the target.

@@ -113,6 +113,8 @@ impl Report<'_> {
             .iter()
             .map(|(source, id)| format!("{source} {id}"))
             .collect();
+        let behind = outcome.behind_master.filter(|behind| *behind > 0);
+        let behind = behind.map(|count| format!("{count} transactions of the master"));
         let history = match outcome.history {
             HistoryProof::NotNeeded => None,
             HistoryProof::Proven => Some("proven to be the same".to_owned()),
@@ -142,6 +144,7 @@ impl Report<'_> {
             ("store id", Some(outcome.store_id.to_string())),
             ("received", Some(received)),
             ("last", Some(last.join(", "))),
+            ("behind", behind),
             ("history", history),
             ("index log", index_log),
             ("kept logs", logs),

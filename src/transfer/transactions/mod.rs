@@ -29,7 +29,7 @@ use crate::{
     wire::{Dialect, Event},
 };
 
-pub(super) use question::{fingerprint_at, newest_before};
+pub(super) use question::{count_behind, fingerprint_at, newest_before};
 pub(super) use received_log::ReceivedLog;
 
 /// Name of the received Lucene log before it becomes part of the pending one.

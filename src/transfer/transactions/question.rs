@@ -47,6 +47,42 @@ pub(in crate::transfer) fn fingerprint_at(
         .map_err(|error| body.error.take().unwrap_or_else(|| error.into()))
 }
 
+/// How many transactions of the graph `member` has behind `last`; `None` if there are more than `most`. Takes a question
+/// for each time that `most` can be halved.
+///
+/// # Errors
+/// Of the responses.
+pub(in crate::transfer) fn count_behind(member: &Member, last: TxId, most: u64) -> Result<Option<u64>, Error> {
+    let behind = |count: u64| TxId(last.0.saturating_add_unsigned(count));
+    if has_more(member, behind(most))? {
+        return Ok(None);
+    }
+    let (mut fewest, mut most) = (0, most);
+    while fewest < most {
+        let middle = u64::midpoint(fewest, most);
+        if has_more(member, behind(middle))? {
+            fewest = middle + 1;
+        } else {
+            most = middle;
+        }
+    }
+    Ok(Some(fewest))
+}
+
+/// Whether it has transactions of the graph behind `last`; one that has dropped its logs of that time does.
+fn has_more(member: &Member, last: TxId) -> Result<bool, Error> {
+    let mut incoming = member.incremental(&[(DataSource::Graph, last)]);
+    loop {
+        match incoming.next() {
+            Ok(Event::Transaction(..)) => return Ok(true),
+            Ok(Event::End) => return Ok(false),
+            Ok(_) => {}
+            Err(error) if error.kind() == ErrorKind::FullNeeded => return Ok(true),
+            Err(error) => return Err(error),
+        }
+    }
+}
+
 /// The newest transaction of `source` that `member` has, which is before `last`, for a message; `None` where it is too far
 /// before that, or cannot be told without the server searching for minutes.
 ///
