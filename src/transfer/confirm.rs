@@ -98,25 +98,22 @@ impl Authority<'_> {
                 "the backup ends with transaction {last}; {what} cannot be seen: {cause}"
             ));
         };
-        let whether_shared = "whether the master has it too";
         let master = match (self.find)() {
             Ok(Some(master)) => master,
             Ok(None) => return Ok(None),
             Err(cause) => {
-                not_seen(whether_shared, &cause);
+                not_seen(WHETHER_SHARED, &cause);
                 return Ok(None);
             }
         };
-        if last > TxId::BASE {
-            match compare(&master, format, last, theirs) {
-                Ok(answer) => answer?,
-                Err(cause) => {
-                    not_seen(whether_shared, &cause);
-                    // one that has dropped its logs of that time can be asked for what it has now
-                    let is_gone = matches!(cause.kind(), ErrorKind::Unreachable | ErrorKind::TimeLimit);
-                    if is_gone || master.dialect() == Dialect::D13 {
-                        return Ok(None);
-                    }
+        match compare(&master, format, last, theirs) {
+            Ok(discarded) => discarded.map_or(Ok(()), Err)?,
+            Err(cause) => {
+                not_seen(WHETHER_SHARED, &cause);
+                // one that has dropped its logs of that time can be asked for what it has now
+                let is_gone = matches!(cause.kind(), ErrorKind::Unreachable | ErrorKind::TimeLimit);
+                if is_gone || master.dialect() == Dialect::D13 {
+                    return Ok(None);
                 }
             }
         }
@@ -136,27 +133,36 @@ impl Authority<'_> {
     }
 }
 
+const WHETHER_SHARED: &str = "whether the master has it too";
+
+/// How the master's transaction differs from the one with which the backup is going to end; all begin alike.
+///
+/// # Errors
+/// Where that cannot be seen.
 fn compare(
     master: &Member,
     format: LogFormat,
     last: TxId,
     theirs: Option<Fingerprint>,
-) -> Result<Result<(), Discarded>, Error> {
+) -> Result<Option<Discarded>, Error> {
+    if last <= TxId::BASE {
+        return Ok(None);
+    }
+    let address = || master.address().to_owned();
     let unproven = |why: &str| Error::new(ErrorKind::NotOurs, format!("{}: {why}", master.address()));
     if master.dialect() == Dialect::D13 {
         return Err(unproven("1.3 looks for old transactions for minutes"));
     }
     let theirs = theirs.ok_or_else(|| unproven("the source did not send that transaction"))?;
-    let address = || master.address().to_owned();
     Ok(match fingerprint_at(master, format, last)? {
-        Some(masters) if masters == theirs => Ok(()),
-        Some(masters) => Err(Discarded::Differs {
+        Some(masters) if masters == theirs => None,
+        Some(masters) => Some(Discarded::Differs {
             last,
             theirs,
             masters,
             master: address(),
         }),
-        None => Err(Discarded::Unknown {
+        None => Some(Discarded::Unknown {
             last,
             master: address(),
         }),

@@ -178,11 +178,9 @@ impl Job<'_> {
         if let Some(old) = replaces {
             old.require_no_less(last_graph, base.contains_key(&DataSource::Lucene))?;
         }
-        let mut behind_master = None;
-        if let Some(authority) = self.request.order.authority {
-            let fingerprint = graph.and_then(|log| log.fingerprint);
-            behind_master = authority.confirm(log_format, last_graph, fingerprint, self.progress)?;
-        }
+        let behind_master = self.request.order.confirm(log_format, self.progress, || {
+            Ok((last_graph, graph.and_then(|log| log.fingerprint)))
+        })?;
 
         self.progress.phase(Phase::Applying);
         let mut touched = self.replay(&logs, format)?;

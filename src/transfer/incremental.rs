@@ -290,14 +290,13 @@ impl Job<'_> {
         // a server that was killed while it created an index may have it in its `index.db` alone
         logs.know_all_indexes()?;
         logs.complete()?;
-        let mut behind_master = None;
-        if let Some(authority) = self.request.order.authority {
-            let (last, fingerprint) = match logs.log(DataSource::Graph) {
-                Some(log) => (log.last, log.fingerprint),
-                None => target.end_of_graph()?,
-            };
-            behind_master = authority.confirm(self.log_format(), last, fingerprint, self.progress)?;
-        }
+        let behind_master =
+            self.request
+                .order
+                .confirm(self.log_format(), self.progress, || match logs.log(DataSource::Graph) {
+                    Some(log) => Ok((log.last, log.fingerprint)),
+                    None => target.end_of_graph(),
+                })?;
         self.cancel.check()?;
         Ok(Received {
             logs,

@@ -10,7 +10,13 @@ use super::{
     apply::Growth,
     manifest::{Mode, Run},
 };
-use crate::client::Member;
+use crate::{
+    Error,
+    client::Member,
+    ids::TxId,
+    log::{Fingerprint, LogFormat},
+    progress::Progress,
+};
 
 /// Who is backed up, where to, and which run it is.
 #[derive(Debug, Clone, Copy)]
@@ -32,6 +38,24 @@ pub struct Order<'a> {
 }
 
 impl Order<'_> {
+    /// Lets the authority, where there is one, confirm the graph's last transaction, which `end` finds with its fingerprint;
+    /// gives how many the master has behind it, where that is known.
+    ///
+    /// # Errors
+    /// As [`Authority::confirm`], and of `end`.
+    pub(super) fn confirm(
+        &self,
+        format: LogFormat,
+        progress: &dyn Progress,
+        end: impl FnOnce() -> Result<(TxId, Option<Fingerprint>), Error>,
+    ) -> Result<Option<u64>, Error> {
+        let Some(authority) = self.authority else {
+            return Ok(None);
+        };
+        let (last, fingerprint) = end()?;
+        authority.confirm(format, last, fingerprint, progress)
+    }
+
     /// The run as the manifest keeps it, before anything was received; `started` in milliseconds since 1970.
     pub(super) fn run(&self, mode: Mode, started: u64) -> Run {
         Run {
