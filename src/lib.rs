@@ -13,6 +13,7 @@ pub mod discovery;
 mod disk_error;
 pub mod error;
 pub mod failover;
+mod format_errors;
 #[cfg(test)]
 mod hex;
 pub mod ids;

@@ -4,11 +4,10 @@ use std::{fmt, io, path::PathBuf};
 
 use thiserror::Error;
 
-use super::lucene::VALUE_LENGTH;
-use crate::{
-    ErrorKind,
-    ids::{DataSource, TxId},
-};
+use crate::ids::{DataSource, TxId};
+
+/// The field of an index command whose text is too long for a log; the files of a full backup hold it.
+pub const VALUE_LENGTH: &str = "length of an indexed text";
 
 /// A log or a transaction cannot be read or written.
 #[derive(Debug, Error)]
@@ -79,57 +78,6 @@ impl LogError {
             LogError::Malformed { problem, .. } => Some(*problem),
             LogError::File { cause, .. } => cause.problem(),
             LogError::Read { .. } | LogError::Write { .. } => None,
-        }
-    }
-
-    fn kind(&self) -> ErrorKind {
-        match self {
-            // the files of a full backup hold it, and no command has to be looked at
-            LogError::Malformed {
-                problem: Problem::Limit {
-                    field: VALUE_LENGTH, ..
-                },
-                ..
-            } => ErrorKind::FullNeeded,
-            LogError::Malformed { .. } => ErrorKind::Protocol,
-            LogError::File { cause, .. } => match cause.kind() {
-                ErrorKind::Protocol => ErrorKind::FullNeeded,
-                kind => kind,
-            },
-            LogError::Read { cause, .. } | LogError::Write { cause, .. } => match cause.kind() {
-                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => ErrorKind::NoSpace,
-                _ => ErrorKind::Disk,
-            },
-        }
-    }
-}
-
-impl From<LogError> for crate::Error {
-    fn from(error: LogError) -> crate::Error {
-        // a stream that is cut, cancelled or out of time says so with an error of its own, which must not be hidden
-        let error = match error {
-            LogError::Read {
-                source_name,
-                offset,
-                cause,
-            } => match cause.downcast::<crate::Error>() {
-                Ok(own) => return own,
-                Err(cause) => LogError::Read {
-                    source_name,
-                    offset,
-                    cause,
-                },
-            },
-            other => other,
-        };
-        let kind = error.kind();
-        let result = crate::Error::new(kind, error);
-        match kind {
-            ErrorKind::Protocol => {
-                result.with_hint("nothing was changed; another member, or a later run, may do better")
-            }
-            ErrorKind::FullNeeded => result.with_hint("take a full backup"),
-            _ => result,
         }
     }
 }

@@ -8,7 +8,7 @@
 //! ```
 
 use super::{
-    error::Problem,
+    error::{Problem, VALUE_LENGTH},
     fields::{Decoded, Fields, Stop},
 };
 use crate::store::index_config::{IndexKey, IndexKind, IndexName};
@@ -19,8 +19,6 @@ pub const INDEX_NAME_UNITS_MAX: u32 = 4096;
 pub const NAME_UNITS_MAX: u32 = 65_535;
 /// Longest indexed text, in UTF-16 units (16 MiB), as a command is held in memory while it is looked at.
 pub const VALUE_UNITS_MAX: u32 = 8 * 1024 * 1024;
-/// Names the field that [`VALUE_UNITS_MAX`] limits.
-pub(super) const VALUE_LENGTH: &str = "length of an indexed text";
 /// Most configuration entries of one index.
 pub const CONFIG_ENTRIES_MAX: u32 = 64;
 

@@ -17,10 +17,7 @@ use super::{
     StoreFile, StoreFormat,
     record::{Pointer, RecordId},
 };
-use crate::{
-    Error, ErrorKind,
-    ids::{LogVersion, StoreId, TxId},
-};
+use crate::ids::{LogVersion, StoreId, TxId};
 
 /// "v0.A.0" as a number: length in the lowest byte, characters upward (§4).
 pub const CURRENT_VERSION: i64 = 0x0030_2E41_2E30_7606;
@@ -60,17 +57,6 @@ pub enum HeaderError {
         /// Record 4.
         found: i64,
     },
-}
-
-impl From<HeaderError> for Error {
-    fn from(error: HeaderError) -> Error {
-        match &error {
-            HeaderError::Io { source, .. } if source.kind() != io::ErrorKind::NotFound => {
-                Error::new(ErrorKind::Disk, error)
-            }
-            _ => Error::new(ErrorKind::FullNeeded, error).with_hint("take a full backup into another directory"),
-        }
-    }
 }
 
 /// The header file of one data source, read and changed in place.

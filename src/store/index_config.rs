@@ -157,12 +157,6 @@ pub enum IndexConfigError {
     Twice(IndexKey),
 }
 
-impl From<IndexConfigError> for crate::Error {
-    fn from(error: IndexConfigError) -> crate::Error {
-        crate::Error::new(crate::ErrorKind::FullNeeded, error).with_hint("take a full backup")
-    }
-}
-
 impl IndexConfig {
     /// Reads the content of a whole file. Nothing is allocated for bytes that are not there.
     ///

@@ -16,7 +16,7 @@ use nix::{
     libc,
 };
 
-use crate::{DiskError, Error, ErrorKind};
+use crate::DiskError;
 
 /// What the releases lock: 1.3 – 1.9 the store itself, 1.4 – 1.8.1 also `lock`, later ones also `store_lock`.
 const LOCKED: [&str; 3] = ["neostore", "lock", "store_lock"];
@@ -57,16 +57,6 @@ impl std::fmt::Display for Holder {
         match self {
             Holder::Process(pid) => write!(f, "process {pid}"),
             Holder::OpenFile => f.write_str("another run of this tool"),
-        }
-    }
-}
-
-impl From<LockError> for Error {
-    fn from(error: LockError) -> Error {
-        match error {
-            LockError::Disk(error) => error.into(),
-            LockError::Held { .. } => Error::new(ErrorKind::TargetInUse, error)
-                .with_hint("shut Neo4j down, or let the other run end, and run again"),
         }
     }
 }

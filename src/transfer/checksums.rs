@@ -10,11 +10,10 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use super::apply::Touched;
+use super::{apply::Touched, durable::remove};
 use crate::{
     DiskError, Error,
     cancel::Cancel,
-    disk_error::remove,
     manifest::{
         FileEntry, Manifest, SUMS,
         files::{self, NEW_SUMS, Role},

@@ -3,6 +3,7 @@
 
 use std::{
     fs::{self, File},
+    io,
     path::Path,
     thread,
 };
@@ -55,6 +56,17 @@ pub(super) fn sync_together<P: AsRef<Path> + Sync>(paths: &[P]) -> Result<(), Di
 pub(super) fn rename(from: &Path, to: &Path) -> Result<(), DiskError> {
     fs::rename(from, to).map_err(DiskError::at(to))?;
     to.parent().map_or(Ok(()), sync)
+}
+
+/// Removes a file that may be gone already.
+///
+/// # Errors
+/// Of the disk.
+pub(super) fn remove(path: &Path) -> Result<(), DiskError> {
+    match fs::remove_file(path) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(DiskError::new(path, e)),
+        _ => Ok(()),
+    }
 }
 
 #[cfg(test)]

@@ -17,14 +17,13 @@ use std::{
 use super::{
     DiskError,
     apply::{Applier, Growth, Touched},
-    durable,
+    durable::{self, remove},
     inspector::Inspector,
     replay, seal,
 };
 use crate::{
     Error, ErrorKind,
     cancel::Cancel,
-    disk_error::remove,
     ids::{DataSource, LogVersion, TxId},
     log::{
         self, Buffer, Layout, SecondPass, SlotReader,

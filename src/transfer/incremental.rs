@@ -25,7 +25,7 @@ use super::{
     checksums::{self, Known},
     consistency::Finished,
     database::{ask_store_id, same_database},
-    durable,
+    durable::{self, remove},
     graph_log::{self, Graph},
     history::{self, KeepLogs},
     inspector::Inspector,
@@ -41,7 +41,6 @@ use super::{
 use crate::{
     Error, ErrorKind,
     cancel::Cancel,
-    disk_error::remove,
     ids::{DataSource, LogVersion, TxId},
     log::{self, Layout, LogFormat},
     progress::{Phase, Progress},

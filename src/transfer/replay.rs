@@ -12,6 +12,7 @@ use std::{
 use super::{
     DiskError,
     apply::Applier,
+    durable::remove,
     manifest::LastTransaction,
     pending_index::{self, IndexRules, Input, Keep, PendingIndex},
     transactions::ReceivedLogs,
@@ -19,7 +20,6 @@ use super::{
 use crate::{
     Error,
     cancel::Cancel,
-    disk_error::remove,
     ids::{DataSource, TxId},
     log::{self, Buffer, Change, Item, Layout, LogFormat, SecondPass, SlotReader},
     store::{

@@ -15,6 +15,7 @@ use std::{
 
 use super::{
     Verdict,
+    durable::remove,
     manifest::FileEntry,
     pending_index,
     replay::Older,
@@ -24,7 +25,6 @@ use crate::{
     Error, ErrorKind,
     cancel::Cancel,
     client::Member,
-    disk_error::remove,
     ids::{DataSource, LogVersion, TxId},
     log::LogFormat,
     progress::Progress,

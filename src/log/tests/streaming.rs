@@ -6,7 +6,7 @@ use super::sample::{Builder, LUCENE, V2, node, transaction};
 use crate::{
     ids::TxId,
     log::{
-        Buffer, Change, Item, LogError, LogHeader, LogWriter, LuceneCommand, TransactionReader,
+        Buffer, Change, Item, LogHeader, LogWriter, LuceneCommand, TransactionReader,
         encode::{Block, Command, DynamicRecord, Owner},
         entry::CommitKind,
         lucene::{LuceneAction, LuceneValue, Text},
@@ -184,26 +184,4 @@ fn a_text_that_is_promised_but_not_sent_allocates_nothing() {
     reader.next().unwrap();
     assert!(reader.next().is_err());
     assert_eq!(buffer.capacity(), Buffer::new().capacity());
-}
-
-#[test]
-fn an_error_of_the_source_keeps_its_own_kind() {
-    struct Failing;
-    impl Read for Failing {
-        fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
-            Err(io::Error::other(crate::Error::new(
-                crate::ErrorKind::Unreachable,
-                "gone",
-            )))
-        }
-    }
-    let mut buffer = Buffer::new();
-    let mut reader = TransactionReader::new(Failing, V2, TxId(43), &mut buffer);
-    let error = reader.next().unwrap_err();
-    assert!(matches!(error, LogError::Read { offset: 0, .. }));
-    let error = crate::Error::from(error);
-    assert_eq!(
-        (error.kind(), error.to_string().as_str()),
-        (crate::ErrorKind::Unreachable, "gone")
-    );
 }

@@ -10,7 +10,7 @@ use std::{
 use rustix::fs::{AtFlags, CWD, RenameFlags, StatxAttributes, StatxFlags, renameat_with, statx};
 
 use super::TargetError;
-use crate::{Error, disk_error::DiskError, manifest::MANIFEST};
+use crate::{DiskError, Error, manifest::MANIFEST};
 
 /// What stands at the target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
