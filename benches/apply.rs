@@ -24,7 +24,9 @@ use std::{
 };
 
 use incremental_source::{Source, transaction};
-use neo4j_backup::{
+
+use neo4j_backup_core::replay::apply::{Applier, Growth};
+use neo4j_format::{
     ids::{DataSource, LogVersion, TxId},
     log::{
         Buffer, Item, Layout, LogFormat, LogHeader, LogWriter, SlotReader, TransactionReader,
@@ -35,7 +37,6 @@ use neo4j_backup::{
         StoreFile, StoreFormat,
         record::{Node, RecordId, Relationship},
     },
-    transfer::{Growth, apply::Applier},
 };
 
 const GRAPH: Layout = Layout {

@@ -31,15 +31,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use neo4j_backup::{
+use neo4j_backup_core::serve::{Limits, Release, Service, Stop};
+use neo4j_format::{
     ids::StoreId,
-    sandbox::{
-        Live,
-        database::Database,
-        generator::{Generator, Taste},
-    },
-    server::{Limits, Release, Service, Stop},
     store::{StoreFormat, header::CURRENT_VERSION},
+};
+use neo4j_sandbox::{
+    Live,
+    database::Database,
+    generator::{Generator, Taste},
 };
 
 /// Commits before anything is measured: a store of some megabytes.

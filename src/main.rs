@@ -1,7 +1,11 @@
-//! `neo4j-backup`: see the library's [crate page](neo4j_backup).
+//! The command line of `neo4j-backup`; the work is done by [`neo4j_backup_core`].
+
+mod args;
+mod commands;
+mod output;
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    neo4j_backup::cli::run(std::env::args_os())
+    commands::invocation::run(std::env::args_os())
 }

@@ -17,14 +17,15 @@ use std::{
 };
 
 use catalogue::{CASES, Case, store::Damaged};
-use neo4j_backup::{
+use proptest::{prelude::*, test_runner::TestRunner};
+use serde_json::Value;
+
+use neo4j_backup_core::{
     ErrorKind,
     cancel::Cancel,
     check::{self, CheckOptions, CheckReport, Finding, Listener, Memory, Rule},
-    store::{StoreFile, StoreFormat},
 };
-use proptest::{prelude::*, test_runner::TestRunner};
-use serde_json::Value;
+use neo4j_format::store::{StoreFile, StoreFormat};
 
 const FORMATS: [StoreFormat; 2] = [StoreFormat::Legacy, StoreFormat::Current];
 

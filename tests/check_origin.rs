@@ -12,15 +12,16 @@ mod support;
 use std::{collections::BTreeMap, fs, path::Path};
 
 use incremental_source::Source;
-use neo4j_backup::{
+use serde_json::Value;
+use support::our_tool;
+
+use neo4j_format::{
     log::encode::Command,
     store::{
         StoreFile,
         record::{Node, RecordId},
     },
 };
-use serde_json::Value;
-use support::our_tool;
 
 /// A relationship that never was.
 const NOWHERE: RecordId = RecordId(1 << 20);

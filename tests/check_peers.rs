@@ -11,13 +11,14 @@ mod support;
 use std::{collections::BTreeSet, env, path::Path};
 
 use catalogue::{CASES, Case, store::Damaged};
-use neo4j_backup::{
-    cancel::Cancel,
-    check::{self, CheckOptions, CheckReport, Finding, Rule},
-    store::StoreFormat,
-};
 use serde_json::Value;
 use support::{Finished, Options, Peer, Release, checker_1_9_9, copy_dir, our_tool, require_peers};
+
+use neo4j_backup_core::{
+    cancel::Cancel,
+    check::{self, CheckOptions, CheckReport, Finding, Rule},
+};
+use neo4j_format::store::StoreFormat;
 
 fn checked(dir: &Path) -> CheckReport {
     check::check(dir, &CheckOptions::default(), &Cancel::default()).unwrap()

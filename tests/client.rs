@@ -12,15 +12,18 @@ use std::{
     time::{Duration, Instant},
 };
 
-use neo4j_backup::{
+use replay::read_frame;
+use tokio::runtime::Runtime;
+
+use neo4j_backup_core::{
     Error, ErrorKind,
     cancel::Cancel,
-    client::{Incoming, Member, Settings},
+    source::client::{Incoming, Member, Settings},
+};
+use neo4j_format::{
     ids::{DataSource, TxId},
     wire::{Dialect, Event},
 };
-use replay::read_frame;
-use tokio::runtime::Runtime;
 
 /// What the server does with a request.
 #[derive(Clone)]
@@ -534,9 +537,9 @@ fn pulling_behind_an_error_is_an_error() {
 
 #[test]
 fn a_recorded_response_is_replayed() {
-    let decoder = neo4j_backup::wire::Decoder::incremental(Dialect::D18);
+    let decoder = neo4j_format::wire::Decoder::incremental(Dialect::D18);
     assert!(drain(Incoming::replay(decoder, INCREMENTAL_18)).unwrap().1 > 2);
-    let decoder = neo4j_backup::wire::Decoder::incremental(Dialect::D18);
+    let decoder = neo4j_format::wire::Decoder::incremental(Dialect::D18);
     let error = drain(Incoming::replay(decoder, &INCREMENTAL_18[..100])).unwrap_err();
     assert!(error.to_string().contains("the response ends in"), "{error}");
 }

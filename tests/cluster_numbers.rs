@@ -21,16 +21,19 @@ use std::{
 };
 
 use failing_cluster::{MIDDLE, Place, SLOWLY};
-use neo4j_backup::{
-    ErrorKind,
-    cancel::Cancel,
-    client::{Member, Settings},
-    discovery::{self, Search, Wanted},
-    uri::Source,
-};
 use support::{
     Release,
     coordinator_double::{self, Conduct, Tree},
+};
+
+use neo4j_backup_core::{
+    ErrorKind,
+    cancel::Cancel,
+    source::{
+        client::{Member, Settings},
+        discovery::{self, Search, Wanted},
+        uri::Source,
+    },
 };
 
 /// Searches that find the cluster, and those that end without.

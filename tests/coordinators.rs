@@ -6,19 +6,22 @@ mod support;
 
 use std::time::{Duration, Instant};
 
-use neo4j_backup::{
-    Error, ErrorKind,
-    cancel::Cancel,
-    discovery::{Cluster, Last, Search, discover, znodes},
-    ids::MemberId,
-    uri::HostPort,
-};
 use serde_json::{Value, json};
 use support::{
     coordinator_double::{Conduct, Tree, start, start_at},
     free_port, our_tool, side_by_side,
 };
 use tokio::runtime::Runtime;
+
+use neo4j_backup_core::{
+    Error, ErrorKind,
+    cancel::Cancel,
+    source::{
+        discovery::{Cluster, Last, Search, discover, znodes},
+        uri::HostPort,
+    },
+};
+use neo4j_format::ids::MemberId;
 
 const ROOT: &str = "/1340000000000_-7";
 

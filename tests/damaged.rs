@@ -20,10 +20,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use neo4j_backup::wire::{Decoder, Dialect, Event};
 use replay::{Answer, FULL, HEAD, Server, Transactions, judge, left_over};
 use support::{Finished, our_tool};
 use tempfile::TempDir;
+
+use neo4j_format::wire::{Decoder, Dialect, Event};
 
 fn back_up(server: &Server, target: &Path) -> Finished {
     our_tool(&[

@@ -13,15 +13,6 @@ mod support;
 
 use std::{fs, path::Path, process::Command};
 
-use neo4j_backup::{
-    discovery::znodes::{MemberRecord, ServerRecord},
-    ids::StoreId,
-    sandbox::{
-        database::{Contents, Database},
-        generator::{Generator, Taste},
-    },
-    store::{StoreFormat, header::CURRENT_VERSION},
-};
 use serde_json::Value;
 use support::{
     Cluster, ClusterSettings, Coordinators, Options, Peer, Release, Serving, ZooKeeper,
@@ -29,6 +20,16 @@ use support::{
     copy_dir, require_peers, snapshot,
 };
 use tempfile::TempDir;
+
+use neo4j_backup_core::source::discovery::znodes::{MemberRecord, ServerRecord};
+use neo4j_format::{
+    ids::StoreId,
+    store::{StoreFormat, header::CURRENT_VERSION},
+};
+use neo4j_sandbox::{
+    database::{Contents, Database},
+    generator::{Generator, Taste},
+};
 
 const TIME: i64 = 1_350_000_000_000;
 const ID: StoreId = StoreId {

@@ -14,22 +14,25 @@ use std::{
     time::{Duration, Instant},
 };
 
-use neo4j_backup::{
-    Error, ErrorKind,
-    cancel::Cancel,
-    discovery::{
-        Answer, Answers, Cluster as Found, Last, Layout, Master, Patience, Preference, Ranking, Registration, Role,
-        Search, Wanted, ask_members, discover, rank,
-    },
-    ids::{MemberId, TxId},
-    uri::Source,
-};
 use serde_json::Value;
 use support::{
     Cluster, ClusterSettings, Coordinator, Coordinators, Options, Peer, Release, WithoutQuorum, ZooKeeper,
     coordinator_double::{self, Conduct, Tree},
     copy_dir, free_port, nodes, our_tool, require_peers,
 };
+
+use neo4j_backup_core::{
+    Error, ErrorKind,
+    cancel::Cancel,
+    source::{
+        discovery::{
+            Answer, Answers, Cluster as Found, Last, Layout, Master, Patience, Preference, Ranking, Registration, Role,
+            Search, Wanted, ask_members, discover, rank,
+        },
+        uri::Source,
+    },
+};
+use neo4j_format::ids::{MemberId, TxId};
 
 fn search(uri: &str, cluster: Option<&str>) -> Search {
     match Source::parse(uri).unwrap() {
@@ -56,7 +59,8 @@ fn look(uri: &str, cluster: Option<&str>, wanted: &Wanted) -> Result<(Found, Ans
 /// As a backup sees it.
 fn backup_order(uri: &str, wanted: &Wanted) -> Ranking {
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    let looking = async { neo4j_backup::discovery::look(&search(uri, None), wanted, &Cancel::default()).await };
+    let looking =
+        async { neo4j_backup_core::source::discovery::look(&search(uri, None), wanted, &Cancel::default()).await };
     runtime.block_on(looking).unwrap().1
 }
 

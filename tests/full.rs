@@ -17,11 +17,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use neo4j_backup::store::neo4j_lock::Neo4jLock;
 use replay::{Answer, FULL, Server, Transactions, judge, left_over, sibling};
 use rustix::process::{Pid, Signal, kill_process};
 use support::{Finished, Mounted, our_tool, side_by_side, snapshot, wait_until};
 use tempfile::TempDir;
+
+use neo4j_format::store::neo4j_lock::Neo4jLock;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_neo4j-backup");
 

@@ -20,7 +20,12 @@ use std::{
 };
 
 use incremental_source::{Answer, Source, Transaction, transaction};
-use neo4j_backup::{
+use replay::{judge, left_over};
+use serde_json::Value;
+use support::{Finished, our_tool, side_by_side, snapshot};
+use tempfile::TempDir;
+
+use neo4j_format::{
     ids::DataSource,
     log::{
         encode::{Block, Command, DynamicRecord, Owner},
@@ -31,10 +36,6 @@ use neo4j_backup::{
         record::{DynamicHeader, Node, RecordId},
     },
 };
-use replay::{judge, left_over};
-use serde_json::Value;
-use support::{Finished, our_tool, side_by_side, snapshot};
-use tempfile::TempDir;
 
 /// Last transactions of the recorded full backup.
 const GRAPH: i64 = 5;

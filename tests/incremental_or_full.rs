@@ -9,14 +9,15 @@ mod support;
 use std::{fs, path::Path};
 
 use incremental_source::Source;
-use neo4j_backup::{
+use serde_json::Value;
+use support::{Finished, our_tool, snapshot};
+use tempfile::TempDir;
+
+use neo4j_format::{
     ids::DataSource,
     log::encode::Command,
     store::record::{Node, RecordId},
 };
-use serde_json::Value;
-use support::{Finished, our_tool, snapshot};
-use tempfile::TempDir;
 
 fn run(source: &Source, mode: &str, target: &Path, options: &[&str]) -> Finished {
     let (uri, target) = (source.uri(), target.to_str().unwrap());

@@ -32,9 +32,10 @@ use std::{
 
 use disk_trace::{Effect, require_strace};
 use lost_power::{Disk, Fate, Recording, Unit};
-use neo4j_backup::{ids::DataSource, log::files};
 use sandbox_run::{Base, Scene};
 use tempfile::TempDir;
+
+use neo4j_format::{ids::DataSource, log::files};
 
 /// With no sync forgotten, Neo4j is started on one of so many disks, and the next run tried on one of so many of those.
 /// `CRASH_POINTS=all` takes every one for both.

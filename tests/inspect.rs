@@ -8,10 +8,12 @@ mod support;
 use std::path::Path;
 
 use damage::Damage;
-use neo4j_backup::{inspect::inspect, store::StoreFormat};
 use serde_json::{Value, json};
 use support::{Options, Peer, Release, copy_dir, original_tool, our_tool, require_peers};
 use tempfile::TempDir;
+
+use neo4j_backup_core::inspect::inspect;
+use neo4j_format::store::StoreFormat;
 
 /// Damages done to a directory before it is inspected.
 const AT_ONCE: u64 = 4;

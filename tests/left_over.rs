@@ -16,11 +16,12 @@ use std::{
     process::{Command, Stdio},
 };
 
-use neo4j_backup::manifest::{MANIFEST, Manifest, Mode, Run};
 use replay::{Answer, FULL, Server, Transactions, judge, left_over, sibling};
 use serde_json::{Value, json};
 use support::{Finished, Mounted, copy_dir, our_tool};
 use tempfile::TempDir;
+
+use neo4j_backup_core::manifest::{MANIFEST, Manifest, Mode, Run};
 
 fn back_up(server: &Server, target: &Path, options: &[&str]) -> Finished {
     let mut args = vec!["-full", "-from"];

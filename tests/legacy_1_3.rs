@@ -17,12 +17,13 @@ use std::{
     time::Duration,
 };
 
-use neo4j_backup::{
+use support::{Finished, Options, Peer, Release, our_tool, require_peers};
+use tempfile::TempDir;
+
+use neo4j_format::{
     ids::TxId,
     wire::{Decoder, Dialect, Event, request},
 };
-use support::{Finished, Options, Peer, Release, our_tool, require_peers};
-use tempfile::TempDir;
 
 const RELEASE: Release = Release::V1_3;
 const SEED: u64 = 3;

@@ -35,14 +35,15 @@ use std::{
     time::Duration,
 };
 
-use neo4j_backup::{
+use support::{Options, Peer, Release, our_tool, require_peers};
+use tempfile::Builder;
+
+use neo4j_format::{
     ids::{DataSource, TxId},
     log::{Buffer, Layout, LogFormat, LogHeader, LogWriter, TransactionReader},
     store::{Header, StoreFile, StoreFormat},
     wire::{Decoder, Dialect, Event},
 };
-use support::{Options, Peer, Release, our_tool, require_peers};
-use tempfile::Builder;
 
 /// Transactions before the backup.
 const BEFORE: u32 = 300;
@@ -207,7 +208,7 @@ impl<'a> Records<'a> {
             StoreFile::Property if current => {
                 let blocks: Vec<usize> = (0..4).map(|i| usize::from(record[13 + 8 * i] & 15)).collect();
                 (1..=12).contains(&blocks[0]).then(|| {
-                    let property = neo4j_backup::store::record::Property::decode(record.try_into().unwrap()).unwrap();
+                    let property = neo4j_format::store::record::Property::decode(record.try_into().unwrap()).unwrap();
                     &record[..9 + 8 * usize::from(property.used)]
                 })
             }

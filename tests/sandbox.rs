@@ -7,15 +7,16 @@ mod support;
 
 use std::path::Path;
 
-use neo4j_backup::{
+use support::{Peer, Release, as_seen_by, copy_dir, require_peers};
+
+use neo4j_format::{
     ids::StoreId,
-    sandbox::{
-        database::{Contents, Database},
-        generator::{Generator, Taste},
-    },
     store::{StoreFormat, header::CURRENT_VERSION},
 };
-use support::{Peer, Release, as_seen_by, copy_dir, require_peers};
+use neo4j_sandbox::{
+    database::{Contents, Database},
+    generator::{Generator, Taste},
+};
 
 const TIME: i64 = 1_350_000_000_000;
 const STEPS: i64 = 400;

@@ -14,13 +14,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use neo4j_backup::{
-    ids::{DataSource, MemberId, TxId},
-    manifest::Manifest,
-    sandbox::{Cluster, Plan, Status, coordinator::Condition, database::Contents},
-};
 use serde_json::Value;
 use tempfile::TempDir;
+
+use neo4j_backup_core::manifest::Manifest;
+use neo4j_format::ids::{DataSource, MemberId, TxId};
+use neo4j_sandbox::{Cluster, Plan, Status, coordinator::Condition, database::Contents};
 
 const LIMIT: Duration = Duration::from_secs(30);
 const MASTER: MemberId = MemberId(1);

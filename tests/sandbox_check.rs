@@ -6,15 +6,17 @@
 
 use std::{env, path::Path};
 
-use neo4j_backup::{
+use neo4j_backup_core::{
     cancel::Cancel,
     check::{CheckOptions, Severity, check},
+};
+use neo4j_format::{
     ids::StoreId,
-    sandbox::{
-        database::Database,
-        generator::{Generator, Taste},
-    },
     store::{StoreFormat, header::CURRENT_VERSION},
+};
+use neo4j_sandbox::{
+    database::Database,
+    generator::{Generator, Taste},
 };
 
 const TIME: i64 = 1_350_000_000_000;

@@ -11,14 +11,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use neo4j_backup::{
-    ids::{DataSource, MemberId, TxId},
-    log::{Buffer, Layout, LogFormat, SlotReader},
-    sandbox::{Cluster, Generation, Plan, State, Status, database::Contents},
-    store::{Header, LuceneStore, lucene_store},
-};
 use support::{Finished, Peer, Release, as_seen_by, original_tool, our_tool, require_peers};
 use tempfile::TempDir;
+
+use neo4j_format::{
+    ids::{DataSource, MemberId, TxId},
+    log::{Buffer, Layout, LogFormat, SlotReader},
+    store::{Header, LuceneStore, lucene_store},
+};
+use neo4j_sandbox::{Cluster, Generation, Plan, State, Status, database::Contents};
 
 const LIMIT: Duration = Duration::from_secs(30);
 const MEMBERS: [MemberId; 3] = [MemberId(1), MemberId(2), MemberId(3)];

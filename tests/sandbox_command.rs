@@ -14,10 +14,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use neo4j_backup::sandbox::database::Contents;
 use rustix::process::{Pid, Signal, kill_process};
 use support::our_tool;
 use tempfile::TempDir;
+
+use neo4j_sandbox::database::Contents;
 
 /// The last words of what it prints at its start.
 const READY: &str = "Ctrl-C ends it.";

@@ -19,22 +19,23 @@ use std::{
     thread,
 };
 
-use neo4j_backup::{
-    ids::{DataSource, StoreId, TxId},
-    log::entry::{self, Commit, CommitKind, CommitStamp, Origin, Start},
-    manifest::{MANIFEST, Manifest, State},
-    sandbox::{
-        database::{Contents, Database},
-        generator::{Generator, Taste},
-    },
-    store::{StoreFormat, neo4j_lock::Neo4jLock},
-    wire::{Dialect, request},
-};
 use replay::{STORES, judge};
 use rustix::fs::{FlockOperation, fcntl_lock};
 use serving::{Told, ask, backup, connect, enlarge, take};
 use support::{Finished, Serving, copy_dir, our_tool};
 use tempfile::TempDir;
+
+use neo4j_backup_core::manifest::{MANIFEST, Manifest, State};
+use neo4j_format::{
+    ids::{DataSource, StoreId, TxId},
+    log::entry::{self, Commit, CommitKind, CommitStamp, Origin, Start},
+    store::{StoreFormat, neo4j_lock::Neo4jLock},
+    wire::{Dialect, request},
+};
+use neo4j_sandbox::{
+    database::{Contents, Database},
+    generator::{Generator, Taste},
+};
 
 /// Milliseconds since 1970.
 const TIME: i64 = 1_350_000_000_000;

@@ -13,12 +13,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use neo4j_backup::{
+use serving::{ask, backup, connect, enlarge, take};
+use support::Serving;
+
+use neo4j_format::{
     ids::TxId,
     wire::{Decoder, Dialect, Event, failure, request},
 };
-use serving::{ask, backup, connect, enlarge, take};
-use support::Serving;
 
 #[test]
 fn more_clients_than_there_may_be_are_told_so() {

@@ -7,9 +7,10 @@ mod support;
 
 use std::net::TcpStream;
 
-use neo4j_backup::server::{Enabled, Settings};
 use support::{Backup, Options, Peer, Release, free_ports, require_peers};
 use tempfile::TempDir;
+
+use neo4j_backup_core::serve::{Enabled, Settings};
 
 /// With one setting; `A` and `B` stand for free ports.
 const FIRST: [&str; 4] = [

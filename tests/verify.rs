@@ -16,17 +16,18 @@ mod support;
 use std::{fs, path::Path};
 
 use damage::{Damage, Rng};
-use neo4j_backup::{
-    cancel::Cancel,
-    manifest::{MANIFEST, State, files},
-    progress::Quiet,
-    store::StoreFormat,
-    transfer::adopt,
-    verify::{Cause, Problem, Verdict, VerifyOutcome, verify},
-};
 use serde_json::Value;
 use support::{Options, Peer, Release, copy_dir, original_tool, our_tool, require_peers};
 use tempfile::TempDir;
+
+use neo4j_backup_core::{
+    adopt::adopt,
+    cancel::Cancel,
+    manifest::{MANIFEST, State, files},
+    progress::Quiet,
+    verify::{Cause, Problem, Verdict, VerifyOutcome, verify},
+};
+use neo4j_format::store::StoreFormat;
 
 fn verified(dir: &Path) -> VerifyOutcome {
     verify(dir, &Quiet, &Cancel::default()).unwrap()

@@ -14,12 +14,13 @@ use std::{collections::BTreeMap, fs, path::Path};
 
 use disk_trace::{Effect, Fault, record, require_strace, run_with_fault};
 use incremental_source::Source;
-use neo4j_backup::{
+use serde_json::Value;
+use support::{copy_dir, our_tool};
+
+use neo4j_format::{
     log::encode::Command,
     store::record::{Node, RecordId},
 };
-use serde_json::Value;
-use support::{copy_dir, our_tool};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_neo4j-backup");
 /// Every so many calls that change the disk the run is killed.

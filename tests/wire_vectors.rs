@@ -2,7 +2,7 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests")]
 
-use neo4j_backup::{
+use neo4j_format::{
     ids::{StoreId, TxId},
     wire::{Decoder, Dialect, Encoder, Event, Follows, PeerPath, WireError},
 };
@@ -215,7 +215,7 @@ fn failures_of_real_servers_are_read_with_their_causes() {
             bytes,
             &["java.lang.RuntimeException: ", "No such log version:0"],
         );
-        let read = neo4j_backup::wire::failure::read(&bytes[6..]);
+        let read = neo4j_format::wire::failure::read(&bytes[6..]);
         let messages: Vec<_> = read.exceptions.iter().map(|(_, message)| message.as_deref()).collect();
         assert!(
             matches!(messages[..], [Some(_), Some("No such log version:0")]),
@@ -239,7 +239,7 @@ fn failures_truncated_at_every_byte_are_failures_with_the_class_once_it_is_there
         &include_bytes!("vectors/1.8-before-first.bin")[6..],
     ] {
         for cut in 0..whole.len() {
-            let failure = neo4j_backup::wire::failure::read(&whole[..cut]);
+            let failure = neo4j_format::wire::failure::read(&whole[..cut]);
             let (class, _) = failure.exceptions.first().unwrap();
             assert_eq!(
                 cut >= 34,
@@ -257,7 +257,7 @@ fn failures_with_any_byte_flipped_are_still_failures() {
         for flip in [0x01, 0x80, 0xff] {
             let mut object = whole.to_vec();
             object[at] ^= flip;
-            assert!(!neo4j_backup::wire::failure::read(&object).exceptions.is_empty());
+            assert!(!neo4j_format::wire::failure::read(&object).exceptions.is_empty());
         }
     }
 }
@@ -282,7 +282,7 @@ fn the_answer_of_another_dialect_is_a_version_mismatch() {
         assert!(error.contains(releases), "{error}");
     }
     let object = &include_bytes!("vectors/1.8-probe.bin")[6..];
-    let text = neo4j_backup::wire::failure::read(object).to_string();
+    let text = neo4j_format::wire::failure::read(object).to_string();
     assert!(
         text.contains("org.neo4j.com.IllegalProtocolVersionException: Unexpected internal protocol version 0"),
         "{text}"

@@ -6,7 +6,7 @@ use std::{
     time::Instant,
 };
 
-use neo4j_backup::wire::{Dialect, request};
+use neo4j_format::wire::{Dialect, request};
 
 /// Room of a reader.
 pub(crate) const ROOM: usize = 1 << 20;

@@ -2,13 +2,9 @@
 
 use std::fs;
 
-use neo4j_backup::{
-    check::Rule,
-    store::{StoreFile, StoreFormat},
-};
-
-use super::store::Damaged;
-use super::{Expected, at, of};
+use super::{Expected, at, of, store::Damaged};
+use neo4j_backup_core::check::Rule;
+use neo4j_format::store::{StoreFile, StoreFormat};
 
 const LOG: &str = "nioneo_logical.log.v0";
 const MARKER: &str = "nioneo_logical.log.active";
@@ -194,7 +190,7 @@ pub(super) fn logs_have_a_gap(store: &Damaged) -> Option<Expected> {
 
 /// Where the transactions of the log begin.
 fn transactions(store: &Damaged) -> Vec<usize> {
-    use neo4j_backup::{
+    use neo4j_format::{
         ids::DataSource,
         log::{Buffer, Layout, LogFormat, SlotReader},
     };

@@ -1,15 +1,14 @@
 //! Nodes, relationships and property chains.
 
-use neo4j_backup::{
-    check::Rule,
-    store::{
-        StoreFile,
-        record::{Node, Pointer, RecordId, Relationship},
-    },
+use super::{
+    Expected, at,
+    store::{Damaged, Links, id},
 };
-
-use super::store::{Damaged, Links, id};
-use super::{Expected, at};
+use neo4j_backup_core::check::Rule;
+use neo4j_format::store::{
+    StoreFile,
+    record::{Node, Pointer, RecordId, Relationship},
+};
 
 /// Source or target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -392,7 +391,7 @@ pub(super) fn relationship_points_to_a_deleted_property(store: &Damaged) -> Opti
 }
 
 pub(super) fn graph_points_to_a_deleted_property(store: &Damaged) -> Option<Expected> {
-    if store.format == neo4j_backup::store::StoreFormat::Legacy {
+    if store.format == neo4j_format::store::StoreFormat::Legacy {
         return None;
     }
     let unused = store.unused(StoreFile::Property);

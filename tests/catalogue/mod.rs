@@ -14,9 +14,10 @@ mod graph;
 pub mod store;
 mod values;
 
-use neo4j_backup::{check::Rule, store::StoreFile};
-
 use store::Damaged;
+
+use neo4j_backup_core::check::Rule;
+use neo4j_format::store::StoreFile;
 
 /// A finding that has to be there.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use neo4j_backup::store::{
+use neo4j_format::store::{
     StoreFile, StoreFormat,
     record::{DynamicHeader, LegacyProperty, Node, Pointer, Property, RecordId, Relationship},
 };

@@ -1,15 +1,14 @@
 //! Properties, blocks and names.
 
-use neo4j_backup::{
-    check::Rule,
-    store::{
-        StoreFile, StoreFormat,
-        record::{DynamicHeader, LegacyProperty, PropertyKey, RecordId, RelationshipType},
-    },
+use super::{
+    Expected, at,
+    store::{Damaged, id},
 };
-
-use super::store::{Damaged, id};
-use super::{Expected, at};
+use neo4j_backup_core::check::Rule;
+use neo4j_format::store::{
+    StoreFile, StoreFormat,
+    record::{DynamicHeader, LegacyProperty, PropertyKey, RecordId, RelationshipType},
+};
 
 /// A property record and the key of its first property.
 fn some_property(store: &Damaged) -> (u64, u32) {

@@ -6,10 +6,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use neo4j_backup::{
-    manifest::files,
-    store::{StoreFile, StoreFormat},
-};
+use neo4j_backup_core::manifest::files;
+use neo4j_format::store::{StoreFile, StoreFormat};
 
 /// Damages of a usual run of the tests, for each store format.
 const SAMPLE: u64 = 300;

@@ -20,7 +20,7 @@ use std::{
     thread,
 };
 
-use neo4j_backup::{
+use neo4j_format::{
     ids::{DataSource, TxId},
     log::{
         encode::Command,

@@ -19,16 +19,16 @@ use std::{
     process::{Command, Output, Stdio},
 };
 
-use neo4j_backup::{
-    cancel::Cancel,
-    progress::Quiet,
-    verify::{Verdict, verify},
-};
 use tempfile::TempDir;
 
 use crate::{
     disk_trace::folder_in_memory,
     support::{Contents, Options, Peer, Release, copy_dir},
+};
+use neo4j_backup_core::{
+    cancel::Cancel,
+    progress::Quiet,
+    verify::{Verdict, verify},
 };
 
 pub const PROGRAM: &str = env!("CARGO_BIN_EXE_neo4j-backup");

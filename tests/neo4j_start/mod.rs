@@ -18,7 +18,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use neo4j_backup::{
+use crate::support::copy_dir;
+use neo4j_backup_core::replay::apply::{Applier, Growth};
+use neo4j_format::{
     ids::{DataSource, LogVersion},
     log::{
         Buffer, Item, Layout, LogFormat, LogHeader, SlotReader,
@@ -26,12 +28,9 @@ use neo4j_backup::{
         lucene::LuceneAction,
         slot,
     },
-    sandbox::database::{Contents, Entry, Indexes},
     store::{Header, IndexConfig, IndexKey, LuceneStore, StoreFile, StoreFormat, lucene_store},
-    transfer::{Growth, apply::Applier},
 };
-
-use crate::support::copy_dir;
+use neo4j_sandbox::database::{Contents, Entry, Indexes};
 
 /// An index: Lucene's files as they lie there, and what its log then does to it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

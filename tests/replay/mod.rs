@@ -23,8 +23,9 @@ use std::{
     thread,
 };
 
-use neo4j_backup::wire::{Decoder, Dialect, Event};
 use serde_json::Value;
+
+use neo4j_format::wire::{Decoder, Dialect, Event};
 
 /// What the recorded server sent.
 pub const FULL: &[u8] = include_bytes!("../vectors/1.8-full.bin");

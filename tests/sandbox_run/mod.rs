@@ -16,27 +16,6 @@ use std::{
     sync::Arc,
 };
 
-use neo4j_backup::{
-    cancel::Cancel,
-    ids::{DataSource, LogVersion, StoreId, TxId},
-    log::{
-        LogFormat, LogHeader, LuceneCommand,
-        encode::{Command, DynamicRecord, Owner},
-        files::{self, Marker, Slot},
-        lucene::{LuceneAction, Text},
-    },
-    progress::Quiet,
-    sandbox::{
-        Live,
-        database::Database,
-        generator::{Generator, Taste},
-    },
-    server::{Limits, Release, Service, Stop},
-    store::{
-        IndexKey, IndexKind, IndexName, StoreFile, StoreFormat, header::CURRENT_VERSION, lucene_store, record::RecordId,
-    },
-    verify::{Verdict, VerifyOutcome, verify},
-};
 use tempfile::TempDir;
 
 use crate::{
@@ -45,6 +24,29 @@ use crate::{
     lost_power::{Disk, Fate, Recording},
     neo4j_start::{Index, Started, start},
     support::{copy_dir, our_tool, snapshot},
+};
+use neo4j_backup_core::{
+    cancel::Cancel,
+    progress::Quiet,
+    serve::{Limits, Release, Service, Stop},
+    verify::{Verdict, VerifyOutcome, verify},
+};
+use neo4j_format::{
+    ids::{DataSource, LogVersion, StoreId, TxId},
+    log::{
+        LogFormat, LogHeader, LuceneCommand,
+        encode::{Command, DynamicRecord, Owner},
+        files::{self, Marker, Slot},
+        lucene::{LuceneAction, Text},
+    },
+    store::{
+        IndexKey, IndexKind, IndexName, StoreFile, StoreFormat, header::CURRENT_VERSION, lucene_store, record::RecordId,
+    },
+};
+use neo4j_sandbox::{
+    Live,
+    database::Database,
+    generator::{Generator, Taste},
 };
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_neo4j-backup");

@@ -19,13 +19,13 @@ use std::{
     time::Duration,
 };
 
-use neo4j_backup::wire::{Decoder, Event, Request, Wanted, WireError};
 use tempfile::TempDir;
 
 use crate::{
     replay::Server,
     support::{Finished, Serving, our_tool},
 };
+use neo4j_format::wire::{Decoder, Event, Request, Wanted, WireError};
 
 /// A backup, made from what a real 1.8 sent.
 pub fn backup() -> (TempDir, PathBuf) {

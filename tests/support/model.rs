@@ -5,15 +5,12 @@ use std::{
     fmt::Write,
 };
 
-use neo4j_backup::{
-    sandbox::{
-        database::{Contents as Model, Entry, Properties},
-        value::{Kind, Value},
-    },
-    store::index_config::IndexKind,
-};
-
 use super::{Contents, Release};
+use neo4j_format::store::index_config::IndexKind;
+use neo4j_sandbox::{
+    database::{Contents as Model, Entry, Properties},
+    value::{Kind, Value},
+};
 
 /// What `release` shows of a database with these contents.
 pub fn as_seen_by(release: Release, model: &Model) -> Contents {

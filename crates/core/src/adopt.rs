@@ -1,0 +1,104 @@
+//! Takes over a backup that another tool made, or a database as it stands: checksums and manifest are written, the
+//! files themselves are not touched.
+
+use std::{collections::BTreeMap, fs, path::Path};
+
+use super::{
+    context::now,
+    manifest::checksums,
+    replay::pending_index::PendingIndex,
+    target::{
+        archived_logs, durable, links,
+        staging::{Occupant, Target},
+    },
+};
+use crate::{
+    Error, ErrorKind,
+    cancel::Cancel,
+    manifest::{
+        LastTransaction, MANIFEST, Manifest, SCHEMA_VERSION, State,
+        files::{NEW_MANIFEST, NEW_SUMS},
+    },
+    progress::{Phase, Progress},
+};
+use neo4j_format::{
+    DiskError,
+    ids::DataSource,
+    log::LogFormat,
+    store::{Header, lucene_store, neo4j_lock::Neo4jLock},
+};
+
+/// Writes the manifest of `dir`, which has none; when it returns, the manifest is durable.
+///
+/// # Errors
+/// There is a manifest already, or no database; it is in use; of the disk; the run was cancelled.
+pub fn adopt(dir: &Path, run_id: &str, progress: &dyn Progress, cancel: &Cancel) -> Result<Manifest, Error> {
+    let target = Target::lock(dir, run_id, now())?;
+    let result = locked(&target, progress, cancel);
+    target.release(&result);
+    result
+}
+
+fn locked(target: &Target, progress: &dyn Progress, cancel: &Cancel) -> Result<Manifest, Error> {
+    let dir = target.dir();
+    if target.occupant()? != Occupant::Database {
+        let text = format!("{}: holds no database", dir.display());
+        return Err(Error::new(ErrorKind::NotOurs, text).with_hint("name the directory that has the file neostore"));
+    }
+    if fs::symlink_metadata(dir.join(MANIFEST)).is_ok() {
+        let text = format!("{}: has a manifest already", dir.display());
+        return Err(Error::new(ErrorKind::NotOurs, text)
+            .with_hint("verify it without -adopt; to forget what it was, remove neo4j-backup.json first"));
+    }
+    links::refuse(dir)?;
+    let _lock = Neo4jLock::take(dir)?;
+    let header = Header::open(dir)?;
+    let format = header.format()?;
+    progress.phase(Phase::Sealing);
+    let mut manifest = Manifest {
+        schema_version: SCHEMA_VERSION,
+        tool_version: env!("CARGO_PKG_VERSION").to_owned(),
+        state: State::Complete,
+        replaces: None,
+        adopted: Some(now()),
+        chain: Vec::new(),
+        store_id: Some(header.store_id()?.into()),
+        store_format: Some(format.version().to_owned()),
+        finished: None,
+        last_transactions: last_transactions(dir, &header, format.into())?,
+        sums_checksum: None,
+        files: Vec::new(),
+    };
+    if let Err(error) = checksums::write(dir, None, &BTreeMap::new(), &mut manifest, cancel) {
+        let _ = fs::remove_file(dir.join(NEW_SUMS));
+        return Err(error);
+    }
+    manifest.finished = Some(now());
+    publish(dir, &manifest)?;
+    Ok(manifest)
+}
+
+fn last_transactions(dir: &Path, header: &Header, format: LogFormat) -> Result<Vec<LastTransaction>, Error> {
+    let graph = header.last_transaction()?;
+    // an archived log that cannot be read costs the proof of a common history, not the manifest
+    let fingerprint = archived_logs::fingerprint(dir, format, DataSource::Graph, graph).unwrap_or_default();
+    let mut last = vec![LastTransaction {
+        data_source: DataSource::Graph.name().to_owned(),
+        id: graph.0,
+        fingerprint: fingerprint.map(|fingerprint| fingerprint.to_string()),
+    }];
+    if dir.join(lucene_store::PATH).exists() {
+        last.push(LastTransaction {
+            data_source: DataSource::Lucene.name().to_owned(),
+            id: PendingIndex::inspect(dir, format)?.last_tx.0,
+            fingerprint: None,
+        });
+    }
+    Ok(last)
+}
+
+fn publish(dir: &Path, manifest: &Manifest) -> Result<(), DiskError> {
+    let (new, path) = (dir.join(NEW_MANIFEST), dir.join(MANIFEST));
+    manifest.write(&new)?;
+    durable::rename(&new, &path)
+}

@@ -1,0 +1,53 @@
+//! Why a check could not run; what it finds is no error.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
+
+use crate::{Error, ErrorKind};
+use neo4j_format::store::HeaderError;
+
+/// Why a check did not come to its end.
+#[derive(Debug, thiserror::Error)]
+pub enum CheckError {
+    /// The file system failed.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the file system said.
+        source: io::Error,
+    },
+    /// There is no store.
+    #[error("{} doesn't contain a database: neostore is missing", .0.display())]
+    NoStore(PathBuf),
+    /// Nothing in the directory tells which of the two formats it has.
+    #[error(transparent)]
+    Header(HeaderError),
+    /// The run was cancelled.
+    #[error(transparent)]
+    Cancelled(Box<Error>),
+}
+
+impl CheckError {
+    /// For `map_err`: a failure at `path`.
+    pub(super) fn at(path: &Path) -> impl FnOnce(io::Error) -> CheckError {
+        move |source| CheckError::Io {
+            path: path.to_owned(),
+            source,
+        }
+    }
+}
+
+impl From<CheckError> for Error {
+    fn from(error: CheckError) -> Error {
+        match error {
+            CheckError::Cancelled(error) => *error,
+            CheckError::NoStore(_) => {
+                Error::new(ErrorKind::NotChecked, error).with_hint("name the directory of a database or backup")
+            }
+            CheckError::Io { .. } | CheckError::Header(_) => Error::new(ErrorKind::NotChecked, error),
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! Single records by their ids, through a cache of blocks.
+
+use super::{error::CheckError, stores::Stores};
+use neo4j_format::store::{
+    StoreFile, StoreFormat,
+    record::{
+        DynamicHeader, LegacyProperty, Node, Pointer, Property, PropertyKey, RecordId, Relationship, RelationshipType,
+    },
+};
+
+/// Bytes of a cached block, about.
+const BLOCK: u64 = 16 * 1024;
+
+/// Cached blocks; one of a store has its place by its number.
+const SLOTS: usize = 128;
+
+/// Reads records of any store in any order.
+pub(super) struct Lookup<'a> {
+    pub(super) stores: &'a Stores,
+    slots: Vec<Slot>,
+}
+
+#[derive(Default)]
+struct Slot {
+    /// Which block of which store.
+    holds: Option<(StoreFile, u64)>,
+    bytes: Vec<u8>,
+}
+
+/// Neighbours, blocks and the like of a property record of either format.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct PropertyRecord {
+    pub(super) previous: Pointer,
+    pub(super) next: Pointer,
+    pub(super) content: Content,
+}
+
+/// What a property record holds.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Content {
+    /// Longs of up to four blocks.
+    Blocks(Property),
+    /// One property.
+    One(LegacyProperty),
+}
+
+impl PropertyRecord {
+    /// The record in these bytes, `None` where it is not in use.
+    #[inline]
+    pub(super) fn decode(format: StoreFormat, bytes: &[u8]) -> Option<PropertyRecord> {
+        match format {
+            StoreFormat::Legacy => PropertyRecord::legacy(bytes),
+            StoreFormat::Current => PropertyRecord::current(bytes),
+        }
+    }
+
+    /// The same for the old format.
+    #[inline]
+    pub(super) fn legacy(bytes: &[u8]) -> Option<PropertyRecord> {
+        let one = LegacyProperty::decode(bytes.first_chunk()?)?;
+        Some(PropertyRecord {
+            previous: one.previous,
+            next: one.next,
+            content: Content::One(one),
+        })
+    }
+
+    /// The same for the current format.
+    #[inline]
+    pub(super) fn current(bytes: &[u8]) -> Option<PropertyRecord> {
+        let property = Property::decode(bytes.first_chunk()?)?;
+        Some(PropertyRecord {
+            previous: property.previous,
+            next: property.next,
+            content: Content::Blocks(property),
+        })
+    }
+}
+
+impl<'a> Lookup<'a> {
+    pub(super) fn new(stores: &'a Stores) -> Lookup<'a> {
+        let mut slots = Vec::new();
+        slots.resize_with(SLOTS, Slot::default);
+        Lookup { stores, slots }
+    }
+
+    /// The bytes of a record, `None` behind the end of the file.
+    pub(super) fn bytes(&mut self, kind: StoreFile, id: u64) -> Result<Option<&[u8]>, CheckError> {
+        let store = self.stores.get(kind);
+        if id >= store.records {
+            return Ok(None);
+        }
+        let per_block = (BLOCK / store.size).max(1);
+        let block = id / per_block;
+        let place = usize::try_from(block).unwrap_or_default() % self.slots.len();
+        let Some(slot) = self.slots.get_mut(place) else {
+            return Ok(None);
+        };
+        let first = block * per_block;
+        if slot.holds != Some((kind, block)) {
+            slot.holds = None;
+            let count = usize::try_from(per_block.min(store.records - first)).unwrap_or_default();
+            slot.bytes.resize(count.saturating_mul(store.width()), 0);
+            store.read(first, &mut slot.bytes)?;
+            slot.holds = Some((kind, block));
+        }
+        let at = usize::try_from(id - first)
+            .unwrap_or_default()
+            .saturating_mul(store.width());
+        Ok(slot.bytes.get(at..at.saturating_add(store.width())))
+    }
+
+    /// A node, `None` if it is not in use.
+    pub(super) fn node(&mut self, RecordId(id): RecordId) -> Result<Option<Node>, CheckError> {
+        let bytes = self.bytes(StoreFile::Node, id)?;
+        Ok(bytes.and_then(<[u8]>::first_chunk).and_then(Node::decode))
+    }
+
+    /// A relationship, `None` if it is not in use.
+    pub(super) fn relationship(&mut self, RecordId(id): RecordId) -> Result<Option<Relationship>, CheckError> {
+        let bytes = self.bytes(StoreFile::Relationship, id)?;
+        Ok(bytes.and_then(<[u8]>::first_chunk).and_then(Relationship::decode))
+    }
+
+    /// A property record, `None` if it is not in use.
+    pub(super) fn property(&mut self, RecordId(id): RecordId) -> Result<Option<PropertyRecord>, CheckError> {
+        let format = self.stores.format;
+        let bytes = self.bytes(StoreFile::Property, id)?;
+        Ok(bytes.and_then(|bytes| PropertyRecord::decode(format, bytes)))
+    }
+
+    /// A relationship type, `None` if it is not in use.
+    pub(super) fn relationship_type(&mut self, id: u64) -> Result<Option<RelationshipType>, CheckError> {
+        let bytes = self.bytes(StoreFile::RelationshipType, id)?;
+        Ok(bytes.and_then(<[u8]>::first_chunk).and_then(RelationshipType::decode))
+    }
+
+    /// A property key, `None` if it is not in use.
+    pub(super) fn property_key(&mut self, id: u64) -> Result<Option<PropertyKey>, CheckError> {
+        let bytes = self.bytes(StoreFile::PropertyKey, id)?;
+        Ok(bytes.and_then(<[u8]>::first_chunk).and_then(PropertyKey::decode))
+    }
+
+    /// A block with its data, `None` if it is not in use; block 0 never is.
+    pub(super) fn block(
+        &mut self,
+        kind: StoreFile,
+        id: RecordId,
+    ) -> Result<Option<(DynamicHeader, &[u8])>, CheckError> {
+        if id.0 == 0 {
+            return Ok(None);
+        }
+        let format = self.stores.format;
+        let bytes = self.bytes(kind, id.0)?;
+        Ok(bytes.and_then(|bytes| super::stores::block(format, bytes)))
+    }
+
+    /// Why a record is not there.
+    pub(super) fn absent(&self, kind: StoreFile, id: RecordId) -> &'static str {
+        if kind.is_dynamic() && id.0 == 0 {
+            "is the one that holds the block size"
+        } else if id.0 >= self.stores.get(kind).records {
+            "lies behind the end of the file"
+        } else {
+            "is not in use"
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! The consistency check at the end of a backup. What it finds changes the verdict and never the backup.
+
+use std::{
+    fs::File,
+    path::{Path, PathBuf},
+};
+
+use serde::Serialize;
+
+use super::{outcome::Verdict, replay};
+use crate::{
+    Error,
+    cancel::Cancel,
+    check::{self, CheckError, CheckOptions, CheckReport, Origin, Place, What, Written},
+};
+use neo4j_format::{DiskError, log::Layout, store::StoreFile};
+
+/// Findings of each rule in a backup's report; `check` shows more.
+const SHOWN: usize = 10;
+
+/// How much of a finished backup is checked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Checks {
+    /// Nothing.
+    None,
+    /// All of a full backup; of an incremental one what its transactions wrote.
+    Usual,
+    /// All.
+    Whole,
+}
+
+/// How the check of a backup ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub enum Checked {
+    /// What it found.
+    Report(CheckReport),
+    /// Why it could not run.
+    NotRun {
+        /// The reason.
+        not_run: String,
+    },
+}
+
+impl Checked {
+    /// The check ended with this error.
+    pub(crate) fn not_run(error: &dyn std::error::Error) -> Checked {
+        Checked::NotRun {
+            not_run: error.to_string(),
+        }
+    }
+
+    /// The verdict on a backup of which this is known besides.
+    pub(crate) fn verdict(&self, before: Verdict) -> Verdict {
+        match (self, before) {
+            (Checked::Report(report), _) if !report.is_consistent() => Verdict::Inconsistent,
+            (Checked::NotRun { .. }, Verdict::Good) => Verdict::NotChecked,
+            _ => before,
+        }
+    }
+}
+
+/// A backup whose store files are all written.
+pub(crate) struct Finished<'a> {
+    /// Its directory.
+    pub(crate) dir: &'a Path,
+    /// The graph's log of this run, if anything was received.
+    pub(crate) log: Option<PathBuf>,
+    /// Format of that log.
+    pub(crate) layout: Layout,
+}
+
+impl Finished<'_> {
+    /// Checks all of it.
+    ///
+    /// # Errors
+    /// The run was cancelled.
+    pub(crate) fn whole(&self, cancel: &Cancel) -> Result<Checked, Error> {
+        let checked = self.check(What::Whole, cancel)?;
+        Ok(match checked {
+            Checked::Report(report) if !report.findings.is_empty() => match self.written(cancel) {
+                Ok(written) => traced(report, &written),
+                // where the findings come from is then not told
+                Err(_) => Checked::Report(report),
+            },
+            other => other,
+        })
+    }
+
+    /// Checks what the transactions of this run wrote, and its neighbours.
+    ///
+    /// # Errors
+    /// The run was cancelled.
+    pub(crate) fn part(&self, cancel: &Cancel) -> Result<Checked, Error> {
+        let written = match self.written(cancel) {
+            Ok(written) => written,
+            Err(error) => return Ok(Checked::not_run(&error)),
+        };
+        Ok(match self.check(What::Part(&written), cancel)? {
+            Checked::Report(report) => traced(report, &written),
+            other @ Checked::NotRun { .. } => other,
+        })
+    }
+
+    fn check(&self, what: What<'_>, cancel: &Cancel) -> Result<Checked, Error> {
+        let options = CheckOptions {
+            what,
+            limit: SHOWN,
+            ..CheckOptions::default()
+        };
+        match check::check(self.dir, &options, cancel) {
+            Ok(report) => Ok(Checked::Report(report)),
+            Err(CheckError::Cancelled(error)) => Err(*error),
+            Err(error) => Ok(Checked::not_run(&error)),
+        }
+    }
+
+    /// The records that the transactions of this run wrote.
+    fn written(&self, cancel: &Cancel) -> Result<Written, Error> {
+        let mut written = Written::default();
+        if let Some(path) = &self.log {
+            let file = File::open(path).map_err(DiskError::at(path))?;
+            replay::changes(&file, path, self.layout, cancel, |change| {
+                written.note(change);
+                Ok(())
+            })?;
+        }
+        Ok(written.finished())
+    }
+}
+
+/// Says of each finding whether a transaction of this run wrote its record.
+fn traced(mut report: CheckReport, written: &Written) -> Checked {
+    report.findings.trace(|place: &Place| {
+        let kind = StoreFile::from_name(&place.file).filter(|kind| *kind != StoreFile::Neostore)?;
+        let is_written = written.has(kind, place.record?)?;
+        Some(if is_written {
+            Origin::Transactions
+        } else {
+            Origin::Files
+        })
+    });
+    Checked::Report(report)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_check_that_did_not_run_makes_nothing_worse_than_it_is() {
+        let not_run = Checked::NotRun {
+            not_run: "no".to_owned(),
+        };
+        assert_eq!(not_run.verdict(Verdict::Good), Verdict::NotChecked);
+        assert_eq!(not_run.verdict(Verdict::IndexesMissing), Verdict::IndexesMissing);
+    }
+}

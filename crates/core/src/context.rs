@@ -1,0 +1,78 @@
+//! What every backup is told, whatever its kind.
+
+use std::{
+    path::Path,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use super::{
+    consistency::Checks,
+    manifest::{Mode, Run},
+    replay::apply::Growth,
+    source::confirm::Authority,
+};
+use crate::{Error, progress::Progress, source::client::Member};
+use neo4j_format::{
+    ids::TxId,
+    log::{Fingerprint, LogFormat},
+};
+
+/// Who is backed up, where to, and which run it is.
+#[derive(Debug, Clone, Copy)]
+pub struct Order<'a> {
+    /// Who is asked.
+    pub member: &'a Member,
+    /// Who has the last word on its history, where that is another one.
+    pub authority: Option<Authority<'a>>,
+    /// The source as it was asked for, for the manifest.
+    pub source: &'a str,
+    /// The backup.
+    pub target: &'a Path,
+    /// By how much its store files may grow.
+    pub growth: Growth,
+    /// How much of the result is checked.
+    pub checks: Checks,
+    /// A random id of this run.
+    pub run_id: &'a str,
+}
+
+impl Order<'_> {
+    /// Lets the authority, where there is one, confirm the graph's last transaction, which `end` finds with its fingerprint;
+    /// gives how many the master has behind it, where that is known.
+    ///
+    /// # Errors
+    /// As [`Authority::confirm`], and of `end`.
+    pub(crate) fn confirm(
+        &self,
+        format: LogFormat,
+        progress: &dyn Progress,
+        end: impl FnOnce() -> Result<(TxId, Option<Fingerprint>), Error>,
+    ) -> Result<Option<u64>, Error> {
+        let Some(authority) = self.authority else {
+            return Ok(None);
+        };
+        let (last, fingerprint) = end()?;
+        authority.confirm(format, last, fingerprint, progress)
+    }
+
+    /// The run as the manifest keeps it, before anything was received; `started` in milliseconds since 1970.
+    pub(crate) fn run(&self, mode: Mode, started: u64) -> Run {
+        Run {
+            run_id: self.run_id.to_owned(),
+            mode,
+            started,
+            source: self.source.to_owned(),
+            member: self.member.address().to_owned(),
+            dialect: self.member.dialect().name().to_owned(),
+            bytes: 0,
+            transactions: 0,
+        }
+    }
+}
+
+/// Milliseconds since 1970.
+pub(crate) fn now() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX))
+}

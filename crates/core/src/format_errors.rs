@@ -1,0 +1,141 @@
+//! What a fault in Neo4j's bytes, or of the file system, means for a run: its kind and the hint.
+
+use std::io;
+
+use crate::{Error, ErrorKind};
+use neo4j_format::{
+    DiskError,
+    log::{LogError, Problem, error::VALUE_LENGTH},
+    store::{HeaderError, index_config::IndexConfigError, neo4j_lock::LockError},
+};
+
+impl From<DiskError> for Error {
+    fn from(error: DiskError) -> Error {
+        match error.cause().kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Error::new(ErrorKind::NoSpace, error)
+                .with_hint("free some space on the target's file system and run again"),
+            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => Error::new(ErrorKind::Disk, error)
+                .with_hint("run as a user who may write there, or choose another target"),
+            io::ErrorKind::NotFound => Error::new(ErrorKind::Disk, error),
+            _ => Error::new(ErrorKind::Disk, error).with_hint("look at the kernel's log for errors of this device"),
+        }
+    }
+}
+
+impl From<LockError> for Error {
+    fn from(error: LockError) -> Error {
+        match error {
+            LockError::Disk(error) => error.into(),
+            LockError::Held { .. } => Error::new(ErrorKind::TargetInUse, error)
+                .with_hint("shut Neo4j down, or let the other run end, and run again"),
+        }
+    }
+}
+
+impl From<HeaderError> for Error {
+    fn from(error: HeaderError) -> Error {
+        match &error {
+            HeaderError::Io { source, .. } if source.kind() != io::ErrorKind::NotFound => {
+                Error::new(ErrorKind::Disk, error)
+            }
+            _ => Error::new(ErrorKind::FullNeeded, error).with_hint("take a full backup into another directory"),
+        }
+    }
+}
+
+impl From<IndexConfigError> for Error {
+    fn from(error: IndexConfigError) -> Error {
+        Error::new(ErrorKind::FullNeeded, error).with_hint("take a full backup")
+    }
+}
+
+impl From<LogError> for Error {
+    fn from(error: LogError) -> Error {
+        // a stream that is cut, cancelled or out of time says so with an error of its own, which must not be hidden
+        let error = match error {
+            LogError::Read {
+                source_name,
+                offset,
+                cause,
+            } => match cause.downcast::<Error>() {
+                Ok(own) => return own,
+                Err(cause) => LogError::Read {
+                    source_name,
+                    offset,
+                    cause,
+                },
+            },
+            other => other,
+        };
+        let kind = kind_of(&error);
+        let result = Error::new(kind, error);
+        match kind {
+            ErrorKind::Protocol => {
+                result.with_hint("nothing was changed; another member, or a later run, may do better")
+            }
+            ErrorKind::FullNeeded => result.with_hint("take a full backup"),
+            _ => result,
+        }
+    }
+}
+
+fn kind_of(error: &LogError) -> ErrorKind {
+    match error {
+        // the files of a full backup hold it, and no command has to be looked at
+        LogError::Malformed {
+            problem: Problem::Limit {
+                field: VALUE_LENGTH, ..
+            },
+            ..
+        } => ErrorKind::FullNeeded,
+        LogError::Malformed { .. } => ErrorKind::Protocol,
+        LogError::File { cause, .. } => match kind_of(cause) {
+            ErrorKind::Protocol => ErrorKind::FullNeeded,
+            kind => kind,
+        },
+        LogError::Read { cause, .. } | LogError::Write { cause, .. } => match cause.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => ErrorKind::NoSpace,
+            _ => ErrorKind::Disk,
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use neo4j_format::{
+        ids::{DataSource, TxId},
+        log::Place,
+    };
+
+    fn unknown_entry() -> LogError {
+        LogError::Malformed {
+            source_name: DataSource::Graph,
+            transaction: Some(TxId(43)),
+            place: Place::EntryType,
+            offset: 16,
+            problem: Problem::UnknownEntry(0x55),
+        }
+    }
+
+    #[test]
+    fn malformed_bytes_are_the_peers_fault_on_the_wire_and_need_a_full_backup_on_disk() {
+        assert_eq!(Error::from(unknown_entry()).kind(), ErrorKind::Protocol);
+        let error = Error::from(unknown_entry().in_file("nioneo_logical.log.1"));
+        assert_eq!(error.kind(), ErrorKind::FullNeeded);
+    }
+
+    #[test]
+    fn an_error_of_the_stream_keeps_its_own_kind() {
+        let own = Error::new(ErrorKind::Unreachable, "gone");
+        let error = Error::from(LogError::Read {
+            source_name: DataSource::Graph,
+            offset: 0,
+            cause: io::Error::other(own),
+        });
+        assert_eq!(
+            (error.kind(), error.to_string().as_str()),
+            (ErrorKind::Unreachable, "gone")
+        );
+    }
+}

@@ -1,0 +1,423 @@
+//! An incremental backup: the transactions since the last run, applied in place.
+//!
+//! Order of writes; between the steps files and directory are synced (the new name of 2 with what 3 takes away, before
+//! the replay), and every state in between is one that each release of Neo4j opens and that the next run goes on from.
+//! No sync is made that nothing needs: `tests/incremental_syncs.rs` forgets one after the other.
+//!
+//! | step | found by the next run → do |
+//! |---|---|
+//! | 1 receive into names that Neo4j does not know | removed |
+//! | 2 manifest says `updating`; marker away; the graph's log → slot 1 ([`super::replay::graph_log`]) | slot 1 is replayed as in 3 – 5 |
+//! | 3 trailers and id files of the stores it touches away; replay; seal | the same |
+//! | 4 slot 1 → applied log, log version + 1 | 5 |
+//! | 5 applied log → archived log | nothing |
+//! | 6 index transactions into the pending log ([`super::replay::pending_index`]) | what it lacks is asked for |
+//! | 7 checksums, manifest | the next run makes them anew |
+//!
+//! Whatever the source sends is judged before step 2 ([`super::receive::validation`]), so that only the disk can fail behind it.
+
+use std::{collections::BTreeMap, fs, path::Path, time::SystemTime};
+
+use super::{
+    consistency::{Checked, Checks, Finished},
+    context::{Order, now},
+    manifest::{
+        MANIFEST, Manifest, Mode, Run, SUMS, State,
+        checksums::{self, Known},
+        files::NEW_MANIFEST,
+    },
+    outcome::{BackupOutcome, HistoryProof, TakenMode, Verdict},
+    receive::{
+        database::{ask_store_id, same_database},
+        proof::{self, Unproven},
+        transactions::{Overlap, RECEIVED_INDEX_LOG, ReceivedLogs},
+        validation::Inspector,
+    },
+    replay::{
+        self,
+        apply::Touched,
+        graph_log::{self, Graph},
+        pending_index::{Existing, PendingIndex, read_config},
+    },
+    target::{
+        archived_logs::{self, KeepLogs},
+        base,
+        durable::{self, remove},
+        links,
+        staging::{Occupant, Target},
+    },
+};
+use crate::{
+    Error, ErrorKind,
+    cancel::Cancel,
+    progress::{Phase, Progress},
+    verify::traces::{self, Since},
+};
+use neo4j_format::{
+    DiskError,
+    ids::{DataSource, LogVersion, TxId},
+    log::{self, Layout, LogFormat},
+    store::{Header, StoreFile, StoreFormat, lucene_store, neo4j_lock::Neo4jLock},
+    wire::Dialect,
+};
+
+/// What an incremental backup is to do.
+#[derive(Debug)]
+pub struct Incremental<'a> {
+    /// Who is asked, and which backup is brought up to date.
+    pub order: Order<'a>,
+    /// How much an unproven history matters.
+    pub unproven: Unproven,
+    /// How much of the history is kept.
+    pub keep: KeepLogs,
+}
+
+/// Brings a backup up to date in place; when it returns, the result is durable.
+///
+/// # Errors
+/// Of the target, the member and the disk. The target then holds the old or a newer prefix of the source's history, and
+/// the next run needs no clean-up.
+pub fn incremental(
+    request: &Incremental<'_>,
+    progress: &dyn Progress,
+    cancel: &Cancel,
+) -> Result<BackupOutcome, Error> {
+    let target = Target::lock(request.order.target, request.order.run_id, now())?;
+    let result = locked(request, &target, progress, cancel);
+    target.release(&result);
+    result
+}
+
+fn locked(
+    request: &Incremental<'_>,
+    target: &Target,
+    progress: &dyn Progress,
+    cancel: &Cancel,
+) -> Result<BackupOutcome, Error> {
+    let dir = target.dir();
+    target.settle_left_over(progress, cancel)?;
+    if target.occupant()? != Occupant::Database {
+        let text = format!("{} doesn't contain a database", dir.display());
+        return Err(Error::new(ErrorKind::FullNeeded, text).with_hint("take a full backup first"));
+    }
+    links::refuse(dir)?;
+    let _lock = Neo4jLock::take(dir)?;
+    let before = Manifest::read(dir)?;
+    let since = traces::since(dir, before.as_ref());
+    if since == Since::Opened {
+        progress.warning(
+            "Neo4j opened the backup since: all its checksums are taken anew, so they tell nothing of damage before now",
+        );
+    }
+    base::is_whole(dir, before.as_ref().filter(|_| since == Since::Untouched))?;
+    let format = Header::open(dir)?.format()?;
+    let job = Job {
+        request,
+        dir,
+        graph: Graph {
+            dir,
+            format,
+            growth: request.order.growth,
+            cancel,
+        },
+        before,
+        since,
+        progress,
+        cancel,
+    };
+    // what was received and not used is asked for anew, whatever became of this run
+    let result = job.run();
+    let discarded = job.discard_received();
+    let outcome = result?;
+    discarded?;
+    Ok(outcome)
+}
+
+struct Job<'a> {
+    request: &'a Incremental<'a>,
+    dir: &'a Path,
+    graph: Graph<'a>,
+    /// The manifest as the last run left it.
+    before: Option<Manifest>,
+    /// What became of the directory since that run.
+    since: Since,
+    progress: &'a dyn Progress,
+    cancel: &'a Cancel,
+}
+
+/// What arrived.
+struct Received {
+    logs: ReceivedLogs,
+    version: LogVersion,
+    proof: HistoryProof,
+    /// As [`BackupOutcome::behind_master`].
+    behind_master: Option<u64>,
+}
+
+impl Job<'_> {
+    fn run(&self) -> Result<BackupOutcome, Error> {
+        self.discard_received()?;
+        remove(&self.dir.join(NEW_MANIFEST))?;
+        self.graph.finish_archiving()?;
+        let started = now();
+        let mut touched = BTreeMap::new();
+        let mut manifest = self.before.clone();
+        let mut nothing_new = manifest.as_ref().is_some_and(Manifest::is_complete);
+        let left_active = self.graph.left_active()?;
+        let was_left_active = left_active.is_some();
+        if let Some(active) = left_active {
+            self.progress
+                .warning("the graph's log was left pending and is replayed first");
+            nothing_new = false;
+            if let Some(manifest) = &mut manifest {
+                self.begin_update(manifest)?;
+            }
+            self.graph.apply(&active, &mut touched)?;
+        }
+        self.progress.phase(Phase::Transactions);
+        let received = self.receive()?;
+        let logs = &received.logs;
+        let mut manifest = manifest.unwrap_or_else(|| Manifest::receiving(self.new_run(started, logs), None));
+        nothing_new &= logs.count() == 0;
+        if !nothing_new {
+            self.begin_update(&mut manifest)?;
+            self.apply(&received, &mut touched)?;
+        }
+        self.progress.phase(Phase::Sealing);
+        let dialect = self.request.order.member.dialect();
+        let index = self.dir.join("index");
+        fs::create_dir_all(&index).map_err(DiskError::at(&index))?;
+        let pending = replay::leave_index_log(self.dir, dialect, logs, None, self.log_format())?;
+        let header = Header::open(self.dir)?;
+        let last = header.last_transaction()?;
+        let known = |source, id| replay::last_transaction(source, id, logs, self.kept_transaction(source));
+        manifest.last_transactions = vec![
+            known(DataSource::Graph, last),
+            known(DataSource::Lucene, pending.last_tx),
+        ];
+        let prunable = archived_logs::prunable(self.dir, self.request.keep, SystemTime::now())?;
+        if nothing_new && !prunable.is_empty() {
+            self.begin_update(&mut manifest)?;
+        }
+        archived_logs::prune(self.dir, &prunable)?;
+        if !nothing_new || !prunable.is_empty() {
+            self.checksum(&touched, &mut manifest)?;
+            if self.before.is_some() {
+                manifest.add_run(self.new_run(started, logs));
+            }
+        }
+        manifest.store_id = Some(header.store_id()?.into());
+        manifest.store_format = Some(self.graph.format.version().to_owned());
+        manifest.state = State::Complete;
+        manifest.finished = Some(now());
+        self.progress.phase(Phase::Syncing);
+        self.publish_manifest(&manifest)?;
+        let check = if nothing_new && self.request.order.checks != Checks::Whole {
+            None
+        } else {
+            self.check(&received, was_left_active)
+        };
+        Ok(BackupOutcome {
+            mode: TakenMode::Incremental,
+            member: self.request.order.member.address().to_owned(),
+            dialect: dialect.name().to_owned(),
+            releases: dialect.releases().to_owned(),
+            target: self.dir.to_owned(),
+            store_id: header.store_id()?,
+            last_transactions: BTreeMap::from([(DataSource::Graph, last), (DataSource::Lucene, pending.last_tx)]),
+            files: 0,
+            bytes: logs.bytes(),
+            transactions: logs.count(),
+            behind_master: received.behind_master,
+            history: received.proof,
+            pending_index_log_bytes: pending.bytes,
+            history_log_bytes: archived_logs::bytes(self.dir)?,
+            verdict: check
+                .as_ref()
+                .map_or(Verdict::Good, |check| check.verdict(Verdict::Good)),
+            check,
+        })
+    }
+
+    fn log_format(&self) -> LogFormat {
+        self.graph.format.into()
+    }
+
+    /// What the manifest says of a data source.
+    fn kept_transaction(&self, source: DataSource) -> Option<(TxId, Option<&str>)> {
+        self.before.as_ref()?.last_transaction(source)
+    }
+
+    fn new_run(&self, started: u64, logs: &ReceivedLogs) -> Run {
+        Run {
+            bytes: logs.bytes(),
+            transactions: logs.count(),
+            ..self.request.order.run(Mode::Incremental, started)
+        }
+    }
+
+    /// Last transaction per data source.
+    fn had(&self, index: &PendingIndex) -> Result<BTreeMap<DataSource, TxId>, Error> {
+        let mut had = BTreeMap::from([(DataSource::Graph, Header::open(self.dir)?.last_transaction()?)]);
+        if self.dir.join(lucene_store::PATH).exists() {
+            had.insert(DataSource::Lucene, index.last_tx);
+        }
+        Ok(had)
+    }
+
+    /// Takes the transactions since into logs of their own, synced, after comparing the last one of the target with the
+    /// source's. Nothing else is written.
+    fn receive(&self) -> Result<Received, Error> {
+        let member = self.request.order.member;
+        let index = PendingIndex::inspect(self.dir, self.log_format())?;
+        let had = self.had(&index)?;
+        let version = self.graph.free_version()?;
+        let places = BTreeMap::from([
+            (DataSource::Graph, (self.dir.join(graph_log::RECEIVED), version)),
+            (DataSource::Lucene, (self.dir.join(RECEIVED_INDEX_LOG), LogVersion(0))),
+        ]);
+        let inspector = Inspector::open(self.dir, self.graph.format, self.request.order.growth)?;
+        let mut logs = ReceivedLogs::new(self.log_format(), places)
+            .going_on_from(had.clone())
+            .with_indexes(Existing::new(index.changes.to(&read_config(self.dir)?)))
+            .judged_by(inspector);
+        let target = proof::Target {
+            dir: self.dir,
+            format: self.log_format(),
+            member,
+            manifest: self.before.as_ref(),
+            had: &had,
+        };
+        let proof = self.same_format().and_then(|()| {
+            let (asked, answered) = logs.catch_up(member, &had, Overlap::Compared, self.progress)?;
+            if let Some(theirs) = answered {
+                same_database(Header::open(self.dir)?.store_id()?, theirs, self.dir)?;
+            }
+            let proof = target.prove(&logs, asked, self.request.unproven)?;
+            logs.level(member, &had, self.progress)?;
+            Ok(proof)
+        });
+        let proof = proof.map_err(|error| self.of_this_database(error, &had))?;
+        // a server that was killed while it created an index may have it in its `index.db` alone
+        logs.know_all_indexes()?;
+        logs.complete()?;
+        let behind_master =
+            self.request
+                .order
+                .confirm(self.log_format(), self.progress, || match logs.log(DataSource::Graph) {
+                    Some(log) => Ok((log.last, log.fingerprint)),
+                    None => target.end_of_graph(),
+                })?;
+        self.cancel.check()?;
+        Ok(Received {
+            logs,
+            version,
+            proof,
+            behind_master,
+        })
+    }
+
+    /// A source that was upgraded sends what does not fit the store.
+    fn same_format(&self) -> Result<(), Error> {
+        let dialect = self.request.order.member.dialect();
+        let legacy = matches!(dialect, Dialect::D13 | Dialect::D14);
+        if legacy == (self.graph.format == StoreFormat::Legacy) {
+            return Ok(());
+        }
+        let text = format!(
+            "{}: a store of format {}, which {} does not continue",
+            self.dir.display(),
+            self.graph.format.version(),
+            dialect.releases()
+        );
+        Err(Error::new(ErrorKind::FullNeeded, text).with_hint("the source was upgraded since: take a full backup"))
+    }
+
+    /// That an answer is another database's matters more than whatever else is wrong with it.
+    fn of_this_database(&self, error: Error, had: &BTreeMap<DataSource, TxId>) -> Error {
+        let whose = || {
+            let ours = Header::open(self.dir)?.store_id()?;
+            same_database(ours, ask_store_id(self.request.order.member)?, self.dir)
+        };
+        match error.kind() {
+            ErrorKind::Protocol | ErrorKind::FullNeeded | ErrorKind::NotOurs => match whose() {
+                Err(other) if other.kind() == ErrorKind::NotOurs => other,
+                _ if error.kind() == ErrorKind::FullNeeded => proof::needing(&error, had),
+                _ => error,
+            },
+            _ => error,
+        }
+    }
+
+    /// Applies what was received of the graph, durably.
+    fn apply(&self, received: &Received, touched: &mut BTreeMap<StoreFile, Touched>) -> Result<(), Error> {
+        let Some(log) = received.logs.log(DataSource::Graph) else {
+            return Ok(());
+        };
+        self.progress.phase(Phase::Applying);
+        let stores = received.logs.touched();
+        let active = self.graph.activate(&log.path, received.version, log.last, stores)?;
+        self.graph.apply(&active, touched)
+    }
+
+    /// Checks the store, which is durable by now: where the run is cancelled, the check alone did not come to its end.
+    fn check(&self, received: &Received, was_left_active: bool) -> Option<Checked> {
+        let checks = self.request.order.checks;
+        if checks == Checks::None {
+            return None;
+        }
+        self.progress.phase(Phase::Checking);
+        let archived = self.dir.join(log::files::archived(DataSource::Graph, received.version));
+        let finished = Finished {
+            dir: self.dir,
+            log: received.logs.log(DataSource::Graph).map(|_| archived),
+            layout: Layout {
+                format: self.log_format(),
+                source: DataSource::Graph,
+            },
+        };
+        // what an interrupted run wrote is in another log
+        let checked = if checks == Checks::Whole || was_left_active {
+            finished.whole(self.cancel)
+        } else {
+            finished.part(self.cancel)
+        };
+        Some(checked.unwrap_or_else(|cancelled| Checked::not_run(&cancelled)))
+    }
+
+    fn discard_received(&self) -> Result<(), DiskError> {
+        remove(&self.dir.join(graph_log::RECEIVED))?;
+        remove(&self.dir.join(RECEIVED_INDEX_LOG))
+    }
+
+    /// Says in the manifest that what it lists is being changed.
+    fn begin_update(&self, manifest: &mut Manifest) -> Result<(), DiskError> {
+        manifest.state = State::Updating;
+        self.publish_manifest(manifest)
+    }
+
+    /// New digests: of what was touched, where the ones before are those of this directory, and of everything elsewhere.
+    fn checksum(&self, touched: &BTreeMap<StoreFile, Touched>, manifest: &mut Manifest) -> Result<(), Error> {
+        let sums = self.dir.join(SUMS);
+        let before = self.before.as_ref().filter(|_| self.since == Since::Untouched);
+        let known = match before {
+            Some(manifest) => Known::of(manifest, &sums)?,
+            None => None,
+        };
+        if known.is_none() && before.is_some() {
+            self.progress.warning(&format!(
+                "{SUMS} is missing, damaged or of a run that was killed: all checksums are taken anew, so they tell nothing \
+                 of damage before now"
+            ));
+        }
+        checksums::write(self.dir, known.as_ref(), touched, manifest, self.cancel)?;
+        // their name and the archived log's, before the manifest counts on both
+        Ok(durable::sync(self.dir)?)
+    }
+
+    fn publish_manifest(&self, manifest: &Manifest) -> Result<(), DiskError> {
+        let (new, path) = (self.dir.join(NEW_MANIFEST), self.dir.join(MANIFEST));
+        manifest.write(&new)?;
+        durable::rename(&new, &path)
+    }
+}

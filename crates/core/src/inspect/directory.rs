@@ -1,0 +1,212 @@
+//! All parts together.
+
+use std::path::Path;
+
+use serde::Serialize;
+
+use super::{
+    indexes::{self, Index},
+    logs::{self, Logs},
+    releases::{self, Evidence},
+    start::{self, FirstStart},
+    stores::{self, Store},
+};
+use crate::{
+    Error, ErrorKind,
+    manifest::{MANIFEST, Manifest, Run, State},
+    verify::traces::{self, Opened, Traces},
+};
+use neo4j_format::{
+    ids::{DataSource, StoreId, TxId},
+    store::{Header, StoreFile, StoreFormat},
+};
+
+/// What a directory is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// A backup of this tool.
+    Backup,
+    /// A backup of another tool, or a database, that was taken over.
+    Adopted,
+    /// There is no manifest: a backup of another tool, or a plain database.
+    Database,
+    /// There is a manifest, and it cannot be read.
+    Unknown,
+}
+
+/// The newest transaction of a data source.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Last {
+    /// `nioneodb` or `lucene-index`.
+    pub data_source: &'static str,
+    /// Its id, pending ones included.
+    pub id: i64,
+    /// Milliseconds since 1970 at which it was committed, where a log tells.
+    pub committed: Option<i64>,
+}
+
+/// What was found.
+#[derive(Debug, Clone, Serialize)]
+pub struct Inspection {
+    /// What it is.
+    pub kind: Kind,
+    /// Where it stands, by its manifest.
+    pub state: Option<State>,
+    /// Which database.
+    pub store_id: Option<String>,
+    /// Milliseconds since 1970 at which the database was created.
+    pub created: Option<i64>,
+    /// `v0.9.9` or `v0.A.0`.
+    pub store_format: Option<&'static str>,
+    /// Who opens it.
+    pub releases: Option<String>,
+    /// Newest transaction per data source.
+    pub last_transactions: Vec<Last>,
+    /// Milliseconds since 1970 at which the last run was complete.
+    pub finished: Option<u64>,
+    /// Milliseconds since 1970 at which it was taken over.
+    pub adopted: Option<u64>,
+    /// The runs that led here, oldest first.
+    pub chain: Vec<Run>,
+    /// Whether Neo4j opened it since; `None` where there is no manifest to tell by.
+    pub opened: Option<Opened>,
+    /// Whether another process, such as a running Neo4j, has it locked now.
+    pub in_use: bool,
+    /// The ten files of the graph.
+    pub stores: Vec<Store>,
+    /// The indexes.
+    pub indexes: Vec<Index>,
+    /// The logs of both data sources.
+    pub logs: Vec<Logs>,
+    /// What the first start will do.
+    pub first_start: FirstStart,
+    /// What could not be read, or is not as it ought to be.
+    pub problems: Vec<String>,
+}
+
+/// Looks at the directory. Nothing is written, and no file is read through.
+///
+/// # Errors
+/// There is no directory, or nothing of a database in it.
+pub fn inspect(dir: &Path) -> Result<Inspection, Error> {
+    judge(dir)?;
+    let mut problems = Vec::new();
+    let (kind, manifest) = match Manifest::read(dir) {
+        Ok(Some(manifest)) if manifest.adopted.is_some() && manifest.chain.is_empty() => {
+            (Kind::Adopted, Some(manifest))
+        }
+        Ok(Some(manifest)) => (Kind::Backup, Some(manifest)),
+        Ok(None) => (Kind::Database, None),
+        Err(error) => {
+            problems.push(error.to_string());
+            (Kind::Unknown, None)
+        }
+    };
+    let header = Head::read(dir, &mut problems);
+    let format = header.format.or_else(|| {
+        let text = manifest.as_ref()?.store_format.as_deref()?;
+        StoreFormat::from_version(text)
+    });
+    let stores = stores::look(dir, format, &mut problems);
+    let indexes = indexes::look(dir, &mut problems);
+    let lucene_store = indexes::lucene_store(dir, &mut problems);
+    let logs: Vec<Logs> = DataSource::ALL
+        .into_iter()
+        .map(|source| logs::look(dir, source, &mut problems))
+        .collect();
+    let last_transactions = last_transactions(&header, lucene_store.map(|(store, _)| store.last_tx), &logs);
+    let log_version = header.header.as_ref().and_then(|header| header.log_version().ok());
+    let releases = format.map(|format| {
+        releases::releases(Evidence {
+            format,
+            header_records: header.header.as_ref().and_then(|header| header.records().ok()),
+            lucene_store: lucene_store.map(|(_, bytes)| bytes),
+            manifest: manifest.as_ref(),
+        })
+    });
+    Ok(Inspection {
+        kind,
+        state: manifest.as_ref().map(|manifest| manifest.state),
+        store_id: header.store_id.map(|id| id.to_string()),
+        created: header.store_id.map(|id| id.creation_time),
+        store_format: format.map(StoreFormat::version),
+        releases,
+        last_transactions,
+        finished: manifest.as_ref().and_then(|manifest| manifest.finished),
+        adopted: manifest.as_ref().and_then(|manifest| manifest.adopted),
+        opened: manifest
+            .as_ref()
+            .map(|manifest| Traces::read(dir, manifest).opened(manifest)),
+        in_use: traces::is_locked(dir),
+        first_start: start::foretell(dir, &stores, &logs, log_version),
+        chain: manifest.map(|manifest| manifest.chain).unwrap_or_default(),
+        stores,
+        indexes,
+        logs,
+        problems,
+    })
+}
+
+fn judge(dir: &Path) -> Result<(), Error> {
+    let stores = StoreFile::ALL.into_iter().map(StoreFile::name);
+    if stores
+        .chain([MANIFEST])
+        .any(|name| dir.join(name).symlink_metadata().is_ok())
+    {
+        return Ok(());
+    }
+    let what = if dir.is_dir() {
+        "holds neither a backup nor a database"
+    } else {
+        "is not a directory"
+    };
+    Err(Error::new(ErrorKind::NotOurs, format!("{}: {what}", dir.display()))
+        .with_hint("name the directory that was given with -to, or a database directory"))
+}
+
+/// What can be read of `neostore`.
+struct Head {
+    header: Option<Header>,
+    format: Option<StoreFormat>,
+    store_id: Option<StoreId>,
+    last: Option<TxId>,
+}
+
+impl Head {
+    fn read(dir: &Path, problems: &mut Vec<String>) -> Head {
+        let mut head = Head {
+            header: None,
+            format: None,
+            store_id: None,
+            last: None,
+        };
+        let mut read = || {
+            let header = head.header.insert(Header::open_read_only(dir)?);
+            head.format = Some(header.format()?);
+            head.store_id = Some(header.store_id()?);
+            head.last = Some(header.last_transaction()?);
+            Ok::<_, neo4j_format::store::HeaderError>(())
+        };
+        if let Err(error) = read() {
+            problems.push(error.to_string());
+        }
+        head
+    }
+}
+
+/// Ids from the headers, which a pending log may be ahead of; times from the logs.
+fn last_transactions(head: &Head, index: Option<TxId>, logs: &[Logs]) -> Vec<Last> {
+    let stored = [(DataSource::Graph, head.last), (DataSource::Lucene, index)];
+    let found = stored.into_iter().zip(logs).filter_map(|((source, stored), logs)| {
+        let pending = logs.last.filter(|_| logs.pending_bytes > 0).map(|last| last.id);
+        let id = stored.max(pending)?;
+        let time = logs.last.filter(|last| last.id == id).and_then(|last| last.time);
+        Some(Last {
+            data_source: source.name(),
+            id: id.0,
+            committed: time,
+        })
+    });
+    found.collect()
+}

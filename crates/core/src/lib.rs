@@ -1,0 +1,33 @@
+//! Consistent, bootable backups of running Neo4j 1.3 – 1.9 Enterprise databases, over the network and without a JVM.
+//!
+//! The modules are the steps of the data's way; `docs/architecture.md` leads from the command line to the published
+//! directory in one page. [`source`] knows the peer and never the disk; [`target`] knows the disk and never a socket;
+//! [`receive`] and [`replay`] stand between them; [`serve`] is the other side of the protocol.
+
+pub mod adopt;
+pub mod cancel;
+pub mod check;
+pub mod consistency;
+pub mod context;
+pub mod error;
+mod format_errors;
+pub mod full;
+pub mod incremental;
+pub mod inspect;
+pub mod manifest;
+pub mod outcome;
+pub mod progress;
+pub mod receive;
+pub mod replace;
+pub mod replay;
+pub mod retry;
+pub mod serve;
+pub mod source;
+pub mod target;
+pub mod verify;
+
+#[cfg(test)]
+#[path = "../../format/src/hex.rs"]
+mod hex;
+
+pub use error::{Error, ErrorKind};

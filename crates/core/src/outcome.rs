@@ -1,0 +1,111 @@
+//! What a backup that ended well has to tell; warnings and times of phases go through [`crate::progress::Progress`].
+
+use std::{collections::BTreeMap, path::PathBuf};
+
+use serde::{Serialize, Serializer};
+
+use super::consistency::Checked;
+use neo4j_format::ids::{DataSource, StoreId, TxId};
+
+/// Which kind of backup was taken in the end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TakenMode {
+    /// All store files.
+    Full,
+    /// The transactions since the last backup.
+    Incremental,
+}
+
+/// Whether the source's history is known to be the continuation of the target's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum HistoryProof {
+    /// A full backup continues nothing.
+    NotNeeded,
+    /// The last transaction of every data source was compared and is the same on both sides.
+    Proven,
+    /// There was nothing to compare with: logs pruned, or a base without its last transaction.
+    NotProven,
+}
+
+/// How good the backup is; it is durable in every case.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verdict {
+    /// Nothing to say against it.
+    Good,
+    /// The consistency check could not run.
+    NotChecked,
+    /// The consistency check found something.
+    Inconsistent,
+    /// Indexes are missing in it that the server did not give.
+    IndexesMissing,
+    /// The source lost the master role meanwhile: its last transactions may be lost by the cluster.
+    SourceDemoted,
+}
+
+impl Verdict {
+    /// The process exit code.
+    pub fn exit_code(self) -> u8 {
+        match self {
+            Verdict::Good => 0,
+            Verdict::NotChecked => 2,
+            Verdict::Inconsistent | Verdict::IndexesMissing => 3,
+            Verdict::SourceDemoted => 4,
+        }
+    }
+}
+
+/// A durable backup.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct BackupOutcome {
+    /// What was taken, where the request left the choice.
+    pub mode: TakenMode,
+    /// `host:port` of the member that served it.
+    pub member: String,
+    /// The wire dialect found, by the name `docs/formats/wire-protocol.md` §1 gives it.
+    pub dialect: String,
+    /// The releases that speak it, such as `Neo4j 1.3`.
+    pub releases: String,
+    /// The directory that now holds the backup.
+    #[serde(serialize_with = "lossy")]
+    pub target: PathBuf,
+    /// Which database it is.
+    #[serde(serialize_with = "display")]
+    pub store_id: StoreId,
+    /// Last transaction per data source in the target.
+    #[serde(serialize_with = "by_name")]
+    pub last_transactions: BTreeMap<DataSource, TxId>,
+    /// Files received.
+    pub files: u64,
+    /// Bytes of files and transactions received, without framing.
+    pub bytes: u64,
+    /// Transactions received and applied.
+    pub transactions: u64,
+    /// Transactions of the graph that the master had beyond the last one, where a slave served; `None` where the master
+    /// served or could not be asked.
+    pub behind_master: Option<u64>,
+    /// Whether the history was proven.
+    pub history: HistoryProof,
+    /// Bytes of index log that the server replays at its first start on the target.
+    pub pending_index_log_bytes: u64,
+    /// Bytes of history logs kept in the target.
+    pub history_log_bytes: u64,
+    /// What the consistency check found, if it was asked for and there was something to check.
+    pub check: Option<Checked>,
+    /// How good it is.
+    pub verdict: Verdict,
+}
+
+fn lossy<S: Serializer>(path: &std::path::Path, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&path.to_string_lossy())
+}
+
+fn display<S: Serializer>(id: &StoreId, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(id)
+}
+
+fn by_name<S: Serializer>(ids: &BTreeMap<DataSource, TxId>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(ids.iter().map(|(source, id)| (source.name(), id.0)))
+}

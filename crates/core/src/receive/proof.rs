@@ -1,0 +1,252 @@
+//! Whether a source continues the history that a backup holds (`docs/formats/wire-protocol.md` §9.3).
+//!
+//! Equal store ids and a higher transaction id do not prove it: a server that was restored from an older state counts on
+//! from there, and an old master may take its role back. So the last transaction of each data source is asked for again
+//! and compared with what the target keeps of it: a fingerprint in its manifest, or the transaction itself in the newest
+//! archived log.
+
+use std::{collections::BTreeMap, path::Path};
+
+use super::transactions::{Asked, ReceivedLogs};
+use crate::{
+    Error, ErrorKind,
+    manifest::Manifest,
+    outcome::HistoryProof,
+    source::{
+        client::{ClientError, Member},
+        questions::newest_before,
+    },
+    target::archived_logs,
+};
+use neo4j_format::{
+    ids::{DataSource, TxId},
+    log::{Fingerprint, LogFormat},
+    wire::Dialect,
+};
+
+/// What happens where it cannot be proven that the source continues the target's history.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unproven {
+    /// The report says so.
+    Reported,
+    /// The run is refused.
+    Refused,
+}
+
+/// What the target can show.
+#[derive(Debug)]
+pub(crate) struct Target<'a> {
+    pub(crate) dir: &'a Path,
+    pub(crate) format: LogFormat,
+    /// The source.
+    pub(crate) member: &'a Member,
+    pub(crate) manifest: Option<&'a Manifest>,
+    /// Last transaction per data source.
+    pub(crate) had: &'a BTreeMap<DataSource, TxId>,
+}
+
+/// The source lacks the transaction with which the target ends.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "the source is behind the target: it does not have transaction {last} of {source_name}{}",
+    newest.map(|id| format!(", its last one is {id}")).unwrap_or_default()
+)]
+pub struct Behind {
+    pub(crate) source_name: DataSource,
+    pub(crate) last: TxId,
+    /// What the source has, if it can be told.
+    pub(crate) newest: Option<TxId>,
+}
+
+impl From<Behind> for Error {
+    fn from(behind: Behind) -> Error {
+        Error::new(ErrorKind::NotOurs, behind)
+            .with_hint("it was restored from an older state, or is another server: take a full backup elsewhere")
+    }
+}
+
+/// Why a source is not the one to go on with.
+#[derive(Debug, thiserror::Error)]
+enum Broken {
+    #[error("branched history: transaction {last} of {source_name} is {ours} in the target and {theirs} at the source")]
+    Branched {
+        source_name: DataSource,
+        last: TxId,
+        ours: Fingerprint,
+        theirs: Fingerprint,
+    },
+    #[error(
+        "the target was written to since its last backup, which ended with transaction {backup} of {source_name}: it \
+         has transaction {last} now, and nothing shows that this is the source's"
+    )]
+    WrittenTo {
+        source_name: DataSource,
+        backup: TxId,
+        last: TxId,
+    },
+    #[error("the source no longer has, or the target never had, the transaction that would prove a common history")]
+    NotProven,
+}
+
+impl From<Broken> for Error {
+    fn from(broken: Broken) -> Error {
+        let hint = match broken {
+            Broken::Branched { .. } => {
+                "the target has transactions that the source never had: take a full backup elsewhere"
+            }
+            Broken::WrittenTo { .. } => "keep it as a database of its own and take a full backup elsewhere",
+            Broken::NotProven => "leave out -require-history, or take a full backup",
+        };
+        Error::new(ErrorKind::NotOurs, broken).with_hint(hint)
+    }
+}
+
+impl Target<'_> {
+    /// Compares the last transactions with those that the source sent for that.
+    ///
+    /// # Errors
+    /// The source does not continue this history; it cannot be proven, and that was asked for; disk errors.
+    pub(crate) fn prove(&self, logs: &ReceivedLogs, asked: Asked, unproven: Unproven) -> Result<HistoryProof, Error> {
+        let mut proof = HistoryProof::Proven;
+        for (source, last) in self.had.iter().filter(|(_, last)| **last > TxId::BASE) {
+            let (source_name, last) = (*source, *last);
+            let theirs = logs.overlap(source_name);
+            if asked == Asked::WithLast && theirs.is_none() {
+                let newest = newest_before(self.member, source_name, last).unwrap_or(None);
+                return Err(Behind {
+                    source_name,
+                    last,
+                    newest,
+                }
+                .into());
+            }
+            match theirs.zip(self.fingerprint(source_name, last)?) {
+                Some((theirs, ours)) if theirs == ours => {}
+                Some((theirs, ours)) => {
+                    return Err(Broken::Branched {
+                        source_name,
+                        last,
+                        ours,
+                        theirs,
+                    }
+                    .into());
+                }
+                None => {
+                    proof = HistoryProof::NotProven;
+                    self.not_written_to(source_name, last)?;
+                }
+            }
+        }
+        if asked == Asked::Plainly {
+            proof = HistoryProof::NotProven;
+        }
+        match (proof, unproven) {
+            (HistoryProof::NotProven, Unproven::Refused) => Err(Broken::NotProven.into()),
+            _ => Ok(proof),
+        }
+    }
+
+    /// The target's last transaction of the graph, and its fingerprint where that is known.
+    ///
+    /// # Errors
+    /// Of the disk.
+    pub(crate) fn end_of_graph(&self) -> Result<(TxId, Option<Fingerprint>), Error> {
+        let last = self.had.get(&DataSource::Graph).copied().unwrap_or(TxId::BASE);
+        Ok((last, self.fingerprint(DataSource::Graph, last)?))
+    }
+
+    /// Fingerprint of the target's own last transaction.
+    fn fingerprint(&self, source: DataSource, last: TxId) -> Result<Option<Fingerprint>, Error> {
+        if let Some((id, Some(text))) = self.manifest.and_then(|manifest| manifest.last_transaction(source))
+            && id == last
+        {
+            return Ok(text.parse().ok());
+        }
+        // what is left to Neo4j of an index transaction may be less than the server has, and Neo4j archives that
+        if source == DataSource::Lucene && self.manifest.is_some_and(|manifest| !manifest.is_complete()) {
+            return Ok(None);
+        }
+        archived_logs::fingerprint(self.dir, self.format, source, last)
+    }
+
+    /// A complete backup whose graph has other transactions than its manifest says got them from somebody else. That may
+    /// have been the original tool: of 1.3, which keeps no log to show it, or of the indexes, of which 1.4 keeps none.
+    fn not_written_to(&self, source_name: DataSource, last: TxId) -> Result<(), Error> {
+        let complete = self.manifest.filter(|manifest| manifest.is_complete());
+        match complete.and_then(|manifest| manifest.last_transaction(source_name)) {
+            Some((backup, _)) if backup != last && logs_show(source_name, self.member.dialect()) => {
+                Err(Broken::WrittenTo {
+                    source_name,
+                    backup,
+                    last,
+                }
+                .into())
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Whether the original tool of this release leaves logs behind that show what it brought.
+fn logs_show(source: DataSource, dialect: Dialect) -> bool {
+    source == DataSource::Graph && dialect != Dialect::D13
+}
+
+/// The server has dropped logs that are needed: names the first transactions that would have been.
+pub(crate) fn needing(error: &Error, had: &BTreeMap<DataSource, TxId>) -> Error {
+    let hint = error.hint().map(str::to_owned);
+    let error = Error::new(ErrorKind::FullNeeded, LogsDropped::new(error, had));
+    match hint {
+        Some(hint) => error.with_hint(hint),
+        None => error,
+    }
+}
+
+/// A member no longer has what a backup lacks; another one of its cluster may.
+#[derive(Debug, thiserror::Error)]
+#[error("{said}; the first ones needed are {needed}; the server does not tell which is the first that it has")]
+pub struct LogsDropped {
+    said: String,
+    needed: String,
+    may_come: bool,
+}
+
+impl LogsDropped {
+    /// In the words of `said`, for a target that had these transactions.
+    pub(crate) fn new(said: &Error, had: &BTreeMap<DataSource, TxId>) -> LogsDropped {
+        let needed: Vec<String> = had
+            .iter()
+            .map(|(source, last)| format!("transaction {} of {source}", last.next()))
+            .collect();
+        LogsDropped {
+            said: said.to_string(),
+            needed: needed.join(" and "),
+            may_come: matches!(said.cause(), Some(ClientError::Hole { .. })),
+        }
+    }
+
+    /// Whether the member may have it a little later.
+    pub(crate) fn may_come(&self) -> bool {
+        self.may_come
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dropped_logs_are_named_and_known_as_the_members() {
+        let refused = Error::from(ClientError::Refused {
+            address: "db:6362".into(),
+            dialect: Dialect::D14,
+        });
+        let had = BTreeMap::from([(DataSource::Graph, TxId(41)), (DataSource::Lucene, TxId(7))]);
+        let error = needing(&refused, &had);
+        assert_eq!((error.kind(), error.hint()), (ErrorKind::FullNeeded, refused.hint()));
+        assert!(error.cause::<LogsDropped>().is_some());
+        let text = error.to_string();
+        let needed = "the first ones needed are transaction 42 of nioneodb and transaction 8 of lucene-index; ";
+        assert!(text.starts_with("db:6362") && text.contains(needed), "{text}");
+    }
+}

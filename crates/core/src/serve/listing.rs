@@ -1,0 +1,113 @@
+//! The files of a directory, as a server hands them out (`docs/formats/wire-protocol.md` §9.2).
+
+use std::{
+    fs::{self, File},
+    io,
+    os::unix::fs::FileExt,
+    path::Path,
+};
+
+use super::{Content, Offered, Refusal};
+use neo4j_format::{
+    store::{IndexConfig, StoreFile, StoreFormat, index_config, lucene_store},
+    wire::PeerPath,
+};
+
+/// Lucene's own lock, which belongs to the process that holds it.
+const WRITE_LOCK: &str = "write.lock";
+
+/// All files, `neostore` behind the other stores and `lucene-store.db` last.
+///
+/// # Errors
+/// [`Refusal::Failed`]: a file cannot be read.
+pub fn files(dir: &Path, format: StoreFormat) -> Result<Vec<Offered>, Refusal> {
+    let mut out = Vec::new();
+    let mut config = IndexConfig::default();
+    if let Some(bytes) = bytes(dir, index_config::PATH)? {
+        config = IndexConfig::decode(&bytes).map_err(|error| Refusal::Failed(error.to_string()))?;
+        out.push(Offered {
+            path: name(index_config::PATH)?,
+            content: Content::Bytes(bytes),
+        });
+    }
+    for kind in StoreFile::ALL {
+        out.push(store_file(dir, kind, format)?);
+    }
+    index_files(dir, &config, &mut out)?;
+    if let Some(bytes) = bytes(dir, lucene_store::PATH)? {
+        out.push(Offered {
+            path: name(lucene_store::PATH)?,
+            content: Content::Bytes(bytes),
+        });
+    }
+    Ok(out)
+}
+
+/// A store file as a running server has it: without the type and version behind its records.
+fn store_file(dir: &Path, kind: StoreFile, format: StoreFormat) -> Result<Offered, Refusal> {
+    let path = dir.join(kind.name());
+    let failed = |cause: io::Error| Refusal::Failed(format!("{}: {cause}", kind.name()));
+    let file = File::open(&path).map_err(failed)?;
+    let mut length = file.metadata().map_err(failed)?.len();
+    let trailer = kind.trailer(format);
+    let records = length.checked_sub(u64::try_from(trailer.len()).unwrap_or(u64::MAX));
+    if let Some(records) = records {
+        let mut end = vec![0; trailer.len()];
+        file.read_exact_at(&mut end, records).map_err(failed)?;
+        if end == trailer.as_bytes() {
+            length = records;
+        }
+    }
+    Ok(Offered {
+        path: name(kind.name())?,
+        content: Content::Records { file, length, trailer },
+    })
+}
+
+/// The files of the indexes that `index.db` names. What else lies there belongs to no index.
+fn index_files(dir: &Path, config: &IndexConfig, out: &mut Vec<Offered>) -> Result<(), Refusal> {
+    for (index, _) in config.iter() {
+        let Some(folder) = index.name.to_text().filter(|name| !name.contains('/')) else {
+            continue;
+        };
+        let relative = format!("{}/{}/{folder}", index_config::LUCENE_DIR, index.kind.directory());
+        let entries = match fs::read_dir(dir.join(&relative)) {
+            Ok(entries) => entries,
+            // an index that was never written to, or of another provider
+            Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
+            Err(e) => return Err(Refusal::Failed(format!("{relative}: {e}"))),
+        };
+        let mut names = Vec::new();
+        for entry in entries {
+            let entry = entry.map_err(|e| Refusal::Failed(format!("{relative}: {e}")))?;
+            let file_name = entry.file_name().to_string_lossy().into_owned();
+            let is_file = entry.file_type().is_ok_and(|kind| kind.is_file());
+            if is_file && file_name != WRITE_LOCK {
+                names.push(file_name);
+            }
+        }
+        names.sort();
+        for file_name in names {
+            let path = format!("{relative}/{file_name}");
+            out.push(Offered {
+                path: name(&path)?,
+                content: Content::Unchanging(dir.join(&path)),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// A file of the directory as it is now, where there is one.
+fn bytes(dir: &Path, path: &str) -> Result<Option<Vec<u8>>, Refusal> {
+    match fs::read(dir.join(path)) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(Refusal::Failed(format!("{path}: {e}"))),
+    }
+}
+
+/// The name of a file for the client.
+fn name(path: &str) -> Result<PeerPath, Refusal> {
+    PeerPath::to_send(path).map_err(|error| Refusal::Failed(format!("{path:?} {}", error.why)))
+}

@@ -1,0 +1,232 @@
+//! How a search for members ends without any.
+
+use std::fmt;
+
+use super::{
+    cluster::Cluster,
+    coordinators::CoordinatorError,
+    ranking::{Base, PassedOver, Ranking, Reason},
+    znodes::RootName,
+};
+use crate::{Error, ErrorKind};
+use neo4j_format::ids::StoreId;
+
+/// Why there is nobody to ask.
+#[derive(Debug, thiserror::Error)]
+pub enum DiscoveryError {
+    /// No host of the list is a coordinator that can be used.
+    #[error("no coordinator can be used: {}", join(.0))]
+    NoCoordinator(Vec<CoordinatorError>),
+    /// Coordinators run, but too few of them.
+    #[error("the coordinators have no quorum: {}", join(.0))]
+    NoQuorum(Vec<CoordinatorError>),
+    /// The node below which the cluster should be is not there.
+    #[error("the coordinators have no node {0}")]
+    NoChroot(String),
+    /// No cluster of that name.
+    #[error("no cluster {name} is known to the coordinators: {}", known(.clusters))]
+    NoCluster {
+        /// The name that was looked for.
+        name: String,
+        /// The clusters that are there.
+        clusters: Vec<ClusterSummary>,
+    },
+    /// More than one cluster, and no name to choose by.
+    #[error("no cluster is named neo4j.ha and more than one could be meant: {}", known(.0))]
+    SeveralClusters(Vec<ClusterSummary>),
+    /// The node of the cluster's name leads nowhere.
+    #[error("cluster {name} is damaged, or not yet fully created: {problem}")]
+    DamagedCluster {
+        /// Its name.
+        name: String,
+        /// What is wrong with its node.
+        problem: String,
+    },
+    /// The cluster is there and nobody is registered.
+    #[error("cluster {0} exists, but no member is registered")]
+    NoMembers(String),
+    /// Members are registered, and none can give the backup.
+    #[error("no member of cluster {cluster} can give the backup: {}", list(.passed_over))]
+    NoneUsable {
+        /// Which cluster.
+        cluster: String,
+        /// Its members, each with its reason.
+        passed_over: Vec<PassedOver>,
+    },
+    /// The backup belongs to another database.
+    #[error("the backup is of another database: its store id is {backup}, cluster {cluster} has {found}")]
+    OtherDatabase {
+        /// Which cluster.
+        cluster: String,
+        /// The cluster's.
+        found: StoreId,
+        /// The backup's.
+        backup: StoreId,
+    },
+}
+
+/// A cluster among others.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClusterSummary {
+    /// Its name; `None` in 1.3 - 1.5.0.
+    pub name: Option<String>,
+    /// The node that holds it.
+    pub root: RootName,
+    /// How many members are registered.
+    pub members: usize,
+}
+
+impl fmt::Display for ClusterSummary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.name {
+            Some(name) => f.write_str(name)?,
+            None => self.root.fmt(f)?,
+        }
+        match self.members {
+            1 => f.write_str(" (1 member)"),
+            count => write!(f, " ({count} members)"),
+        }
+    }
+}
+
+fn join<T: ToString>(parts: &[T]) -> String {
+    let parts: Vec<String> = parts.iter().map(T::to_string).collect();
+    parts.join("; ")
+}
+
+fn known(clusters: &[ClusterSummary]) -> String {
+    if clusters.is_empty() {
+        return "none is there".to_owned();
+    }
+    let clusters: Vec<String> = clusters.iter().map(ClusterSummary::to_string).collect();
+    format!("there are {}", clusters.join(", "))
+}
+
+impl DiscoveryError {
+    /// What it means that all coordinators fail like this.
+    pub(super) fn coordinators(causes: Vec<CoordinatorError>) -> DiscoveryError {
+        if causes.iter().any(CoordinatorError::is_without_quorum) {
+            DiscoveryError::NoQuorum(causes)
+        } else {
+            DiscoveryError::NoCoordinator(causes)
+        }
+    }
+
+    /// Whether coordinators that are there may serve in a moment: while they elect a leader they say that they do not
+    /// serve, and break connections off.
+    pub(super) fn may_be_an_election(&self) -> bool {
+        let (DiscoveryError::NoQuorum(causes) | DiscoveryError::NoCoordinator(causes)) = self else {
+            return false;
+        };
+        let broken_off = |cause: &CoordinatorError| {
+            matches!(
+                cause,
+                CoordinatorError::Broken { .. } | CoordinatorError::Closed { .. } | CoordinatorError::Session { .. }
+            )
+        };
+        causes
+            .iter()
+            .any(|cause| cause.is_without_quorum() || broken_off(cause))
+    }
+}
+
+fn list(passed_over: &[PassedOver]) -> String {
+    let members: Vec<String> = passed_over
+        .iter()
+        .map(|PassedOver { id, role, reason }| match role.name() {
+            "unknown" => format!("member {id}: {reason}"),
+            role => format!("member {id} ({role}): {reason}"),
+        })
+        .collect();
+    members.join("; ")
+}
+
+impl Ranking {
+    /// Whether there is anybody to ask in this cluster for what `base`, if any, lacks.
+    ///
+    /// # Errors
+    /// [`DiscoveryError`]: of kind [`ErrorKind::NotOurs`] where the cluster is not the one to ask, of kind
+    /// [`ErrorKind::NoMember`] otherwise.
+    pub fn require_candidates(&self, cluster: &Cluster, base: Option<Base>) -> Result<(), Error> {
+        let label = cluster.label();
+        if let (Some(base), Some(found)) = (base, self.database)
+            && !base.store_id.is_same_database(found)
+        {
+            return Err(DiscoveryError::OtherDatabase {
+                cluster: label,
+                found,
+                backup: base.store_id,
+            }
+            .into());
+        }
+        if !self.candidates.is_empty() {
+            return Ok(());
+        }
+        if self.passed_over.is_empty() {
+            return Err(DiscoveryError::NoMembers(label).into());
+        }
+        Err(DiscoveryError::NoneUsable {
+            cluster: label,
+            passed_over: self.passed_over.clone(),
+        }
+        .into())
+    }
+}
+
+impl From<DiscoveryError> for Error {
+    fn from(error: DiscoveryError) -> Error {
+        let (kind, hint) = match &error {
+            DiscoveryError::NoCoordinator(causes) => {
+                let is_other = |cause: &CoordinatorError| matches!(cause, CoordinatorError::NotZooKeeper { .. });
+                let hint = if causes.iter().any(is_other) {
+                    "ha:// names coordinators (ZooKeeper servers, default port 2181), not members; clusters of Neo4j 1.9 \
+                     have none: name a member, as in -from single://host:port"
+                } else {
+                    "check hosts and ports (default 2181); a member can be named itself, as in -from single://host:port"
+                };
+                (ErrorKind::NoMember, hint)
+            }
+            DiscoveryError::NoQuorum(_) => (
+                ErrorKind::NoMember,
+                "start more coordinators, or name a member itself, as in -from single://host:port",
+            ),
+            DiscoveryError::NoChroot(_) => (ErrorKind::NoMember, "check the path behind the hosts of -from"),
+            DiscoveryError::NoCluster { .. } | DiscoveryError::SeveralClusters(_) => {
+                (ErrorKind::NoMember, "choose one with -cluster NAME")
+            }
+            DiscoveryError::DamagedCluster { .. } => (
+                ErrorKind::NoMember,
+                "wait until its first member has started, or choose another with -cluster NAME",
+            ),
+            DiscoveryError::NoMembers(_) => (
+                ErrorKind::NoMember,
+                "start the members; one that does not register can be named itself, as in -from single://host:port",
+            ),
+            DiscoveryError::NoneUsable { passed_over, .. } => {
+                let all = |is: fn(&Reason) -> bool| passed_over.iter().all(|member| is(&member.reason));
+                if all(|reason| matches!(reason, Reason::Behind { .. })) {
+                    (
+                        ErrorKind::NotOurs,
+                        "the cluster was restored or has lost transactions: take a full backup into another directory",
+                    )
+                } else if all(|reason| matches!(reason, Reason::BackupOff)) {
+                    (
+                        ErrorKind::NoMember,
+                        "set enable_online_backup=true on the members and restart them",
+                    )
+                } else {
+                    (
+                        ErrorKind::NoMember,
+                        "neo4j-backup members -from ha://… shows the cluster; members that are starting or change roles \
+                         answer a moment later",
+                    )
+                }
+            }
+            DiscoveryError::OtherDatabase { .. } => (
+                ErrorKind::NotOurs,
+                "check -cluster and -to: another cluster's backup is there",
+            ),
+        };
+        Error::new(kind, error).with_hint(hint)
+    }
+}

@@ -1,0 +1,200 @@
+//! The archived logs of a backup: what other servers, and a later run, go on from, and what proves where it stands.
+
+use std::{
+    fs::{self, File},
+    path::{Path, PathBuf},
+    time::{Duration, SystemTime},
+};
+
+use super::durable;
+use crate::Error;
+use neo4j_format::{
+    DiskError,
+    ids::{DataSource, LogVersion, TxId},
+    log::{self, Buffer, Fingerprint, Layout, LogError, LogFormat, LogHeader, SlotReader},
+};
+
+/// How much of the history is kept; the newest log with transactions always is, since it proves where the backup stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeepLogs {
+    /// Everything.
+    All,
+    /// Logs written within this time.
+    Time(Duration),
+    /// The newest logs up to so many bytes together.
+    Bytes(u64),
+}
+
+/// Archived logs of a data source, newest first.
+fn archived(dir: &Path, source: DataSource) -> Result<Vec<(LogVersion, PathBuf)>, DiskError> {
+    let mut found = Vec::new();
+    let base = Path::new(log::files::base(source)).parent().unwrap_or(Path::new(""));
+    let folder = dir.join(base);
+    for entry in fs::read_dir(&folder).map_err(DiskError::at(&folder))? {
+        let entry = entry.map_err(DiskError::at(&folder))?;
+        let path = base.join(entry.file_name());
+        if let Some(version) = log::files::archived_version(source, &path.to_string_lossy()) {
+            found.push((version, entry.path()));
+        }
+    }
+    found.sort_by_key(|(version, _)| std::cmp::Reverse(*version));
+    Ok(found)
+}
+
+/// Bytes of all archived logs of the graph.
+///
+/// # Errors
+/// Of the disk.
+pub(crate) fn bytes(dir: &Path) -> Result<u64, DiskError> {
+    archived(dir, DataSource::Graph)?
+        .into_iter()
+        .try_fold(0, |sum, (_, path)| {
+            Ok(sum + fs::metadata(&path).map_err(DiskError::at(&path))?.len())
+        })
+}
+
+/// Archived logs of the graph that need not be kept, oldest first.
+///
+/// # Errors
+/// Of the disk.
+pub(crate) fn prunable(dir: &Path, keep: KeepLogs, now: SystemTime) -> Result<Vec<PathBuf>, DiskError> {
+    let (mut sum, mut removable) = (0, Vec::new());
+    let mut proven = false;
+    for (_, path) in archived(dir, DataSource::Graph)? {
+        let found = fs::metadata(&path).map_err(DiskError::at(&path))?;
+        sum += found.len();
+        let wanted = match keep {
+            KeepLogs::All => true,
+            KeepLogs::Bytes(limit) => sum <= limit,
+            KeepLogs::Time(limit) => {
+                let written = found.modified().map_err(DiskError::at(&path))?;
+                now.duration_since(written).is_ok_and(|age| age <= limit) || written > now
+            }
+        };
+        // what lies behind a removed log is of no use
+        if proven && (!wanted || !removable.is_empty()) {
+            removable.push(path);
+        }
+        // Neo4j leaves logs behind that hold nothing but their header
+        proven |= found.len() > LogHeader::END;
+    }
+    removable.reverse();
+    Ok(removable)
+}
+
+/// Removes archived logs, oldest first, so that no gap is left whenever it is interrupted.
+///
+/// # Errors
+/// Of the disk.
+pub(crate) fn prune(dir: &Path, logs: &[PathBuf]) -> Result<(), DiskError> {
+    for path in logs {
+        fs::remove_file(path).map_err(DiskError::at(path))?;
+    }
+    if logs.is_empty() { Ok(()) } else { durable::sync(dir) }
+}
+
+/// Fingerprint of a transaction, if the newest archived log that has any holds it.
+///
+/// # Errors
+/// Of the disk. A log that cannot be read proves nothing.
+pub(crate) fn fingerprint(
+    dir: &Path,
+    format: LogFormat,
+    source: DataSource,
+    id: TxId,
+) -> Result<Option<Fingerprint>, Error> {
+    let layout = Layout { format, source };
+    for (_, path) in archived(dir, source)? {
+        let file = File::open(&path).map_err(DiskError::at(&path))?;
+        match newest(&file, layout, id) {
+            Ok(Newest::NoTransaction) => {}
+            Ok(Newest::Found(fingerprint)) => return Ok(Some(fingerprint)),
+            Ok(Newest::Others) => return Ok(None),
+            Err(error @ LogError::Read { .. }) => return Err(error.in_file(&path).into()),
+            Err(error) => {
+                tracing::warn!("{error} of {}: it proves nothing", path.display());
+                return Ok(None);
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// What an archived log has.
+enum Newest {
+    NoTransaction,
+    Found(Fingerprint),
+    Others,
+}
+
+fn newest(file: &File, layout: Layout, id: TxId) -> Result<Newest, LogError> {
+    let (mut scan, mut read) = (Buffer::new(), Buffer::new());
+    let mut slot = SlotReader::open(file, layout, &mut scan)?;
+    let mut newest = Newest::NoTransaction;
+    while let Some(committed) = slot.next()? {
+        if committed.tx == id {
+            let found = log::slot::transaction(file, layout, &committed, &mut read);
+            return found.fingerprint().map(Newest::Found);
+        }
+        newest = Newest::Others;
+    }
+    Ok(newest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pruned(dir: &Path, keep: KeepLogs, now: SystemTime) -> usize {
+        let logs = prunable(dir, keep, now).unwrap();
+        prune(dir, &logs).unwrap();
+        logs.len()
+    }
+
+    fn logs(dir: &Path) -> Vec<u64> {
+        archived(dir, DataSource::Graph)
+            .unwrap()
+            .into_iter()
+            .map(|(version, _)| version.0)
+            .collect()
+    }
+
+    fn sample() -> tempfile::TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        for version in [2, 9, 10, 11] {
+            fs::write(dir.path().join(format!("nioneo_logical.log.v{version}")), [0; 100]).unwrap();
+        }
+        fs::write(dir.path().join("nioneo_logical.log.1"), [0; 100]).unwrap();
+        dir
+    }
+
+    #[test]
+    fn the_newest_logs_up_to_a_size_are_kept_and_the_newest_always() {
+        let dir = sample();
+        let now = SystemTime::now();
+        assert_eq!(bytes(dir.path()).unwrap(), 400);
+        assert_eq!(pruned(dir.path(), KeepLogs::All, now), 0);
+        assert_eq!(pruned(dir.path(), KeepLogs::Bytes(250), now), 2);
+        assert_eq!(logs(dir.path()), [11, 10]);
+        assert_eq!(pruned(dir.path(), KeepLogs::Bytes(1), now), 1);
+        assert_eq!(logs(dir.path()), [11]);
+        assert!(dir.path().join("nioneo_logical.log.1").exists());
+    }
+
+    #[test]
+    fn logs_without_transactions_do_not_stand_for_the_one_that_proves() {
+        let dir = sample();
+        fs::write(dir.path().join("nioneo_logical.log.v12"), [0; 16]).unwrap();
+        assert_eq!(pruned(dir.path(), KeepLogs::Bytes(1), SystemTime::now()), 3);
+        assert_eq!(logs(dir.path()), [12, 11]);
+    }
+
+    #[test]
+    fn logs_older_than_the_limit_go() {
+        let dir = sample();
+        let later = SystemTime::now() + Duration::from_secs(1000);
+        assert_eq!(pruned(dir.path(), KeepLogs::Time(Duration::from_secs(2000)), later), 0);
+        assert_eq!(pruned(dir.path(), KeepLogs::Time(Duration::from_secs(10)), later), 3);
+        assert_eq!(logs(dir.path()), [11]);
+    }
+}

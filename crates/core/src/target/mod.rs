@@ -1,0 +1,9 @@
+//! The disk: the target directory, its siblings, locks, durability and free space.
+
+pub mod archived_logs;
+pub(crate) mod base;
+pub(crate) mod durable;
+pub(crate) mod free_space;
+pub(crate) mod links;
+pub(crate) mod lock;
+pub mod staging;

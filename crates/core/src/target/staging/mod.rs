@@ -1,0 +1,315 @@
+//! The target directory and its siblings: lock, staging, atomic publish. Nothing but directory suffixes records a state.
+//!
+//! | step | on disk | found at the next start → do |
+//! |---|---|---|
+//! | 1 lock `DIR.lock`, create `DIR.partial` | empty `.partial` | delete it, start again |
+//! | 2 receive, replay, seal, fsync all | `.partial` with a manifest | delete it, start again: the source has moved on |
+//! | 3 rename `.partial` → `DIR.ready`, fsync parent | complete `.ready` | publish it first ([`LeftOver::Ready`]) |
+//! | 4 rename or exchange `.ready` → `DIR`, fsync parent | `DIR` new, `.ready` is the replaced backup or gone | remove `.ready` if `DIR`'s manifest says that it replaced it |
+//! | 5 remove what was replaced, unlink `DIR.lock` | `DIR` new | nothing |
+//!
+//! A `.ready` that is not as its manifest says is of no use and is removed in place of being published. A `.partial` or
+//! `.ready` without our manifest, unless it is empty or `DIR` says that it replaced it, is somebody else's and is not
+//! touched. A stale
+//! `DIR.lock` names the run that did not end; where `DIR` is that very run's backup, nobody was told that it succeeded,
+//! so the next full backup may replace it without being told to.
+
+mod directories;
+mod error;
+
+use std::{
+    cell::Cell,
+    fs,
+    os::unix::fs::{MetadataExt, PermissionsExt},
+    path::{Path, PathBuf},
+};
+
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+
+use self::directories::{chown_tree, identity, occupant, remove_manifest_last, remove_ours, rename, resolve, sibling};
+use super::{durable, free_space, lock::RunLock};
+use crate::manifest::{Manifest, ManifestError, Mode, State};
+use crate::{
+    Error,
+    cancel::Cancel,
+    progress::Progress,
+    verify::{Verdict, verify},
+};
+use neo4j_format::DiskError;
+use neo4j_format::store::neo4j_lock::Neo4jLock;
+
+pub use directories::Occupant;
+pub use error::TargetError;
+
+/// What an earlier run left beside the target.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LeftOver {
+    /// Nothing that matters any more.
+    None,
+    /// A backup that was complete but not yet in place.
+    Ready(Box<Manifest>),
+    /// The backup in place is one whose run was stopped before it could say so.
+    Unreported,
+}
+
+/// A locked target; the lock ends with it.
+#[derive(Debug)]
+pub struct Target {
+    dir: PathBuf,
+    lock: RunLock,
+    left_over: LeftOver,
+    /// A backup was put in place, but not all that belongs to it succeeded, so its run will end with an error.
+    half_published: Cell<bool>,
+}
+
+impl Target {
+    /// Judges `dir`, locks it for the run `run_id` and clears away what earlier runs left and nobody needs.
+    ///
+    /// # Errors
+    /// [`TargetError`] as kinds 11, 13 and 78; disk errors.
+    pub fn lock(dir: &Path, run_id: &str, now: u64) -> Result<Target, Error> {
+        let dir = resolve(dir)?;
+        let lock = RunLock::take(sibling(&dir, "lock"))?;
+        let mut target = Target {
+            dir,
+            lock,
+            left_over: LeftOver::None,
+            half_published: Cell::new(false),
+        };
+        match target.begin(run_id, now) {
+            Ok(()) => Ok(target),
+            Err(error) => {
+                // what the next run may learn from it was perhaps not read
+                if !target.lock.is_stale() {
+                    target.lock.remove();
+                }
+                Err(error)
+            }
+        }
+    }
+
+    fn begin(&mut self, run_id: &str, now: u64) -> Result<(), Error> {
+        let in_place = match self.occupant()? {
+            Occupant::Database => Manifest::read(&self.dir)?,
+            _ => None,
+        };
+        self.left_over = self.look(in_place.as_ref())?;
+        let unreported = match &self.left_over {
+            LeftOver::None => None,
+            LeftOver::Ready(waiting) => waiting.run_id(),
+            LeftOver::Unreported => in_place.as_ref().and_then(Manifest::run_id),
+        };
+        self.lock.note(run_id, unreported.map(str::to_owned), now)?;
+        remove_ours(&self.partial())?;
+        let ready = self.ready();
+        let replaced = in_place.as_ref().and_then(|manifest| manifest.replaces.as_deref());
+        match self.left_over {
+            LeftOver::Ready(_) => Ok(()),
+            // one without a manifest is known by this alone
+            _ if replaced.is_some() && replaced == identity(&ready).as_deref() => Ok(remove_manifest_last(&ready)?),
+            LeftOver::None | LeftOver::Unreported => remove_ours(&ready),
+        }
+    }
+
+    /// The target itself, links in its name resolved.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Where a new backup is received.
+    pub fn partial(&self) -> PathBuf {
+        sibling(&self.dir, "partial")
+    }
+
+    /// Where a complete new backup waits for its place.
+    pub fn ready(&self) -> PathBuf {
+        sibling(&self.dir, "ready")
+    }
+
+    /// What was found beside the target when it was locked.
+    pub fn left_over(&self) -> &LeftOver {
+        &self.left_over
+    }
+
+    /// Puts a backup that waits for its place there, if it is as it was when it was complete, and removes it otherwise.
+    /// Whether one was put in place.
+    ///
+    /// # Errors
+    /// As [`Target::publish`]; the run was cancelled.
+    pub fn settle_left_over(&self, progress: &dyn Progress, cancel: &Cancel) -> Result<bool, Error> {
+        if !matches!(self.left_over, LeftOver::Ready(_)) {
+            return Ok(false);
+        }
+        let ready = self.ready();
+        let found = verify(&ready, progress, cancel)?;
+        if found.verdict == Verdict::Intact {
+            progress.warning("a complete backup of an interrupted run was waiting and is put in place first");
+            self.publish()?;
+            return Ok(true);
+        }
+        let first = found.findings.first().map_or("", |finding| &finding.path);
+        progress.warning(&format!(
+            "a backup of an interrupted run was waiting, but {} of its files are not as they were written ({first}); it is removed",
+            found.findings.len()
+        ));
+        remove_ours(&ready)?;
+        self.sync_parent()?;
+        Ok(false)
+    }
+
+    /// What a backup that takes the place of the one that stands there notes in its manifest, so that the replaced one is
+    /// known wherever a kill leaves it: the run in its `manifest`, or the directory itself where no run is known.
+    pub fn to_replace(&self, manifest: Option<&Manifest>) -> Option<String> {
+        let run = manifest.and_then(Manifest::run_id).map(str::to_owned);
+        run.or_else(|| identity(&self.dir))
+    }
+
+    /// What stands at the target now.
+    ///
+    /// # Errors
+    /// The file system failed.
+    pub fn occupant(&self) -> Result<Occupant, Error> {
+        Ok(occupant(&self.dir)?)
+    }
+
+    /// Creates an empty `.partial`, its owner and mode those of the parent directory.
+    ///
+    /// # Errors
+    /// [`TargetError::Foreign`]; disk errors.
+    pub fn create_partial(&self) -> Result<PathBuf, Error> {
+        let partial = self.partial();
+        remove_ours(&partial)?;
+        fs::create_dir(&partial).map_err(DiskError::at(&partial))?;
+        let parent = fs::metadata(self.parent()).map_err(DiskError::at(self.parent()))?;
+        let mode = fs::Permissions::from_mode(parent.mode() & 0o777 | 0o700);
+        fs::set_permissions(&partial, mode).map_err(DiskError::at(&partial))?;
+        self.sync_parent()?;
+        Ok(partial)
+    }
+
+    /// Gives everything below `.partial` the owner of the parent directory, where this process may.
+    ///
+    /// # Errors
+    /// Disk errors.
+    pub fn adopt_owner(&self) -> Result<(), Error> {
+        let parent = fs::metadata(self.parent()).map_err(DiskError::at(self.parent()))?;
+        let partial = self.partial();
+        let own = fs::metadata(&partial).map_err(DiskError::at(&partial))?;
+        if rustix::process::geteuid().is_root() && (own.uid(), own.gid()) != (parent.uid(), parent.gid()) {
+            chown_tree(&partial, parent.uid(), parent.gid())?;
+        }
+        Ok(())
+    }
+
+    /// Declares `.partial`, all of it durable, to be complete.
+    ///
+    /// # Errors
+    /// Disk errors.
+    pub fn make_ready(&self) -> Result<(), Error> {
+        let ready = self.ready();
+        remove_ours(&ready)?;
+        rename(&self.partial(), &ready, RenameFlags::NOREPLACE)?;
+        self.sync_parent()
+    }
+
+    /// Puts `.ready` in place, in exchange for what stands there, which is then removed.
+    ///
+    /// # Errors
+    /// [`TargetError`]; disk errors.
+    pub fn publish(&self) -> Result<(), Error> {
+        let ready = self.ready();
+        match self.occupant()? {
+            Occupant::Absent => rename(&ready, &self.dir, RenameFlags::NOREPLACE)?,
+            Occupant::Empty => fs::rename(&ready, &self.dir).map_err(DiskError::at(&self.dir))?,
+            Occupant::Foreign => return Err(TargetError::Foreign { path: self.dir.clone() }.into()),
+            Occupant::Database => {
+                let _lock = Neo4jLock::take(&self.dir)?;
+                match renameat_with(CWD, &ready, CWD, &self.dir, RenameFlags::EXCHANGE) {
+                    Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => {
+                        return Err(TargetError::NoExchange { path: self.dir.clone() }.into());
+                    }
+                    result => result.map_err(|e| DiskError::new(&self.dir, e.into()))?,
+                }
+            }
+        }
+        self.half_published.set(true);
+        self.sync_parent()?;
+        if ready.exists() {
+            remove_manifest_last(&ready)?;
+            self.sync_parent()?;
+        }
+        self.half_published.set(false);
+        Ok(())
+    }
+
+    /// Whether a copy as large as the present one fits beside it.
+    ///
+    /// # Errors
+    /// [`TargetError::NoRoom`]; disk errors.
+    pub fn has_room(&self) -> Result<(), Error> {
+        let (needed, free) = (free_space::taken(&self.dir)?, free_space::free(self.parent())?);
+        let path = self.dir.clone();
+        if needed > free {
+            return Err(TargetError::NoRoom { path, needed, free }.into());
+        }
+        Ok(())
+    }
+
+    /// Ends the run: the lock file goes away, unless the next run has to learn from it that nobody was told of the
+    /// backup in place.
+    pub fn release<T>(self, result: &Result<T, Error>) {
+        let untold = self.half_published.get() || self.left_over != LeftOver::None;
+        if result.is_ok() || !untold {
+            self.lock.remove();
+        }
+    }
+
+    /// Removes a `.partial` that will not be needed; what cannot be removed is left for the next run.
+    pub fn discard_partial(&self) {
+        let _ = remove_ours(&self.partial());
+    }
+
+    /// What earlier runs left that matters, judged by what stands at the target.
+    fn look(&self, in_place: Option<&Manifest>) -> Result<LeftOver, Error> {
+        let ready = self.ready();
+        let waiting = match Manifest::read(&ready) {
+            // nobody was told of it, and it is of no use
+            Err(ManifestError::Damaged { .. }) => None,
+            found => found?,
+        };
+        if let Some(waiting) = waiting {
+            let replaced = in_place.and_then(|manifest| manifest.replaces.as_deref());
+            let is_replaced = replaced.is_some_and(|replaced| {
+                Some(replaced) == waiting.run_id() || Some(replaced) == identity(&ready).as_deref()
+            });
+            if waiting.state == State::Complete && !is_replaced {
+                return Ok(LeftOver::Ready(Box::new(waiting)));
+            }
+        }
+        let newest = in_place.and_then(|manifest| manifest.chain.last());
+        // an incremental that could not say so changed a backup that was known
+        Ok(match newest {
+            Some(run) if run.mode == Mode::Full && self.lock.leaves_unreported(&run.run_id) => LeftOver::Unreported,
+            _ => LeftOver::None,
+        })
+    }
+
+    fn parent(&self) -> &Path {
+        self.dir.parent().unwrap_or(Path::new("/"))
+    }
+
+    fn sync_parent(&self) -> Result<(), Error> {
+        Ok(durable::sync(self.parent())?)
+    }
+}
+
+/// Refuses a directory that a run is working on; for readers, who leave nothing behind.
+///
+/// # Errors
+/// [`TargetError::Locked`]; disk errors.
+pub fn refuse_if_at_work(dir: &Path) -> Result<(), Error> {
+    let Ok(dir) = fs::canonicalize(dir) else {
+        return Ok(());
+    };
+    RunLock::refuse_if_held(&sibling(&dir, "lock"))
+}

@@ -1,0 +1,354 @@
+//! The verification of one directory and what it comes to.
+
+use std::{collections::BTreeMap, path::Path};
+
+use serde::Serialize;
+
+use super::{
+    compare::{self, Differences, Expected},
+    explain::Circumstances,
+    finding::{Cause, Finding, Problem},
+    traces::{Opened, Traces},
+};
+use crate::{
+    Error, ErrorKind,
+    cancel::Cancel,
+    manifest::{
+        MANIFEST, Manifest, ManifestError, SUMS, State,
+        files::{self, Role},
+        sums::{self, DIGEST, MAGIC, SumsReader, SumsTable},
+    },
+    progress::{Phase, Progress},
+};
+use neo4j_format::{DiskError, store::StoreFile};
+
+/// What a verification comes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verdict {
+    /// Every byte is as it was written.
+    Intact,
+    /// Neo4j opened it since, and every difference is one that it makes.
+    ChangedByNeo4j,
+    /// An incremental backup did not end; the next one goes on from here.
+    InterruptedUpdate,
+    /// There are differences that nothing explains.
+    Damaged,
+}
+
+impl Verdict {
+    /// The exit code of the program.
+    pub fn exit_code(self) -> u8 {
+        match self {
+            Verdict::Intact => 0,
+            Verdict::ChangedByNeo4j | Verdict::InterruptedUpdate => ErrorKind::Changed.exit_code(),
+            Verdict::Damaged => ErrorKind::Damaged.exit_code(),
+        }
+    }
+}
+
+/// What was found.
+#[derive(Debug, Clone, Serialize)]
+pub struct VerifyOutcome {
+    /// What it comes to.
+    pub verdict: Verdict,
+    /// The run that made the present state, where the manifest can be read and knows one.
+    pub run_id: Option<String>,
+    /// Milliseconds since 1970 at which that run was complete.
+    pub finished: Option<u64>,
+    /// Files in the manifest.
+    pub files: u64,
+    /// Bytes in the manifest.
+    pub bytes: u64,
+    /// Bytes of these for which no checksum could be read.
+    pub unchecked_bytes: u64,
+    /// Whether Neo4j opened the directory.
+    pub opened: Opened,
+    /// Every file that is not as it was, in the order of the names.
+    pub findings: Vec<Finding>,
+    /// What else is to be known.
+    pub notes: Vec<String>,
+}
+
+impl VerifyOutcome {
+    /// What there is to say about a directory whose manifest was just written from it.
+    pub fn adopted(manifest: &Manifest) -> VerifyOutcome {
+        VerifyOutcome {
+            notes: vec!["taken over as it stands: whether these are the right bytes, nothing tells".to_owned()],
+            ..VerifyOutcome::of(manifest)
+        }
+    }
+
+    fn of(manifest: &Manifest) -> VerifyOutcome {
+        VerifyOutcome {
+            verdict: Verdict::Intact,
+            run_id: manifest.run_id().map(str::to_owned),
+            finished: manifest.finished,
+            files: manifest.files.len() as u64,
+            bytes: manifest.files.iter().map(|file| file.length).sum(),
+            unchecked_bytes: 0,
+            opened: Opened::No,
+            findings: Vec::new(),
+            notes: Vec::new(),
+        }
+    }
+}
+
+/// Compares the directory with its manifest, every byte of it. Nothing is written.
+///
+/// # Errors
+/// There is no database or no manifest; the manifest is one of another version; the directory changed meanwhile; the
+/// run was cancelled. Files that are missing, damaged or unreadable are no error but findings.
+pub fn verify(dir: &Path, progress: &dyn Progress, cancel: &Cancel) -> Result<VerifyOutcome, Error> {
+    let manifest = match Manifest::read(dir) {
+        Ok(Some(manifest)) => manifest,
+        Ok(None) => return Err(no_manifest(dir)),
+        Err(ManifestError::Damaged { .. }) => return Ok(without_manifest()),
+        Err(error) => return Err(error.into()),
+    };
+    if manifest.state == State::Receiving {
+        let text = format!(
+            "{}: is a full backup that did not end; nothing in it is of use",
+            dir.display()
+        );
+        return Err(Error::new(ErrorKind::Damaged, text).with_hint("the next run removes it and begins anew"));
+    }
+    progress.phase(Phase::Checking);
+    let outcome = Comparison::new(dir, &manifest)?.run(progress, cancel)?;
+    match Manifest::read(dir) {
+        Ok(Some(now)) if now == manifest => Ok(outcome),
+        _ => {
+            let text = format!("{}: was changed while it was verified", dir.display());
+            Err(Error::new(ErrorKind::TargetInUse, text)
+                .with_hint("verify again when the run that changes it has ended"))
+        }
+    }
+}
+
+fn no_manifest(dir: &Path) -> Error {
+    if dir.join(StoreFile::Neostore.name()).is_file() {
+        let text = format!(
+            "{}: has no manifest, so nothing tells what its bytes were",
+            dir.display()
+        );
+        return Error::new(ErrorKind::Failed, text).with_hint(
+            "it was made by another tool, or is a plain database: verify -adopt takes it over as it stands now",
+        );
+    }
+    let text = format!("{}: holds neither a backup nor a database", dir.display());
+    Error::new(ErrorKind::NotOurs, text).with_hint("name the directory that was given with -to")
+}
+
+/// The outcome where nothing can be compared, since the manifest itself is what is damaged.
+fn without_manifest() -> VerifyOutcome {
+    VerifyOutcome {
+        verdict: Verdict::Damaged,
+        run_id: None,
+        finished: None,
+        files: 0,
+        bytes: 0,
+        unchecked_bytes: 0,
+        opened: Opened::No,
+        findings: vec![Finding::whole(MANIFEST, Problem::Damaged, None, None)],
+        notes: vec!["the other files could not be compared with anything".to_owned()],
+    }
+}
+
+struct Comparison<'a> {
+    dir: &'a Path,
+    manifest: &'a Manifest,
+    /// Lengths of what is there; `None` for what is no regular file.
+    found: BTreeMap<String, Option<u64>>,
+    findings: Vec<Finding>,
+    notes: Vec<String>,
+}
+
+impl<'a> Comparison<'a> {
+    fn new(dir: &'a Path, manifest: &'a Manifest) -> Result<Comparison<'a>, DiskError> {
+        let found = files::list(dir)?.into_iter();
+        Ok(Comparison {
+            dir,
+            manifest,
+            found: found.map(|found| (found.path, found.length)).collect(),
+            findings: Vec::new(),
+            notes: Vec::new(),
+        })
+    }
+
+    fn run(mut self, progress: &dyn Progress, cancel: &Cancel) -> Result<VerifyOutcome, Error> {
+        let traces = Traces::read(self.dir, self.manifest);
+        let trusted = self.check_sums();
+        // where an update was interrupted, these may be the checksums of another list of files
+        let comparable = trusted || self.manifest.state != State::Updating;
+        let table = SumsTable::open(&self.dir.join(SUMS)).ok().filter(|_| comparable);
+        let expected = self.expected();
+        let differences = match &table {
+            Some(table) => compare::compare(self.dir, &expected, table, progress, cancel)?,
+            None => expected.iter().map(unchecked).collect(),
+        };
+        let circumstances = Circumstances {
+            dir: self.dir,
+            manifest: self.manifest,
+            traces: &traces,
+            table: table.as_ref().filter(|_| trusted),
+        };
+        self.judge_files(&circumstances, &expected, &differences, trusted);
+        self.judge_others(&circumstances);
+        self.findings.sort_by(|a, b| a.path.cmp(&b.path));
+        let opened = traces.opened(self.manifest);
+        self.note(&traces, opened);
+        Ok(VerifyOutcome {
+            verdict: verdict(&self.findings, self.manifest.state),
+            unchecked_bytes: differences.iter().map(|found| found.unchecked).sum(),
+            opened,
+            findings: self.findings,
+            notes: self.notes,
+            ..VerifyOutcome::of(self.manifest)
+        })
+    }
+
+    /// Whether the checksum file is the one that the manifest belongs to. Where an update was interrupted it may be the
+    /// next one, which is no damage.
+    fn check_sums(&mut self) -> bool {
+        let chunks: u64 = self.manifest.files.iter().map(|file| sums::chunks(file.length)).sum();
+        let expected = MAGIC.len() as u64 + chunks * DIGEST as u64;
+        let found = self.found.get(SUMS).copied();
+        let whole = SumsReader::open(&self.dir.join(SUMS)).and_then(SumsReader::finish);
+        if found == Some(Some(expected)) && whole.as_ref().ok() == self.manifest.sums_checksum.as_ref() {
+            return true;
+        }
+        let (problem, length) = match found {
+            None => (Problem::Missing, None),
+            Some(None) => (Problem::NotAFile, None),
+            Some(Some(length)) if length < expected => (Problem::Truncated, Some(length)),
+            Some(Some(length)) if length > expected => (Problem::Grown, Some(length)),
+            Some(length) => (Problem::Damaged, length),
+        };
+        let mut finding = Finding::whole(SUMS, problem, Some(expected), length);
+        if self.manifest.state == State::Updating {
+            finding.cause = Cause::Update;
+        }
+        self.findings.push(finding);
+        false
+    }
+
+    /// The listed files that are there, with the numbers of their digests.
+    fn expected(&self) -> Vec<Expected<'a>> {
+        let mut first_digest = 0;
+        let mut expected = Vec::new();
+        for entry in &self.manifest.files {
+            if let Some(Some(found)) = self.found.get(&entry.path) {
+                expected.push(Expected {
+                    path: &entry.path,
+                    length: entry.length,
+                    found: *found,
+                    first_digest,
+                });
+            }
+            first_digest += sums::chunks(entry.length);
+        }
+        expected
+    }
+
+    fn judge_files(
+        &mut self,
+        circumstances: &Circumstances<'_>,
+        expected: &[Expected<'_>],
+        differences: &[Differences],
+        trusted: bool,
+    ) {
+        for (file, found) in expected.iter().zip(differences) {
+            let problem = match &found.error {
+                Some(_) => Problem::Unreadable,
+                None if file.found < file.length => Problem::Truncated,
+                None if file.found > file.length => Problem::Grown,
+                None if found.count > 0 => Problem::Damaged,
+                None => continue,
+            };
+            let mut finding = Finding::whole(file.path, problem, Some(file.length), Some(file.found));
+            finding.set_ranges(&found.chunks, found.count);
+            finding.error = found.error.as_ref().map(ToString::to_string);
+            finding.cause = circumstances.cause(&finding, Some((file, found)));
+            if problem == Problem::Damaged && !trusted && finding.cause == Cause::Damage {
+                finding.cause = Cause::Checksums;
+            }
+            self.findings.push(finding);
+        }
+    }
+
+    /// What is missing, what is no file, and what the manifest does not list.
+    fn judge_others(&mut self, circumstances: &Circumstances<'_>) {
+        let mut findings = Vec::new();
+        for entry in &self.manifest.files {
+            let problem = match self.found.remove(&entry.path) {
+                Some(Some(_)) => continue,
+                Some(None) => Problem::NotAFile,
+                None => Problem::Missing,
+            };
+            findings.push(Finding::whole(&entry.path, problem, Some(entry.length), None));
+        }
+        for (path, length) in &self.found {
+            match (Role::of(path), length) {
+                (Role::Content, Some(_)) => findings.push(Finding::whole(path, Problem::Extra, None, *length)),
+                (Role::Content, None) => findings.push(Finding::whole(path, Problem::NotAFile, None, None)),
+                (Role::Working, _) => self.notes.push(format!(
+                    "{path} was left by a run that did not end, and belongs to no backup; the next run removes it"
+                )),
+                (Role::Ledger | Role::Lock, _) => {}
+            }
+        }
+        for mut finding in findings {
+            finding.cause = circumstances.cause(&finding, None);
+            self.findings.push(finding);
+        }
+    }
+
+    fn note(&mut self, traces: &Traces, opened: Opened) {
+        match opened {
+            Opened::No => {}
+            Opened::Closed => self
+                .notes
+                .push("Neo4j opened this directory since the backup and shut down".to_owned()),
+            Opened::NotClosed => self
+                .notes
+                .push("Neo4j opened this directory since the backup and has it open still, or was killed".to_owned()),
+            Opened::Contradictory => {
+                for missing in traces.missing(self.manifest) {
+                    self.notes.push(format!(
+                        "there are traces of Neo4j, but they contradict each other: {missing}"
+                    ));
+                }
+            }
+        }
+        let neo4j = self.findings.iter().any(|finding| finding.cause == Cause::Neo4j);
+        if neo4j && !traces.same_graph(self.manifest) {
+            let text = "transactions were committed since the backup: records that these changed cannot be told from damaged ones";
+            self.notes.push(text.to_owned());
+        }
+        if self.manifest.state == State::Updating {
+            let text = "an incremental backup of this directory did not end: run it again, it goes on from here";
+            self.notes.push(text.to_owned());
+        }
+    }
+}
+
+/// What becomes of a file where there are no checksums at all.
+fn unchecked(file: &Expected<'_>) -> Differences {
+    Differences {
+        unchecked: file.length.min(file.found),
+        ..Differences::default()
+    }
+}
+
+fn verdict(findings: &[Finding], state: State) -> Verdict {
+    let any = |cause| findings.iter().any(|finding| finding.cause == cause);
+    if any(Cause::Damage) || any(Cause::Checksums) {
+        Verdict::Damaged
+    } else if state == State::Updating {
+        Verdict::InterruptedUpdate
+    } else if any(Cause::Neo4j) {
+        Verdict::ChangedByNeo4j
+    } else {
+        Verdict::Intact
+    }
+}

@@ -1,0 +1,145 @@
+//! The options of a cluster: which one, and which of its members.
+
+use super::request::{RequestError, given};
+use neo4j_backup_core::source::discovery::{Base, Preference, Wanted};
+use neo4j_format::ids::MemberId;
+
+/// What was typed; not judged.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub(crate) struct ClusterArgs {
+    /// The name of the cluster, where the coordinators know one that is not called neo4j.ha
+    #[arg(
+        long,
+        alias = "ha.cluster_name",
+        value_name = "NAME",
+        hide_env = true,
+        env = "NEO4J_BACKUP_CLUSTER"
+    )]
+    pub(crate) cluster: Option<String>,
+
+    /// Which members of a cluster are asked first: master (the default), slave, or any, the most up-to-date
+    #[arg(long, value_name = "WHICH", hide_env = true, env = "NEO4J_BACKUP_HA_PREFER")]
+    pub(crate) ha_prefer: Option<String>,
+
+    #[arg(
+        long,
+        help = "Ask this member of a cluster and no other: its ha.server_id",
+        value_name = "ID",
+        hide_env = true,
+        env = "NEO4J_BACKUP_HA_MEMBER"
+    )]
+    pub(crate) ha_member: Option<String>,
+
+    /// How many transactions a slave may be behind the master and still give the backup, 1000
+    /// unless given
+    #[arg(long, value_name = "N", hide_env = true, env = "NEO4J_BACKUP_HA_MAX_LAG")]
+    pub(crate) ha_max_lag: Option<String>,
+}
+
+/// What is meant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ClusterRequest {
+    /// Its name; `None` where it need not be named.
+    pub(crate) name: Option<String>,
+    preference: Preference,
+    member: Option<MemberId>,
+    max_lag: u64,
+}
+
+impl ClusterRequest {
+    /// # Errors
+    /// [`RequestError::Word`] for the first option that is not understood.
+    pub(crate) fn from_args(args: &ClusterArgs) -> Result<ClusterRequest, RequestError> {
+        let unless_given = Wanted::default();
+        Ok(ClusterRequest {
+            name: given(args.cluster.as_deref()).map(str::to_owned),
+            preference: word(
+                "ha-prefer",
+                args.ha_prefer.as_deref(),
+                "master, slave or any is expected",
+                |text| Preference::from_name(&text.to_ascii_lowercase()),
+            )?
+            .unwrap_or(unless_given.preference),
+            member: word(
+                "ha-member",
+                args.ha_member.as_deref(),
+                "the number of a member is expected",
+                |text| text.parse().ok().map(MemberId),
+            )?,
+            max_lag: word(
+                "ha-max-lag",
+                args.ha_max_lag.as_deref(),
+                "a number of transactions is expected",
+                |text| text.parse().ok(),
+            )?
+            .unwrap_or(unless_given.max_lag),
+        })
+    }
+
+    /// What is asked of members, to bring `base` up to date, or for a backup of its own.
+    pub(crate) fn wanted(&self, base: Option<Base>) -> Wanted {
+        Wanted {
+            preference: self.preference,
+            member: self.member,
+            max_lag: self.max_lag,
+            base,
+        }
+    }
+}
+
+fn word<T>(
+    option: &'static str,
+    text: Option<&str>,
+    expected: &'static str,
+    parse: impl Fn(&str) -> Option<T>,
+) -> Result<Option<T>, RequestError> {
+    let Some(text) = given(text) else { return Ok(None) };
+    let wrong = || RequestError::Word {
+        option,
+        text: text.to_owned(),
+        expected,
+    };
+    parse(text).map(Some).ok_or_else(wrong)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_that_are_not_given_leave_the_master_first() {
+        let request = ClusterRequest::from_args(&ClusterArgs::default()).unwrap();
+        assert_eq!(
+            (request.name.as_deref(), request.wanted(None)),
+            (None, Wanted::default())
+        );
+    }
+
+    #[test]
+    fn each_option_is_judged() {
+        let given = |prefer: &str, member: &str, lag: &str| ClusterArgs {
+            cluster: Some("alpha".into()),
+            ha_prefer: Some(prefer.into()),
+            ha_member: Some(member.into()),
+            ha_max_lag: Some(lag.into()),
+        };
+        let request = ClusterRequest::from_args(&given("Any", "-3", "0")).unwrap();
+        assert_eq!(request.name.as_deref(), Some("alpha"));
+        let wanted = request.wanted(None);
+        assert_eq!(
+            (wanted.preference, wanted.member, wanted.max_lag),
+            (Preference::Any, Some(MemberId(-3)), 0)
+        );
+        for (args, option) in [
+            (given("leader", "1", "1"), "ha-prefer"),
+            (given("any", "one", "1"), "ha-member"),
+            (given("any", "1", "-1"), "ha-max-lag"),
+        ] {
+            let error = ClusterRequest::from_args(&args).unwrap_err();
+            assert!(
+                matches!(error, RequestError::Word { option: o, .. } if o == option),
+                "{error}"
+            );
+        }
+    }
+}

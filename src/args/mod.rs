@@ -1,0 +1,7 @@
+//! What was typed and what it means: clap definitions, one-dash spelling, the environment, values.
+
+pub(crate) mod cluster;
+pub(crate) mod dashes;
+pub(crate) mod definitions;
+pub(crate) mod quantity;
+pub(crate) mod request;

@@ -1,0 +1,99 @@
+//! From the arguments to the exit code.
+
+use std::{ffi::OsString, process::ExitCode};
+
+use clap::error::ErrorKind as ClapKind;
+use tracing::level_filters::LevelFilter;
+
+use super::{backup, demo, generate, inspect, members, sandbox, serve, verify};
+use crate::{
+    args::{
+        dashes,
+        definitions::{Args, Command, ModeSwitches},
+        request::{BackupRequest, Output, RequestError},
+    },
+    output::{
+        report::{self, Failure},
+        streams,
+        terminal::{self, Loudness},
+    },
+};
+use neo4j_backup_core::{Error, ErrorKind};
+
+/// Runs the program with these arguments (the first is the program's name) and returns its exit code.
+pub(crate) fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
+    let words: Vec<OsString> = args.collect();
+    let mut definitions = Args::definitions();
+    definitions.build();
+    let words = match dashes::rewrite(&definitions, &words) {
+        Ok(words) => words,
+        Err(error) => {
+            let error = Error::new(ErrorKind::Usage, error)
+                .with_hint("a value that begins with a dash is written behind an equals sign, as in -to=-dir");
+            return report::refused(&error.into(), output_of(&words));
+        }
+    };
+    let (args, modes) = match Args::read(&words) {
+        Ok(read) => read,
+        Err(error) if matches!(error.kind(), ClapKind::DisplayHelp | ClapKind::DisplayVersion) => {
+            streams::to_stdout(&dashes::single_dashes(&error.to_string()));
+            return ExitCode::SUCCESS;
+        }
+        Err(error) => return report::refused(&usage_error(&error).into(), output_of(&words)),
+    };
+    let output = match Output::parse(args.common.output.as_deref()) {
+        Ok(output) => output,
+        Err(error) => return report::refused(&Error::from(error).into(), Output::Text),
+    };
+    let loudness = if args.common.quiet {
+        Loudness::Quiet
+    } else {
+        Loudness::Normal
+    };
+    let logs = terminal::log_level(args.common.verbose);
+    match &args.command {
+        None => take_backup(&args, modes, output, loudness, logs),
+        Some(Command::Members(wanted)) => members::run(wanted, output, loudness, logs),
+        Some(Command::Check(wanted)) => super::check::run(wanted, output, loudness, logs),
+        Some(Command::Completions(wanted)) => generate::completions(wanted, definitions, output),
+        Some(Command::Man) => generate::man(definitions, output),
+        Some(Command::Inspect(wanted)) => inspect::run(wanted, output),
+        Some(Command::Verify(wanted)) => verify::run(wanted, output, loudness, logs),
+        Some(Command::Serve(wanted)) => serve::run(wanted, output, loudness, logs),
+        Some(Command::Sandbox(wanted)) => sandbox::run(wanted, output, logs),
+        Some(Command::Demo(wanted)) => demo::run(wanted, logs),
+    }
+}
+
+fn take_backup(args: &Args, modes: ModeSwitches, output: Output, loudness: Loudness, logs: LevelFilter) -> ExitCode {
+    match BackupRequest::from_args(args, modes) {
+        Ok(request) => backup::run(&request, output, loudness, logs),
+        Err(RequestError::Source(error)) => {
+            let marked = streams::marked(error.uri(), &error.range());
+            report::refused(&Failure::marked(error.into(), marked), output)
+        }
+        Err(error) => report::refused(&Error::from(error).into(), output),
+    }
+}
+
+/// clap's error without its usage lines: what is wrong, and its tips as the hint.
+fn usage_error(error: &clap::Error) -> Error {
+    let text = dashes::single_dashes(&error.to_string());
+    let text = text.strip_prefix("error: ").unwrap_or(&text);
+    let message = text.split("\n\n").next().unwrap_or_default();
+    let tips: Vec<&str> = text
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("tip: "))
+        .collect();
+    let hint = if tips.is_empty() {
+        "neo4j-backup -help lists all options".to_owned()
+    } else {
+        tips.join("; ")
+    };
+    Error::new(ErrorKind::Usage, message.trim()).with_hint(hint)
+}
+
+/// How an error in arguments that cannot be read as a whole is reported.
+fn output_of(words: &[OsString]) -> Output {
+    Output::parse(Args::output_of(words).as_deref()).unwrap_or(Output::Text)
+}

@@ -1,0 +1,282 @@
+//! `members`: who is in a cluster, how each member is doing, and who would be asked for a backup.
+
+use std::{collections::BTreeMap, fmt::Write as _, process::ExitCode};
+
+use serde::Serialize;
+use tokio::runtime::Handle;
+use tracing::level_filters::LevelFilter;
+
+use crate::{
+    args::{
+        cluster::{ClusterArgs, ClusterRequest},
+        request::{Output, RequestError, given},
+    },
+    output::{
+        report::{self, Failure},
+        signals,
+        streams::{self, printable},
+        terminal::{Loudness, Terminal},
+    },
+};
+use neo4j_backup_core::{
+    Error, ErrorKind,
+    source::{
+        discovery::{
+            Answer, Answers, Cluster, DiscoveryError, Last, Master, Member, Patience, Ranking, Search, ask_members,
+            discover, rank,
+        },
+        uri::{HostPort, Source},
+    },
+};
+use neo4j_format::ids::MemberId;
+
+/// Whose members are wanted.
+#[derive(Debug, clap::Args)]
+pub(crate) struct MembersArgs {
+    #[arg(
+        long,
+        help = "The cluster's coordinators: ha://host[:port],host[:port][/chroot], port 2181 unless given",
+        value_name = "URI",
+        hide_env = true,
+        env = "NEO4J_BACKUP_FROM"
+    )]
+    from: Option<String>,
+
+    #[command(flatten)]
+    of_cluster: ClusterArgs,
+}
+
+/// Everything that was found out.
+#[derive(Debug, Serialize)]
+struct View {
+    cluster: Option<String>,
+    root: String,
+    store_id: String,
+    master: Option<i32>,
+    /// Whether the master is registered as such; if not, it is the one that the members would elect.
+    master_announced: bool,
+    members: Vec<Row>,
+    /// Best first.
+    would_serve: Vec<i32>,
+}
+
+/// One member.
+#[derive(Debug, Serialize)]
+struct Row {
+    id: i32,
+    role: &'static str,
+    registration: &'static str,
+    releases: String,
+    address: Option<String>,
+    backup_address: Option<String>,
+    last_transaction: Option<i64>,
+    reachable: bool,
+    dialect: Option<&'static str>,
+    store_id: Option<String>,
+    answered_in_milliseconds: Option<f64>,
+    /// Why it would not be asked for a backup.
+    passed_over: Option<String>,
+}
+
+/// Looks and prints what is there.
+pub(crate) fn run(args: &MembersArgs, output: Output, loudness: Loudness, logs: LevelFilter) -> ExitCode {
+    let terminal = Terminal::start(loudness, logs);
+    let result = match request(args) {
+        Ok((search, cluster)) => look(&search, &cluster),
+        Err(RequestError::Source(error)) => {
+            let marked = streams::marked(error.uri(), &error.range());
+            return report::refused(&Failure::marked(error.into(), marked), output);
+        }
+        Err(error) => Err(error.into()),
+    };
+    terminal.finish();
+    report::command("members", &result, output, View::text, View::exit_code)
+}
+
+fn request(args: &MembersArgs) -> Result<(Search, ClusterRequest), RequestError> {
+    let from = given(args.from.as_deref()).ok_or(RequestError::NoSource)?;
+    let cluster = ClusterRequest::from_args(&args.of_cluster)?;
+    match Source::parse(from)? {
+        Source::Ha { coordinators, chroot } => Ok((
+            Search {
+                coordinators,
+                chroot,
+                cluster: cluster.name.clone(),
+            },
+            cluster,
+        )),
+        Source::Single { .. } => Err(RequestError::Word {
+            option: "from",
+            text: from.to_owned(),
+            expected: "coordinators are expected, as in ha://host:2181",
+        }),
+    }
+}
+
+fn look(search: &Search, cluster: &ClusterRequest) -> Result<View, Error> {
+    signals::cancelling(ErrorKind::Failed, |cancel| {
+        Handle::current().block_on(async {
+            let found = discover(search, cancel).await?;
+            let wanted = cluster.wanted(None);
+            let answers = ask_members(&found, &wanted, Patience::Everybody, cancel).await?;
+            let ranking = rank(&found, &answers, &wanted);
+            if found.members.is_empty() {
+                return Err(DiscoveryError::NoMembers(found.label()).into());
+            }
+            Ok(View::new(&found, &answers, &ranking))
+        })
+    })
+}
+
+impl View {
+    fn new(cluster: &Cluster, answers: &Answers, ranking: &Ranking) -> View {
+        let reasons: BTreeMap<MemberId, String> = ranking
+            .passed_over
+            .iter()
+            .map(|member| (member.id, printable(&member.reason.to_string())))
+            .collect();
+        let rows = cluster.members.iter().map(|member| {
+            let reason = reasons.get(&member.id).cloned();
+            Row::new(cluster, member, answers.get(&member.id), reason)
+        });
+        View {
+            cluster: cluster.name.as_deref().map(printable),
+            root: cluster.root().to_string(),
+            store_id: ranking.database.unwrap_or(cluster.store_id).to_string(),
+            master: cluster.master.id().map(|id| id.0),
+            master_announced: matches!(cluster.master, Master::Announced(_)),
+            members: rows.collect(),
+            would_serve: ranking.candidates.iter().map(|candidate| candidate.id.0).collect(),
+        }
+    }
+
+    /// That nobody would serve is what whoever watches a cluster wants to know.
+    fn exit_code(&self) -> u8 {
+        match self.would_serve.as_slice() {
+            [] => ErrorKind::NoMember.exit_code(),
+            _ => 0,
+        }
+    }
+
+    fn text(&self) -> String {
+        let mut text = String::new();
+        let name = self.cluster.as_deref().unwrap_or("(its releases give it no name)");
+        let master = match (self.master, self.master_announced) {
+            (None, _) => "nobody is known to be".to_owned(),
+            (Some(id), true) => format!("member {id}"),
+            (Some(id), false) => format!("nobody has taken the role, member {id} would be elected"),
+        };
+        for (name, value) in [("cluster", name), ("store id", &self.store_id), ("master", &master)] {
+            let _ = writeln!(text, "  {name:<10}{value}");
+        }
+        text.push('\n');
+        text.push_str(&table(&self.members));
+        text.push('\n');
+        for row in &self.members {
+            if let Some(reason) = &row.passed_over {
+                let _ = writeln!(text, "  member {}: {reason}", row.id);
+            }
+        }
+        let order: Vec<String> = self.would_serve.iter().map(|id| format!("member {id}")).collect();
+        let _ = match order.as_slice() {
+            [] => writeln!(text, "Nobody would serve"),
+            _ => writeln!(text, "Would serve: {}", order.join(", then ")),
+        };
+        text
+    }
+}
+
+impl Row {
+    fn new(cluster: &Cluster, member: &Member, answer: Option<&Answer>, passed_over: Option<String>) -> Row {
+        let service = member.service();
+        let registered_at = service.and_then(|service| {
+            let host = service.hosts.first()?.clone();
+            Some(HostPort {
+                host,
+                port: service.port?,
+            })
+        });
+        let mut row = Row {
+            id: member.id.0,
+            role: cluster.role(member.id).name(),
+            registration: member.registration.name(),
+            releases: member.layout.to_string(),
+            address: service.map(|service| printable(&service.address)),
+            backup_address: registered_at.map(|at| at.to_string()),
+            last_transaction: match member.last {
+                Last::Live(last) => Some(last.0),
+                _ => None,
+            },
+            reachable: false,
+            dialect: None,
+            store_id: None,
+            answered_in_milliseconds: None,
+            passed_over,
+        };
+        if let Some(Answer::Alive {
+            at,
+            dialect,
+            store_id,
+            last,
+            took,
+        }) = answer
+        {
+            row.reachable = true;
+            row.backup_address = Some(at.to_string());
+            row.dialect = Some(dialect.name());
+            row.store_id = store_id.map(|id| id.to_string());
+            row.last_transaction = last.map(|last| last.0).or(row.last_transaction);
+            row.answered_in_milliseconds = Some((took.as_secs_f64() * 10_000.0).round() / 10.0);
+        }
+        row
+    }
+
+    fn cells(&self) -> [String; 8] {
+        let or_dash = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
+        [
+            self.id.to_string(),
+            self.role.to_owned(),
+            or_dash(&self.address),
+            or_dash(&self.backup_address),
+            or_dash(&self.last_transaction.map(|last| last.to_string())),
+            self.registration.to_owned(),
+            self.releases.clone(),
+            match self.answered_in_milliseconds {
+                Some(time) => format!("in {time} ms"),
+                None => "no".to_owned(),
+            },
+        ]
+    }
+}
+
+/// Columns as wide as they have to be.
+fn table(rows: &[Row]) -> String {
+    let head = [
+        "id",
+        "role",
+        "address",
+        "backup",
+        "last tx",
+        "registered",
+        "releases",
+        "answers",
+    ]
+    .map(str::to_owned);
+    let lines: Vec<[String; 8]> = [head].into_iter().chain(rows.iter().map(Row::cells)).collect();
+    let mut widths = [0; 8];
+    for line in &lines {
+        for (width, cell) in widths.iter_mut().zip(line) {
+            *width = cell.chars().count().max(*width);
+        }
+    }
+    let mut text = String::new();
+    for line in lines {
+        let cells: Vec<String> = line
+            .iter()
+            .zip(widths)
+            .map(|(cell, width)| format!("{cell:<width$}"))
+            .collect();
+        let _ = writeln!(text, "  {}", cells.join("  ").trim_end());
+    }
+    text
+}

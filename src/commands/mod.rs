@@ -1,0 +1,14 @@
+//! One file per command: arguments become one call of the library and an outcome.
+
+pub(crate) mod backup;
+pub(crate) mod check;
+pub(crate) mod demo;
+pub(crate) mod generate;
+pub(crate) mod inspect;
+pub(crate) mod invocation;
+pub(crate) mod job;
+pub(crate) mod members;
+pub(crate) mod sandbox;
+pub(crate) mod scratch;
+pub(crate) mod serve;
+pub(crate) mod verify;

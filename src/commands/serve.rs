@@ -1,0 +1,385 @@
+//! `serve`: a directory as a backup source.
+
+use std::{ffi::OsString, fmt::Write, fs, io, ops::RangeInclusive, path::PathBuf, process::ExitCode, sync::Arc};
+
+use serde::Serialize;
+use tokio::{net::TcpListener, runtime};
+use tracing::level_filters::LevelFilter;
+
+use crate::{
+    args::{quantity, request::Output},
+    output::{
+        report, signals,
+        terminal::{Loudness, Terminal},
+    },
+};
+use neo4j_backup_core::{
+    Error, ErrorKind,
+    cancel::Cancel,
+    serve::{Directory, Enabled, Limits, Network, Release, Service, Settings, Source, Stop, bind},
+};
+use neo4j_format::{store::StoreFormat, wire::Dialect};
+
+/// Where it listens unless told otherwise: whoever reaches the port can copy the database.
+const LOOPBACK: &str = "127.0.0.1";
+
+/// The port of every release.
+const DEFAULT_PORT: u16 = 6362;
+
+/// More clients than this are more threads than a machine should have.
+const MOST_CONNECTIONS: usize = 4096;
+
+/// What is served, and to whom.
+#[derive(Debug, clap::Args)]
+#[command(
+    override_usage = "neo4j-backup serve -db DIR [OPTIONS]",
+    after_help = "\
+The protocol has no authentication: whoever reaches the port can copy the database. So it listens on
+127.0.0.1 unless -listen or a host in the file given with -config says otherwise; name those who may
+ask with -allow then.
+
+Clients get what the directory holds when they ask. It may be a backup that an incremental run of this
+tool brings up to date meanwhile. SIGTERM lets responses under way end, a second one does not."
+)]
+pub(crate) struct ServeArgs {
+    /// The directory of a cleanly closed database, or of a backup
+    #[arg(long, value_name = "DIR", hide_env = true, env = "NEO4J_BACKUP_DB",
+          value_parser = clap::value_parser!(OsString))]
+    db: Option<OsString>,
+
+    /// Where to listen: host, :port or host:port; port 0 takes a free one. 127.0.0.1:6362 unless given
+    #[arg(long, value_name = "HOST:PORT", hide_env = true, env = "NEO4J_BACKUP_LISTEN")]
+    listen: Option<String>,
+
+    /// Take the port, and a host if there is one, from the settings of a neo4j.properties
+    #[arg(long, value_name = "FILE", hide_env = true, env = "NEO4J_BACKUP_CONFIG",
+          value_parser = clap::value_parser!(OsString))]
+    config: Option<OsString>,
+
+    /// The release that the directory and the settings are of, where the directory does not tell: 1.3, 1.4.2, 1.8
+    #[arg(long, value_name = "RELEASE", hide_env = true, env = "NEO4J_BACKUP_RELEASE")]
+    release: Option<String>,
+
+    /// Who may ask: an address or network such as 10.0.0.0/8; anybody unless given. May be repeated
+    #[arg(
+        long,
+        value_name = "CIDR",
+        hide_env = true,
+        env = "NEO4J_BACKUP_ALLOW",
+        value_delimiter = ','
+    )]
+    allow: Vec<String>,
+
+    /// Send no more than this many bytes a second to all clients together: 500k, 20m, 1g (powers of 1024)
+    #[arg(long, value_name = "RATE", hide_env = true, env = "NEO4J_BACKUP_MAX_RATE")]
+    max_rate: Option<String>,
+
+    /// Clients at once: 100 unless given
+    #[arg(long, value_name = "COUNT", hide_env = true, env = "NEO4J_BACKUP_MAX_CONNECTIONS")]
+    max_connections: Option<String>,
+
+    /// Close a connection on which nothing was asked for this time: 10m unless given
+    #[arg(long, value_name = "TIME", hide_env = true, env = "NEO4J_BACKUP_IDLE_TIMEOUT")]
+    idle_timeout: Option<String>,
+
+    /// Give up on a client that takes less than 256 KiB in this time: 10m unless given
+    #[arg(long, value_name = "TIME", hide_env = true, env = "NEO4J_BACKUP_READER_TIMEOUT")]
+    reader_timeout: Option<String>,
+
+    /// Once told to end, let responses under way go on for this time: 30s unless given
+    #[arg(long, value_name = "TIME", hide_env = true, env = "NEO4J_BACKUP_DRAIN_TIMEOUT")]
+    drain_timeout: Option<String>,
+}
+
+/// What was typed, judged.
+#[derive(Debug)]
+struct ServeRequest {
+    db: PathBuf,
+    host: String,
+    ports: RangeInclusive<u16>,
+    release: Option<Release>,
+    /// What a database of that release has.
+    format: Option<StoreFormat>,
+    allowed: Vec<Network>,
+    limits: Limits,
+}
+
+/// What is said once it serves.
+#[derive(Debug, Serialize)]
+struct Serving {
+    directory: PathBuf,
+    address: String,
+    store_id: String,
+    store_format: &'static str,
+    dialects: Vec<&'static str>,
+    warnings: Vec<String>,
+}
+
+/// Serves until a signal comes.
+pub(crate) fn run(args: &ServeArgs, output: Output, loudness: Loudness, logs: LevelFilter) -> ExitCode {
+    let logs = match loudness {
+        Loudness::Quiet => logs.max(LevelFilter::WARN),
+        Loudness::Normal => logs.max(LevelFilter::INFO),
+    };
+    let _terminal = Terminal::start(Loudness::Quiet, logs);
+    let prepare = || {
+        let request = ServeRequest::from_args(args)?;
+        let runtime = runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .max_blocking_threads(request.limits.threads())
+            .enable_all()
+            .build()
+            .map_err(|error| Error::new(ErrorKind::Failed, error))?;
+        let directory = Arc::new(Directory::open(&request.db, request.release)?);
+        if request
+            .format
+            .is_some_and(|format| format != directory.identity().format)
+        {
+            let text = format!(
+                "{}: has format {}, which is not that of the release given with -release",
+                request.db.display(),
+                directory.identity().format.version()
+            );
+            return Err(Error::new(ErrorKind::Configuration, text).with_hint("leave out -release"));
+        }
+        let listener = runtime.block_on(bind(&request.host, request.ports.clone()));
+        let listener = listener.map_err(|error| {
+            Error::new(ErrorKind::Configuration, error).with_hint("choose another address with -listen")
+        })?;
+        let serving = serving(&request, &directory, &listener)?;
+        // before anybody is told that it serves, and may end it
+        let cancel = Cancel::default();
+        runtime
+            .block_on(async { signals::watch(&cancel) })
+            .map_err(|error| Error::new(ErrorKind::Failed, error))?;
+        Ok((request, runtime, cancel, directory, listener, serving))
+    };
+    let (request, runtime, cancel, directory, listener, serving) = match prepare() {
+        Ok(prepared) => prepared,
+        Err(error) => return report::command("serve", &Err::<Serving, _>(error), output, text, |_| 0),
+    };
+    if output == Output::Json || loudness == Loudness::Normal {
+        report::command("serve", &Ok(serving), output, text, |_| 0);
+    }
+    let ended = runtime.block_on(serve(&request, cancel, directory, listener));
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!(%error, "ended");
+            ExitCode::from(error.kind().exit_code())
+        }
+    }
+}
+
+/// Serves until a signal comes; an error if responses had to be cut off.
+async fn serve(
+    request: &ServeRequest,
+    cancel: Cancel,
+    directory: Arc<Directory>,
+    listener: TcpListener,
+) -> Result<(), Error> {
+    let stop = Stop::default();
+    let service = Service::new(directory, request.limits.clone()).allowing(request.allowed.clone());
+    let until_told = {
+        let stop = stop.clone();
+        tokio::spawn(async move {
+            let why = cancel.cancelled().await;
+            stop.drain();
+            why.kind()
+        })
+    };
+    let cut_off = service.run(listener, &stop).await;
+    let why = until_told.await.unwrap_or(ErrorKind::Terminated);
+    match cut_off {
+        0 => Ok(()),
+        cut_off => Err(Error::new(why, format!("{cut_off} responses were cut off"))),
+    }
+}
+
+fn serving(request: &ServeRequest, directory: &Directory, listener: &TcpListener) -> Result<Serving, Error> {
+    let failed = |error: io::Error| Error::new(ErrorKind::Failed, error);
+    let address = listener.local_addr().map_err(failed)?;
+    let mut warnings = directory
+        .shortcomings()
+        .map_err(|refusal| Error::new(ErrorKind::TargetInUse, refusal))?;
+    if !address.ip().is_loopback() && request.allowed.is_empty() {
+        warnings.push(
+            "whoever reaches this address can copy the database, since the protocol has no authentication: name those \
+             who may with -allow"
+                .to_owned(),
+        );
+    }
+    let identity = directory.identity();
+    Ok(Serving {
+        directory: request.db.clone(),
+        address: address.to_string(),
+        store_id: identity.store_id.to_string(),
+        store_format: identity.format.version(),
+        dialects: identity
+            .dialects()
+            .iter()
+            .map(|dialect: &Dialect| dialect.name())
+            .collect(),
+        warnings,
+    })
+}
+
+fn text(serving: &Serving) -> String {
+    let mut text = format!(
+        "Serving {} (database {}, format {}) on {} in {}\n",
+        serving.directory.display(),
+        serving.store_id,
+        serving.store_format,
+        serving.address,
+        serving.dialects.join(", ")
+    );
+    for warning in &serving.warnings {
+        let _ = writeln!(text, "warning: {warning}");
+    }
+    text
+}
+
+impl ServeRequest {
+    fn from_args(args: &ServeArgs) -> Result<ServeRequest, Error> {
+        let given = |value: &Option<String>| {
+            value
+                .as_deref()
+                .map(str::trim)
+                .filter(|text| !text.is_empty())
+                .map(str::to_owned)
+        };
+        let db = args.db.as_ref().filter(|db| !db.is_empty());
+        let db = db.ok_or_else(|| usage("Please specify the directory with -db <directory>"))?;
+        let release = given(&args.release);
+        let settings = release
+            .as_deref()
+            .map(Settings::of_release)
+            .transpose()
+            .map_err(usage)?;
+        let mut host = LOOPBACK.to_owned();
+        let mut ports = DEFAULT_PORT..=DEFAULT_PORT;
+        if let Some(config) = args.config.as_ref().filter(|config| !config.is_empty()) {
+            let (from_file, range) = read_config(&PathBuf::from(config), settings)?;
+            host = from_file.unwrap_or(host);
+            ports = range;
+        }
+        if let Some(listen) = given(&args.listen) {
+            let (typed, port) = listen_address(&listen)?;
+            host = typed.unwrap_or(host);
+            ports = port.map_or(ports, |port| port..=port);
+        }
+        let mut allowed = Vec::new();
+        for network in args
+            .allow
+            .iter()
+            .map(|text| text.trim())
+            .filter(|text| !text.is_empty())
+        {
+            allowed.push(network.parse().map_err(|error| usage(format!("-allow: {error}")))?);
+        }
+        let mut limits = Limits::default();
+        let quantity = |name: &str, error: quantity::QuantityError| usage(format!("{name}: {error}"));
+        if let Some(rate) = given(&args.max_rate) {
+            limits.max_rate = Some(quantity::rate(&rate).map_err(|e| quantity("-max-rate", e))?);
+        }
+        if let Some(count) = given(&args.max_connections) {
+            let count = count
+                .parse()
+                .ok()
+                .filter(|count| (1..=MOST_CONNECTIONS).contains(count));
+            limits.connections = count.ok_or_else(|| {
+                usage(format!(
+                    "-max-connections: a number from 1 to {MOST_CONNECTIONS} is expected"
+                ))
+            })?;
+        }
+        for (name, typed, limit) in [
+            ("-idle-timeout", &args.idle_timeout, &mut limits.idle),
+            ("-reader-timeout", &args.reader_timeout, &mut limits.reader),
+            ("-drain-timeout", &args.drain_timeout, &mut limits.drain),
+        ] {
+            if let Some(typed) = given(typed) {
+                *limit = quantity::time(&typed).map_err(|e| quantity(name, e))?;
+            }
+        }
+        limits.first_request = limits.first_request.min(limits.idle);
+        Ok(ServeRequest {
+            db: PathBuf::from(db),
+            host,
+            ports,
+            format: release.as_deref().map(|release| {
+                if release.starts_with("1.3") || release.starts_with("1.4") {
+                    StoreFormat::Legacy
+                } else {
+                    StoreFormat::Current
+                }
+            }),
+            release: release.map(|release| {
+                if release.starts_with("1.3") {
+                    Release::Neo4j13
+                } else {
+                    Release::Other
+                }
+            }),
+            allowed,
+            limits,
+        })
+    }
+}
+
+fn read_config(path: &PathBuf, settings: Option<Settings>) -> Result<(Option<String>, RangeInclusive<u16>), Error> {
+    let wrong = |text: String| Error::new(ErrorKind::Configuration, format!("{}: {text}", path.display()));
+    let bytes = fs::read(path).map_err(|error| wrong(error.to_string()))?;
+    // Java reads these files as Latin-1
+    let text: String = bytes.into_iter().map(char::from).collect();
+    match Settings::read(settings, &text).map_err(|error| wrong(error.to_string()))? {
+        Enabled::Yes { host, ports } => Ok((host, ports)),
+        Enabled::No => Err(wrong("does not enable online backup".to_owned())
+            .with_hint("set enable_online_backup, or online_backup_enabled, or leave out -config")),
+    }
+}
+
+/// `host`, `:port`, `host:port`, with an IPv6 address in brackets.
+fn listen_address(text: &str) -> Result<(Option<String>, Option<u16>), Error> {
+    let wrong = || {
+        usage(format!(
+            "-listen {text}: host, :port or host:port is expected, [::1]:6362 for IPv6"
+        ))
+    };
+    let (host, port) = match text.rsplit_once(':') {
+        Some((host, port)) if !port.ends_with(']') => (host, Some(port.parse().map_err(|_| wrong())?)),
+        _ => (text, None),
+    };
+    let bare = match host.strip_prefix('[') {
+        Some(rest) => rest.strip_suffix(']').ok_or_else(wrong)?,
+        None if host.contains(':') => return Err(wrong()),
+        None => host,
+    };
+    Ok(((!bare.is_empty()).then(|| bare.to_owned()), port))
+}
+
+fn usage(text: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
+    Error::new(ErrorKind::Usage, text).with_hint("neo4j-backup serve -help lists all options")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_to_listen_on_have_a_host_a_port_or_both() {
+        let host = |text: &str| Some(text.to_owned());
+        for (text, expected) in [
+            ("0.0.0.0", (host("0.0.0.0"), None)),
+            (":9999", (None, Some(9999))),
+            ("db1:0", (host("db1"), Some(0))),
+            ("[::1]", (host("::1"), None)),
+            ("[::1]:6362", (host("::1"), Some(6362))),
+        ] {
+            assert_eq!(listen_address(text).unwrap(), expected, "{text}");
+        }
+        for wrong in ["::1", "h:x", "h:70000", "[::1:5", "h:"] {
+            assert!(listen_address(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! `verify`: are these the bytes that were written?
+
+use std::{fmt::Write as _, path::PathBuf, process::ExitCode, time::SystemTime};
+
+use indicatif::HumanBytes;
+use tracing::level_filters::LevelFilter;
+
+use crate::{
+    args::{definitions::switch, request::Output},
+    output::{
+        report, signals,
+        streams::printable,
+        terminal::{Loudness, Terminal},
+    },
+};
+use neo4j_backup_core::{
+    ErrorKind,
+    adopt::adopt,
+    target::staging,
+    verify::{Cause, Finding, Verdict, VerifyOutcome, verify},
+};
+
+/// What is verified.
+#[derive(Debug, clap::Args)]
+pub(crate) struct VerifyArgs {
+    /// The directory of the backup
+    #[arg(value_name = "DIR")]
+    dir: PathBuf,
+
+    /// Take over a backup that another tool made, or a database as it stands: write a manifest with checksums of what
+    /// is there now, so that later changes show
+    #[arg(long, hide_env = true, env = "NEO4J_BACKUP_ADOPT", value_parser = switch)]
+    adopt: bool,
+}
+
+/// Verifies, or takes over, and reports what was found.
+pub(crate) fn run(wanted: &VerifyArgs, output: Output, loudness: Loudness, logs: LevelFilter) -> ExitCode {
+    let terminal = Terminal::start(loudness, logs);
+    let result = signals::cancelling(ErrorKind::Failed, |cancel| {
+        staging::refuse_if_at_work(&wanted.dir)?;
+        if wanted.adopt {
+            let manifest = adopt(&wanted.dir, &run_id(), &terminal, cancel)?;
+            Ok(VerifyOutcome::adopted(&manifest))
+        } else {
+            verify(&wanted.dir, &terminal, cancel)
+        }
+    });
+    terminal.finish();
+    let text = |outcome: &VerifyOutcome| match loudness {
+        Loudness::Normal => text(outcome),
+        Loudness::Quiet => String::new(),
+    };
+    report::command("verify", &result, output, text, |outcome| outcome.verdict.exit_code())
+}
+
+fn run_id() -> String {
+    let seed = format!("{:?} {}", SystemTime::now(), std::process::id());
+    blake3::hash(seed.as_bytes()).to_hex().chars().take(32).collect()
+}
+
+fn text(outcome: &VerifyOutcome) -> String {
+    let mut text = String::new();
+    for finding in &outcome.findings {
+        let _ = writeln!(text, "{}", printable(&line(finding)));
+    }
+    for note in &outcome.notes {
+        let _ = writeln!(text, "note: {}", printable(note));
+    }
+    let (files, bytes) = (outcome.files, HumanBytes(outcome.bytes));
+    let of = |cause| outcome.findings.iter().filter(|finding| finding.cause == cause).count();
+    let unchecked = match outcome.unchecked_bytes {
+        0 => String::new(),
+        bytes => format!("; {} have no checksum that can be read", HumanBytes(bytes)),
+    };
+    let verdict = match outcome.verdict {
+        Verdict::Intact => "Intact".to_owned(),
+        Verdict::ChangedByNeo4j => format!(
+            "Changed since the backup by Neo4j, no damage: {} files differ",
+            of(Cause::Neo4j)
+        ),
+        Verdict::InterruptedUpdate => "Interrupted update, no damage: run the incremental backup again".to_owned(),
+        Verdict::Damaged => format!("Damaged: {} files", of(Cause::Damage) + of(Cause::Checksums)),
+    };
+    let _ = writeln!(text, "{verdict}; {files} files, {bytes} in the manifest{unchecked}");
+    text
+}
+
+/// One finding: what, where, and why where that is known.
+fn line(finding: &Finding) -> String {
+    let mut line = format!("{}: {}", finding.problem.name(), finding.path);
+    if let (Some(expected), Some(found)) = (finding.expected_length, finding.found_length)
+        && expected != found
+    {
+        let _ = write!(line, ", {found} bytes in place of {expected}");
+    }
+    if !finding.ranges.is_empty() {
+        let ranges = finding.ranges.iter().take(RANGES);
+        let ranges: Vec<String> = ranges.map(|range| format!("{}-{}", range.start, range.end)).collect();
+        let _ = write!(line, ", bytes {}", ranges.join(" "));
+        if finding.ranges.len() > RANGES {
+            let _ = write!(line, " and more, {} together", finding.bytes);
+        }
+    }
+    if let Some(error) = &finding.error {
+        let _ = write!(line, " ({error})");
+    }
+    line.push_str(match finding.cause {
+        Cause::Damage => "",
+        Cause::Neo4j => " [by Neo4j]",
+        Cause::Update => " [by the update]",
+        Cause::Checksums => " [or its checksums, which are damaged]",
+    });
+    line
+}
+
+/// Ranges of one file that are shown; the JSON object has more.
+const RANGES: usize = 8;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use neo4j_backup_core::verify::{Problem, finding::ByteRange};
+
+    #[test]
+    fn a_line_says_what_and_where() {
+        let mut finding = Finding::whole("neostore", Problem::Truncated, Some(100), Some(60));
+        finding.ranges = vec![ByteRange { start: 60, end: 100 }];
+        assert_eq!(
+            line(&finding),
+            "truncated: neostore, 60 bytes in place of 100, bytes 60-100"
+        );
+        finding.ranges = (0..10).map(|i| ByteRange { start: i, end: i }).collect();
+        finding.bytes = 77;
+        assert!(line(&finding).ends_with(" 7-7 and more, 77 together"));
+        let mut missing = Finding::whole("index.db", Problem::Missing, Some(100), None);
+        missing.cause = Cause::Neo4j;
+        assert_eq!(line(&missing), "missing: index.db [by Neo4j]");
+    }
+}

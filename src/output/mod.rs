@@ -1,0 +1,8 @@
+//! What the operator sees: text, JSON, progress, logs and signals. Results go to standard output, everything else to
+//! standard error.
+
+pub(crate) mod calendar;
+pub(crate) mod report;
+pub(crate) mod signals;
+pub(crate) mod streams;
+pub(crate) mod terminal;

@@ -1,0 +1,65 @@
+//! Text on its way to standard output and standard error: made harmless, and written without caring who still reads.
+
+use std::{
+    io::{self, Write as _},
+    ops::Range,
+};
+
+/// The URI with carets under `range`; one caret where something is missing.
+pub(crate) fn marked(uri: &str, range: &Range<usize>) -> String {
+    let column = |end: usize| uri.get(..end).unwrap_or(uri).chars().count();
+    let (start, end) = (column(range.start), column(range.end));
+    let shown: String = uri
+        .chars()
+        .map(|one| if is_unprintable(one) { '?' } else { one })
+        .collect();
+    let carets = "^".repeat(end.saturating_sub(start).max(1));
+    format!("  -from {shown}\n        {:start$}{carets}\n", "")
+}
+
+/// `text` as one line without control characters: it may come from a peer.
+pub(crate) fn printable(text: &str) -> String {
+    text.chars()
+        .map(|one| if matches!(one, '\n' | '\t') { ' ' } else { one })
+        .filter(|one| !is_unprintable(*one))
+        .collect()
+}
+
+/// Control characters, and those that turn the direction of the text around.
+fn is_unprintable(character: char) -> bool {
+    character.is_control()
+        || matches!(character, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// Writes to standard output. Whoever stops reading it loses the text, not the backup.
+pub(crate) fn to_stdout(text: &str) {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            to_stderr(&format!("warning: cannot write to standard output: {error}\n"));
+        }
+        _ => {}
+    }
+}
+
+/// Where standard error cannot be written to either, nobody is left to tell.
+pub(crate) fn to_stderr(text: &str) {
+    let _ = io::stderr().write_all(text.as_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_of_a_peer_cannot_write_on_the_terminal() {
+        assert_eq!(printable("a\u{1b}[31mb\r\nc\td\u{202e}e\u{7f}é"), "a[31mb c deé");
+    }
+
+    #[test]
+    fn carets_stand_under_characters_not_bytes() {
+        assert_eq!(marked("é:x", &(0..4)), "  -from é:x\n        ^^^\n");
+        assert_eq!(marked("ab", &(2..2)), "  -from ab\n          ^\n");
+        assert_eq!(marked("a\tb", &(2..3)), "  -from a?b\n          ^\n");
+    }
+}
