@@ -39,7 +39,7 @@ use neo4j_format::{
 use neo4j_sandbox::{
     Live,
     database::Database,
-    generator::{Generator, Taste},
+    generator::{Generator, WorkloadProfile},
 };
 
 /// Commits before anything is measured: a store of some megabytes.
@@ -72,7 +72,7 @@ fn measure(rounds: u32, commits: usize, max_rate: Option<NonZeroU64>) {
         store_version: Some(CURRENT_VERSION),
     };
     let mut database = Database::create(&work.path().join("live"), StoreFormat::Current, id).unwrap();
-    let generator = Generator::new(1, Taste::of(StoreFormat::Current));
+    let generator = Generator::new(1, WorkloadProfile::of(StoreFormat::Current));
     for time in 0..BEFORE {
         generator.step(&mut database, time).unwrap();
     }

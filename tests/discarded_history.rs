@@ -28,7 +28,7 @@ use neo4j_format::{
 };
 use neo4j_sandbox::{
     database::{Contents, Database},
-    generator::{Generator, Taste},
+    generator::{Generator, WorkloadProfile},
 };
 
 const TIME: i64 = 1_350_000_000_000;
@@ -50,7 +50,7 @@ fn create(dir: &Path, id: StoreId) {
 /// Lets a database go on by so many transactions.
 fn go_on(dir: &Path, seed: u64, transactions: i64) {
     let mut database = Database::open(dir).unwrap();
-    let generator = Generator::new(seed, Taste::of(StoreFormat::Current));
+    let generator = Generator::new(seed, WorkloadProfile::of(StoreFormat::Current));
     for step in 0..transactions {
         generator.step(&mut database, TIME + step).unwrap();
     }

@@ -15,7 +15,7 @@ use neo4j_format::{
 };
 use neo4j_sandbox::{
     database::{Contents, Database},
-    generator::{Generator, Taste},
+    generator::{Generator, WorkloadProfile},
 };
 
 const TIME: i64 = 1_350_000_000_000;
@@ -29,11 +29,11 @@ fn format_of(release: Release) -> StoreFormat {
     }
 }
 
-fn taste_of(release: Release) -> Taste {
-    Taste {
+fn taste_of(release: Release) -> WorkloadProfile {
+    WorkloadProfile {
         self_relationships: release > Release::V1_3,
         graph_properties: release >= Release::V1_6_1,
-        ..Taste::of(format_of(release))
+        ..WorkloadProfile::of(format_of(release))
     }
 }
 
@@ -46,7 +46,7 @@ fn create(dir: &Path, format: StoreFormat) -> Database {
     Database::create(dir, format, id).unwrap()
 }
 
-fn generate(database: &mut Database, seed: u64, taste: Taste, steps: i64) {
+fn generate(database: &mut Database, seed: u64, taste: WorkloadProfile, steps: i64) {
     let generator = Generator::new(seed, taste);
     for step in 0..steps {
         generator.step(database, TIME + step).unwrap();

@@ -16,7 +16,7 @@ use neo4j_format::{
 };
 use neo4j_sandbox::{
     database::Database,
-    generator::{Generator, Taste},
+    generator::{Generator, WorkloadProfile},
 };
 
 const TIME: i64 = 1_350_000_000_000;
@@ -49,7 +49,7 @@ fn stores_of_random_transactions_have_no_findings() {
             store_version: (format == StoreFormat::Current).then_some(CURRENT_VERSION),
         };
         let mut database = Database::create(dir.path(), format, id).unwrap();
-        let generator = Generator::new(seed, Taste::of(format));
+        let generator = Generator::new(seed, WorkloadProfile::of(format));
         // few transactions make small stores with many reused ids, many make long chains
         let steps = 20 + i64::try_from(seed % 7).unwrap() * 40;
         for step in 0..steps {

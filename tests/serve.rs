@@ -34,7 +34,7 @@ use neo4j_format::{
 };
 use neo4j_sandbox::{
     database::{Contents, Database},
-    generator::{Generator, Taste},
+    generator::{Generator, WorkloadProfile},
 };
 
 /// Milliseconds since 1970.
@@ -106,7 +106,7 @@ fn a_legacy_database_is_served_in_each_dialect_that_it_may_be_of() {
         store_version: None,
     };
     let mut database = Database::create(&dir, StoreFormat::Legacy, id).unwrap();
-    let generator = Generator::new(1, Taste::of(StoreFormat::Legacy));
+    let generator = Generator::new(1, WorkloadProfile::of(StoreFormat::Legacy));
     for step in 0..50 {
         generator.step(&mut database, TIME + step).unwrap();
     }

@@ -10,15 +10,15 @@ use crate::{
     output::{
         report::{self, Report},
         signals, streams,
-        terminal::{Loudness, Terminal},
+        terminal::{Terminal, Verbosity},
     },
 };
 use neo4j_backup_core::{ErrorKind, cancel::Cancel, progress::Progress};
 
 /// Takes the backup and reports how it ended.
-pub(crate) fn run(request: &BackupRequest, output: Output, loudness: Loudness, logs: LevelFilter) -> ExitCode {
+pub(crate) fn run(request: &BackupRequest, output: Output, loudness: Verbosity, logs: LevelFilter) -> ExitCode {
     let terminal = Terminal::start(loudness, logs);
-    if output == Output::Text && loudness == Loudness::Normal {
+    if output == Output::Text && loudness == Verbosity::Normal {
         streams::to_stdout(&report::start_line(request));
     }
     let done = signals::cancelling(ErrorKind::Failed, |cancel| Ok(perform(request, &terminal, cancel)))

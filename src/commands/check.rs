@@ -20,7 +20,7 @@ use crate::{
     output::{
         report, signals,
         streams::printable,
-        terminal::{Loudness, Terminal},
+        terminal::{Terminal, Verbosity},
     },
 };
 use neo4j_backup_core::{
@@ -51,7 +51,7 @@ pub(crate) struct CheckArgs {
 const INCONSISTENT: u8 = 3;
 
 /// Checks a directory and reports what was found.
-pub(crate) fn run(wanted: &CheckArgs, output: Output, loudness: Loudness, logs: LevelFilter) -> ExitCode {
+pub(crate) fn run(wanted: &CheckArgs, output: Output, loudness: Verbosity, logs: LevelFilter) -> ExitCode {
     let result = options(wanted).and_then(|options| {
         let lines = Lines {
             limit: options.limit,
@@ -70,8 +70,8 @@ pub(crate) fn run(wanted: &CheckArgs, output: Output, loudness: Loudness, logs: 
         result
     });
     let text = |Told(found): &Told| match loudness {
-        Loudness::Normal => text(found),
-        Loudness::Quiet => findings(found),
+        Verbosity::Normal => text(found),
+        Verbosity::Quiet => findings(found),
     };
     report::command("check", &result.map(Told), output, text, |Told(found)| {
         if found.is_consistent() { 0 } else { INCONSISTENT }

@@ -21,7 +21,7 @@ use crate::{
     output::{
         report, signals,
         streams::to_stdout,
-        terminal::{Loudness, Terminal},
+        terminal::{Terminal, Verbosity},
     },
 };
 use neo4j_backup_core::{Error, ErrorKind, cancel::Cancel, manifest::Manifest};
@@ -59,7 +59,7 @@ pub(crate) struct DemoArgs {
 
 /// Plays the demo.
 pub(crate) fn run(args: &DemoArgs, logs: LevelFilter) -> ExitCode {
-    let _terminal = Terminal::start(Loudness::Quiet, logs);
+    let _terminal = Terminal::start(Verbosity::Quiet, logs);
     match play(args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => report::refused(&error.into(), Output::Text),

@@ -15,7 +15,7 @@ use crate::{
     output::{
         report::{self, Failure},
         streams,
-        terminal::{self, Loudness},
+        terminal::{self, Verbosity},
     },
 };
 use neo4j_backup_core::{Error, ErrorKind};
@@ -46,9 +46,9 @@ pub(crate) fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
         Err(error) => return report::refused(&Error::from(error).into(), Output::Text),
     };
     let loudness = if args.common.quiet {
-        Loudness::Quiet
+        Verbosity::Quiet
     } else {
-        Loudness::Normal
+        Verbosity::Normal
     };
     let logs = terminal::log_level(args.common.verbose);
     match &args.command {
@@ -65,7 +65,7 @@ pub(crate) fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
     }
 }
 
-fn take_backup(args: &Args, modes: ModeSwitches, output: Output, loudness: Loudness, logs: LevelFilter) -> ExitCode {
+fn take_backup(args: &Args, modes: ModeSwitches, output: Output, loudness: Verbosity, logs: LevelFilter) -> ExitCode {
     match BackupRequest::from_args(args, modes) {
         Ok(request) => backup::run(&request, output, loudness, logs),
         Err(RequestError::Source(error)) => {

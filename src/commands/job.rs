@@ -16,7 +16,7 @@ use neo4j_backup_core::{
     Error, ErrorKind,
     cancel::Cancel,
     consistency::Checks,
-    context::Order,
+    context::BackupContext,
     full::{Full, full},
     incremental::{Incremental, incremental},
     outcome::{BackupOutcome, Verdict},
@@ -291,7 +291,7 @@ impl<'a> Job<'a> {
         progress: &dyn Progress,
     ) -> Result<BackupOutcome, Error> {
         let request = self.request;
-        let order = Order {
+        let order = BackupContext {
             member,
             authority,
             source: &request.from,

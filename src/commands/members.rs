@@ -15,7 +15,7 @@ use crate::{
         report::{self, Failure},
         signals,
         streams::{self, printable},
-        terminal::{Loudness, Terminal},
+        terminal::{Terminal, Verbosity},
     },
 };
 use neo4j_backup_core::{
@@ -79,7 +79,7 @@ struct Row {
 }
 
 /// Looks and prints what is there.
-pub(crate) fn run(args: &MembersArgs, output: Output, loudness: Loudness, logs: LevelFilter) -> ExitCode {
+pub(crate) fn run(args: &MembersArgs, output: Output, loudness: Verbosity, logs: LevelFilter) -> ExitCode {
     let terminal = Terminal::start(loudness, logs);
     let result = match request(args) {
         Ok((search, cluster)) => look(&search, &cluster),

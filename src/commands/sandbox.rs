@@ -20,11 +20,11 @@ use crate::{
     output::{
         report, signals,
         streams::{to_stderr, to_stdout},
-        terminal::{Loudness, Terminal},
+        terminal::{Terminal, Verbosity},
     },
 };
 use neo4j_backup_core::{Error, ErrorKind, cancel::Cancel};
-use neo4j_sandbox::{Cluster, Generation, HELP, Order, Plan, coordinator::Condition};
+use neo4j_sandbox::{Cluster, Generation, HELP, Plan, PromptCommand, coordinator::Condition};
 
 /// Lines that may wait while one is carried out.
 const LINES: usize = 16;
@@ -90,7 +90,7 @@ struct StartedMember {
 
 /// Runs until a signal, or until it is told to quit.
 pub(crate) fn run(args: &SandboxArgs, output: Output, logs: LevelFilter) -> ExitCode {
-    let _terminal = Terminal::start(Loudness::Quiet, logs);
+    let _terminal = Terminal::start(Verbosity::Quiet, logs);
     let (scratch, runtime, cancel, cluster) = match prepare(args) {
         Ok(prepared) => prepared,
         Err(error) => return report::command("sandbox", &Err::<Started, _>(error), output, text, |_| 0),
@@ -206,11 +206,11 @@ async fn serve(mut cluster: Cluster, cancel: &Cancel) -> Result<(), Error> {
             is_open = false;
             continue;
         };
-        match Order::parse(&line) {
-            Ok(Order::Quit) => break,
-            Ok(Order::Help) => to_stdout(HELP),
-            Ok(Order::Status) => to_stdout(&status(&cluster)),
-            Ok(Order::Nothing) => {}
+        match PromptCommand::parse(&line) {
+            Ok(PromptCommand::Quit) => break,
+            Ok(PromptCommand::Help) => to_stdout(HELP),
+            Ok(PromptCommand::Status) => to_stdout(&status(&cluster)),
+            Ok(PromptCommand::Nothing) => {}
             Ok(order) => match cluster.carry_out(order).await {
                 Ok(()) => to_stdout(&status(&cluster)),
                 Err(error) => to_stderr(&format!("error: {error}\n")),

@@ -10,7 +10,7 @@ use crate::{
     args::{quantity, request::Output},
     output::{
         report, signals,
-        terminal::{Loudness, Terminal},
+        terminal::{Terminal, Verbosity},
     },
 };
 use neo4j_backup_core::{
@@ -116,12 +116,12 @@ struct Serving {
 }
 
 /// Serves until a signal comes.
-pub(crate) fn run(args: &ServeArgs, output: Output, loudness: Loudness, logs: LevelFilter) -> ExitCode {
+pub(crate) fn run(args: &ServeArgs, output: Output, loudness: Verbosity, logs: LevelFilter) -> ExitCode {
     let logs = match loudness {
-        Loudness::Quiet => logs.max(LevelFilter::WARN),
-        Loudness::Normal => logs.max(LevelFilter::INFO),
+        Verbosity::Quiet => logs.max(LevelFilter::WARN),
+        Verbosity::Normal => logs.max(LevelFilter::INFO),
     };
-    let _terminal = Terminal::start(Loudness::Quiet, logs);
+    let _terminal = Terminal::start(Verbosity::Quiet, logs);
     let prepare = || {
         let request = ServeRequest::from_args(args)?;
         let runtime = runtime::Builder::new_multi_thread()
@@ -158,7 +158,7 @@ pub(crate) fn run(args: &ServeArgs, output: Output, loudness: Loudness, logs: Le
         Ok(prepared) => prepared,
         Err(error) => return report::command("serve", &Err::<Serving, _>(error), output, text, |_| 0),
     };
-    if output == Output::Json || loudness == Loudness::Normal {
+    if output == Output::Json || loudness == Verbosity::Normal {
         report::command("serve", &Ok(serving), output, text, |_| 0);
     }
     let ended = runtime.block_on(serve(&request, cancel, directory, listener));

@@ -10,7 +10,7 @@ use crate::{
     output::{
         report, signals,
         streams::printable,
-        terminal::{Loudness, Terminal},
+        terminal::{Terminal, Verbosity},
     },
 };
 use neo4j_backup_core::{
@@ -34,7 +34,7 @@ pub(crate) struct VerifyArgs {
 }
 
 /// Verifies, or takes over, and reports what was found.
-pub(crate) fn run(wanted: &VerifyArgs, output: Output, loudness: Loudness, logs: LevelFilter) -> ExitCode {
+pub(crate) fn run(wanted: &VerifyArgs, output: Output, loudness: Verbosity, logs: LevelFilter) -> ExitCode {
     let terminal = Terminal::start(loudness, logs);
     let result = signals::cancelling(ErrorKind::Failed, |cancel| {
         staging::refuse_if_at_work(&wanted.dir)?;
@@ -47,8 +47,8 @@ pub(crate) fn run(wanted: &VerifyArgs, output: Output, loudness: Loudness, logs:
     });
     terminal.finish();
     let text = |outcome: &VerifyOutcome| match loudness {
-        Loudness::Normal => text(outcome),
-        Loudness::Quiet => String::new(),
+        Verbosity::Normal => text(outcome),
+        Verbosity::Quiet => String::new(),
     };
     report::command("verify", &result, output, text, |outcome| outcome.verdict.exit_code())
 }

@@ -20,7 +20,7 @@ const TICK: Duration = Duration::from_millis(250);
 
 /// How much is shown beside warnings, errors and the logs that are asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Loudness {
+pub(crate) enum Verbosity {
     /// Nothing.
     Quiet,
     /// Progress, and the result as text.
@@ -64,10 +64,10 @@ struct State {
 
 impl Terminal {
     /// Sets logging up and begins to show progress.
-    pub(crate) fn start(loudness: Loudness, logs: LevelFilter) -> Terminal {
+    pub(crate) fn start(loudness: Verbosity, logs: LevelFilter) -> Terminal {
         let on_terminal = io::stderr().is_terminal();
         let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());
-        if on_terminal && loudness == Loudness::Normal {
+        if on_terminal && loudness == Verbosity::Normal {
             let template = "{prefix:<12} {bytes:>12} {bytes_per_sec:>14} {elapsed:>5}  {wide_msg}";
             if let Ok(style) = ProgressStyle::with_template(template) {
                 bar.set_style(style);
@@ -188,7 +188,7 @@ mod tests {
 
     #[test]
     fn phases_and_warnings_are_recorded() {
-        let terminal = Terminal::start(Loudness::Quiet, LevelFilter::OFF);
+        let terminal = Terminal::start(Verbosity::Quiet, LevelFilter::OFF);
         for phase in [Phase::Receiving, Phase::Applying, Phase::Receiving] {
             terminal.phase(phase);
         }

@@ -46,7 +46,7 @@ use neo4j_format::{
 use neo4j_sandbox::{
     Live,
     database::Database,
-    generator::{Generator, Taste},
+    generator::{Generator, WorkloadProfile},
 };
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_neo4j-backup");
@@ -249,7 +249,7 @@ fn index(name: &str) -> IndexKey {
 }
 
 fn load(source: &mut Database, transactions: i64) {
-    let generator = Generator::new(1, Taste::of(StoreFormat::Current));
+    let generator = Generator::new(1, WorkloadProfile::of(StoreFormat::Current));
     for time in 0..transactions {
         generator.step(source, time).unwrap();
     }

@@ -11,7 +11,7 @@ use super::{outcome::Verdict, replay};
 use crate::{
     Error,
     cancel::Cancel,
-    check::{self, CheckError, CheckOptions, CheckReport, Origin, Place, What, Written},
+    check::{self, CheckError, CheckOptions, CheckReport, Origin, Place, What, WrittenRecords},
 };
 use neo4j_format::{DiskError, log::Layout, store::StoreFile};
 
@@ -116,8 +116,8 @@ impl Finished<'_> {
     }
 
     /// The records that the transactions of this run wrote.
-    fn written(&self, cancel: &Cancel) -> Result<Written, Error> {
-        let mut written = Written::default();
+    fn written(&self, cancel: &Cancel) -> Result<WrittenRecords, Error> {
+        let mut written = WrittenRecords::default();
         if let Some(path) = &self.log {
             let file = File::open(path).map_err(DiskError::at(path))?;
             replay::changes(&file, path, self.layout, cancel, |change| {
@@ -130,7 +130,7 @@ impl Finished<'_> {
 }
 
 /// Says of each finding whether a transaction of this run wrote its record.
-fn traced(mut report: CheckReport, written: &Written) -> Checked {
+fn traced(mut report: CheckReport, written: &WrittenRecords) -> Checked {
     report.findings.trace(|place: &Place| {
         let kind = StoreFile::from_name(&place.file).filter(|kind| *kind != StoreFile::Neostore)?;
         let is_written = written.has(kind, place.record?)?;

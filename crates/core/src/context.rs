@@ -19,7 +19,7 @@ use neo4j_format::{
 
 /// Who is backed up, where to, and which run it is.
 #[derive(Debug, Clone, Copy)]
-pub struct Order<'a> {
+pub struct BackupContext<'a> {
     /// Who is asked.
     pub member: &'a Member,
     /// Who has the last word on its history, where that is another one.
@@ -36,7 +36,7 @@ pub struct Order<'a> {
     pub run_id: &'a str,
 }
 
-impl Order<'_> {
+impl BackupContext<'_> {
     /// Lets the authority, where there is one, confirm the graph's last transaction, which `end` finds with its fingerprint;
     /// gives how many the master has behind it, where that is known.
     ///

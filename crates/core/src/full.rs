@@ -10,7 +10,7 @@ use std::{
 
 use super::{
     consistency::{Checked, Checks, Finished},
-    context::{Order, now},
+    context::{BackupContext, now},
     manifest::{
         MANIFEST, Manifest, Mode, Run, State,
         checksums::{self, Known},
@@ -25,7 +25,7 @@ use super::{
     replace::{self, Replace, Replaced},
     replay::{
         self,
-        apply::{Applier, Touched},
+        apply::{Applier, DirtyChunks},
         pending_index::{Existing, read_config},
         seal,
     },
@@ -61,7 +61,7 @@ const RACES: Policy = Policy {
 #[derive(Debug)]
 pub struct Full<'a> {
     /// Who is backed up, and where to.
-    pub order: Order<'a>,
+    pub order: BackupContext<'a>,
     /// Whether an older backup may be replaced.
     pub replace: Replace,
 }
@@ -175,8 +175,8 @@ impl Job<'_> {
         if let Some(theirs) = answered {
             same_database(received.store_id, theirs, &self.dir)?;
         }
-        logs.level(member, &base, self.progress)?;
-        logs.know_all_indexes()
+        logs.align_graph_to_index(member, &base, self.progress)?;
+        logs.require_known_indexes()
             .map_err(|error| self.lost_an_index(error, "take the backup from another member of the cluster"))?;
         logs.complete()?;
         let graph = logs.log(DataSource::Graph);
@@ -314,7 +314,7 @@ impl Job<'_> {
         Ok(base)
     }
 
-    fn replay(&self, logs: &ReceivedLogs, format: StoreFormat) -> Result<BTreeMap<StoreFile, Touched>, Error> {
+    fn replay(&self, logs: &ReceivedLogs, format: StoreFormat) -> Result<BTreeMap<StoreFile, DirtyChunks>, Error> {
         let mut applier = Applier::open(&self.dir, format, self.request.order.growth)?;
         if let Some(received) = logs.log(DataSource::Graph) {
             let file = File::open(&received.path).map_err(DiskError::at(&received.path))?;
@@ -354,7 +354,7 @@ impl Job<'_> {
         version: LogVersion,
         logs: &ReceivedLogs,
         last: TxId,
-        touched: &mut BTreeMap<StoreFile, Touched>,
+        touched: &mut BTreeMap<StoreFile, DirtyChunks>,
     ) -> Result<(), Error> {
         let header = Header::open(&self.dir)?;
         header.set_last_transaction(last)?;

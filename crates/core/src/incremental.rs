@@ -7,20 +7,20 @@
 //! | step | found by the next run → do |
 //! |---|---|
 //! | 1 receive into names that Neo4j does not know | removed |
-//! | 2 manifest says `updating`; marker away; the graph's log → slot 1 ([`super::replay::graph_log`]) | slot 1 is replayed as in 3 – 5 |
+//! | 2 manifest says `updating`; marker away; the graph's log → slot 1 (`replay::graph_log`) | slot 1 is replayed as in 3 – 5 |
 //! | 3 trailers and id files of the stores it touches away; replay; seal | the same |
 //! | 4 slot 1 → applied log, log version + 1 | 5 |
 //! | 5 applied log → archived log | nothing |
 //! | 6 index transactions into the pending log ([`super::replay::pending_index`]) | what it lacks is asked for |
 //! | 7 checksums, manifest | the next run makes them anew |
 //!
-//! Whatever the source sends is judged before step 2 ([`super::receive::validation`]), so that only the disk can fail behind it.
+//! Whatever the source sends is judged before step 2 (`receive::validation`), so that only the disk can fail behind it.
 
 use std::{collections::BTreeMap, fs, path::Path, time::SystemTime};
 
 use super::{
     consistency::{Checked, Checks, Finished},
-    context::{Order, now},
+    context::{BackupContext, now},
     manifest::{
         MANIFEST, Manifest, Mode, Run, SUMS, State,
         checksums::{self, Known},
@@ -35,7 +35,7 @@ use super::{
     },
     replay::{
         self,
-        apply::Touched,
+        apply::DirtyChunks,
         graph_log::{self, Graph},
         pending_index::{Existing, PendingIndex, read_config},
     },
@@ -65,7 +65,7 @@ use neo4j_format::{
 #[derive(Debug)]
 pub struct Incremental<'a> {
     /// Who is asked, and which backup is brought up to date.
-    pub order: Order<'a>,
+    pub order: BackupContext<'a>,
     /// How much an unproven history matters.
     pub unproven: Unproven,
     /// How much of the history is kept.
@@ -95,7 +95,7 @@ fn locked(
     cancel: &Cancel,
 ) -> Result<BackupOutcome, Error> {
     let dir = target.dir();
-    target.settle_left_over(progress, cancel)?;
+    target.recover_interrupted_run(progress, cancel)?;
     if target.occupant()? != Occupant::Database {
         let text = format!("{} doesn't contain a database", dir.display());
         return Err(Error::new(ErrorKind::FullNeeded, text).with_hint("take a full backup first"));
@@ -294,12 +294,12 @@ impl Job<'_> {
                 same_database(Header::open(self.dir)?.store_id()?, theirs, self.dir)?;
             }
             let proof = target.prove(&logs, asked, self.request.unproven)?;
-            logs.level(member, &had, self.progress)?;
+            logs.align_graph_to_index(member, &had, self.progress)?;
             Ok(proof)
         });
         let proof = proof.map_err(|error| self.of_this_database(error, &had))?;
         // a server that was killed while it created an index may have it in its `index.db` alone
-        logs.know_all_indexes()?;
+        logs.require_known_indexes()?;
         logs.complete()?;
         let behind_master =
             self.request
@@ -350,7 +350,7 @@ impl Job<'_> {
     }
 
     /// Applies what was received of the graph, durably.
-    fn apply(&self, received: &Received, touched: &mut BTreeMap<StoreFile, Touched>) -> Result<(), Error> {
+    fn apply(&self, received: &Received, touched: &mut BTreeMap<StoreFile, DirtyChunks>) -> Result<(), Error> {
         let Some(log) = received.logs.log(DataSource::Graph) else {
             return Ok(());
         };
@@ -397,7 +397,7 @@ impl Job<'_> {
     }
 
     /// New digests: of what was touched, where the ones before are those of this directory, and of everything elsewhere.
-    fn checksum(&self, touched: &BTreeMap<StoreFile, Touched>, manifest: &mut Manifest) -> Result<(), Error> {
+    fn checksum(&self, touched: &BTreeMap<StoreFile, DirtyChunks>, manifest: &mut Manifest) -> Result<(), Error> {
         let sums = self.dir.join(SUMS);
         let before = self.before.as_ref().filter(|_| self.since == Since::Untouched);
         let known = match before {

@@ -4,7 +4,7 @@
 use super::{
     manifest::Manifest,
     receive::database::{ask_store_id, same_database},
-    target::staging::{LeftOver, Occupant, Target, TargetError},
+    target::staging::{Leftover, Occupant, Target, TargetError},
 };
 use crate::{Error, ErrorKind, cancel::Cancel, progress::Progress, source::client::Member};
 use neo4j_format::{
@@ -76,9 +76,9 @@ pub(crate) fn judge(
 ) -> Result<Option<Replaced>, Error> {
     let mut replaceable = allowed == Replace::SameDatabase;
     match target.left_over() {
-        LeftOver::None => {}
-        LeftOver::Unreported => replaceable = true,
-        LeftOver::Ready(_) => replaceable |= target.settle_left_over(progress, cancel)?,
+        Leftover::None => {}
+        Leftover::Unreported => replaceable = true,
+        Leftover::Ready(_) => replaceable |= target.recover_interrupted_run(progress, cancel)?,
     }
     match target.occupant()? {
         Occupant::Absent | Occupant::Empty => Ok(None),

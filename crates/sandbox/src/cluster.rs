@@ -15,9 +15,9 @@ use super::{
     board::Board,
     coordinator::{Condition, Coordinators},
     database::{Contents, Database, DatabaseError},
-    generator::{Generator, Taste},
+    generator::{Generator, WorkloadProfile},
     link::Flow,
-    member::{End, Surroundings, milliseconds},
+    member::{ClusterContext, End, milliseconds},
     plan::{ClusterError, Plan, State, Status, in_member, io_error},
     process::Process,
     registration::Generation,
@@ -31,7 +31,7 @@ use neo4j_format::{
 /// The cluster. Dropping it ends all members as a crash would; [`Cluster::shut_down`] ends them cleanly.
 #[derive(Debug)]
 pub struct Cluster {
-    surroundings: Surroundings,
+    surroundings: ClusterContext,
     coordinators: Arc<Coordinators>,
     members: Vec<Process>,
 }
@@ -45,7 +45,7 @@ impl Cluster {
         let coordinators = Coordinators::start(&plan.coordinators).await;
         let coordinators = Arc::new(coordinators.map_err(|cause| io_error("a coordinator cannot listen", cause))?);
         let format = plan.generation.format();
-        let surroundings = Surroundings {
+        let surroundings = ClusterContext {
             generation: plan.generation,
             cluster: plan.name.clone(),
             coordinators: Arc::clone(&coordinators),
@@ -290,11 +290,11 @@ impl Drop for Cluster {
     }
 }
 
-fn taste_of(generation: Generation) -> Taste {
-    Taste {
+fn taste_of(generation: Generation) -> WorkloadProfile {
+    WorkloadProfile {
         self_relationships: generation != Generation::Neo4j13,
         graph_properties: generation >= Generation::Neo4j16,
-        ..Taste::of(generation.format())
+        ..WorkloadProfile::of(generation.format())
     }
 }
 

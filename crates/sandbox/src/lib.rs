@@ -27,5 +27,5 @@ pub use cluster::Cluster;
 pub use live::Live;
 pub use member::MemberError;
 pub use plan::{ClusterError, Plan, State, Status};
-pub use prompt::{HELP, Order, OrderError};
+pub use prompt::{HELP, PromptCommand, PromptError};
 pub use registration::Generation;

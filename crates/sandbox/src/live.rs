@@ -10,7 +10,7 @@ use super::database::{Database, DatabaseError, Feed};
 use neo4j_backup_core::serve::{Copy, Identity, Moment, Refusal, Release, Source, files_of};
 use neo4j_format::{
     ids::{DataSource, TxId},
-    log::{Layout, LogFormat, Stretch},
+    log::{Layout, LogFormat, TransactionRange},
 };
 
 /// What readers share with the writer of a database; lives on when the database is closed.
@@ -48,7 +48,7 @@ impl Live {
         &self.feed
     }
 
-    fn stretch(&self, source: DataSource, after: TxId) -> Result<Stretch, Refusal> {
+    fn range(&self, source: DataSource, after: TxId) -> Result<TransactionRange, Refusal> {
         let layout = Layout {
             format: LogFormat::from(self.identity.format),
             source,
@@ -65,7 +65,13 @@ impl Live {
             });
         }
         let active = self.feed.active_log(source);
-        Ok(Stretch::find(&self.dir, layout, active.as_deref(), after, last)?)
+        Ok(TransactionRange::find(
+            &self.dir,
+            layout,
+            active.as_deref(),
+            after,
+            last,
+        )?)
     }
 }
 
@@ -86,11 +92,11 @@ impl Source for Live {
         })
     }
 
-    fn since(&self, moment: &Moment) -> Result<Vec<Stretch>, Refusal> {
+    fn since(&self, moment: &Moment) -> Result<Vec<TransactionRange>, Refusal> {
         moment
             .after
             .iter()
-            .map(|(source, after)| self.stretch(*source, *after))
+            .map(|(source, after)| self.range(*source, *after))
             .collect()
     }
 }

@@ -14,14 +14,14 @@ use super::{
     board::{Board, Master},
     coordinator::{Coordinators, Refused},
     database::{Database, DatabaseError, Machines, NotKept, Place},
-    generator::{Generator, Taste},
+    generator::{Generator, WorkloadProfile},
     live::Live,
     registration::{Announcement, Generation, Registration},
 };
 use neo4j_backup_core::serve::{Copy, Identity, Moment, Refusal, Source};
 use neo4j_format::{
     ids::{DataSource, MemberId, TxId},
-    log::{Buffer, Fingerprint, Layout, LogFormat, Stretch, TransactionReader},
+    log::{Buffer, Fingerprint, Layout, LogFormat, TransactionRange, TransactionReader},
 };
 
 /// How often a member looks around.
@@ -88,7 +88,7 @@ impl Source for Served {
         self.live().copy()
     }
 
-    fn since(&self, moment: &Moment) -> Result<Vec<Stretch>, Refusal> {
+    fn since(&self, moment: &Moment) -> Result<Vec<TransactionRange>, Refusal> {
         self.live().since(moment)
     }
 }
@@ -115,13 +115,13 @@ impl From<NotKept> for MemberError {
 
 /// What all members of a cluster share.
 #[derive(Debug, Clone)]
-pub(super) struct Surroundings {
+pub(super) struct ClusterContext {
     pub(super) generation: Generation,
     pub(super) cluster: String,
     pub(super) coordinators: Arc<Coordinators>,
     pub(super) board: Board,
     pub(super) seed: u64,
-    pub(super) taste: Taste,
+    pub(super) taste: WorkloadProfile,
     /// Transactions that the master commits, in thousandths of a second.
     pub(super) rate: Arc<AtomicU64>,
     pub(super) session_timeout: Duration,
@@ -130,7 +130,7 @@ pub(super) struct Surroundings {
 /// Everything that a member's thread works with.
 #[derive(Debug)]
 pub(super) struct Worker {
-    surroundings: Surroundings,
+    surroundings: ClusterContext,
     announcement: Announcement,
     orders: Arc<Orders>,
     served: Arc<Served>,
@@ -147,7 +147,7 @@ pub(super) struct Worker {
 impl Worker {
     /// Registers the member.
     pub(super) fn join(
-        surroundings: Surroundings,
+        surroundings: ClusterContext,
         announcement: Announcement,
         orders: Arc<Orders>,
         served: Arc<Served>,
@@ -358,7 +358,7 @@ impl Worker {
 }
 
 fn register(
-    surroundings: &Surroundings,
+    surroundings: &ClusterContext,
     announcement: &Announcement,
     database: &Database,
     master: i32,

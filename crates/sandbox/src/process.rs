@@ -16,7 +16,7 @@ use super::{
     database::Database,
     link::{Flow, Link},
     live::Live,
-    member::{End, MemberError, Orders, Served, Surroundings, Worker},
+    member::{ClusterContext, End, MemberError, Orders, Served, Worker},
     plan::{ClusterError, State, Status, in_member, io_error, loopback},
     registration::Announcement,
 };
@@ -66,7 +66,7 @@ impl Process {
         })
     }
 
-    pub(super) async fn run(&mut self, surroundings: Surroundings, release: Release) -> Result<(), ClusterError> {
+    pub(super) async fn run(&mut self, surroundings: ClusterContext, release: Release) -> Result<(), ClusterError> {
         let (id, failed) = (self.id, |cause| in_member(self.id, cause));
         let database = Database::open(&self.dir).map_err(failed)?;
         let live = Live::of(&database, release).map_err(failed)?;

@@ -23,7 +23,7 @@ quit                         ends the sandbox
 
 /// A line that was understood.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Order {
+pub enum PromptCommand {
     /// Shows everything.
     Status,
     /// Shows [`HELP`].
@@ -54,7 +54,7 @@ pub enum Order {
 
 /// A line that was not understood.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum OrderError {
+pub enum PromptError {
     /// An unknown word at its beginning.
     #[error("{0:?} is not known; help lists what is")]
     Word(String),
@@ -71,43 +71,43 @@ pub enum OrderError {
     Rest(String),
 }
 
-impl Order {
+impl PromptCommand {
     /// Reads a line.
     ///
     /// # Errors
-    /// [`OrderError`].
-    pub fn parse(line: &str) -> Result<Order, OrderError> {
+    /// [`PromptError`].
+    pub fn parse(line: &str) -> Result<PromptCommand, PromptError> {
         let mut words = line.split_whitespace();
         let Some(first) = words.next() else {
-            return Ok(Order::Nothing);
+            return Ok(PromptCommand::Nothing);
         };
         let order = match first {
-            "status" => Order::Status,
-            "help" | "?" => Order::Help,
-            "quit" | "exit" => Order::Quit,
-            "kill" => Order::Kill(member("kill", &mut words)?),
-            "stop" => Order::Stop(member("stop", &mut words)?),
-            "restart" => Order::Restart(member("restart", &mut words)?),
-            "stall" => Order::Stall(member("stall", &mut words)?),
-            "resume" => Order::Resume(member("resume", &mut words)?),
-            "slow" => Order::Slow(
+            "status" => PromptCommand::Status,
+            "help" | "?" => PromptCommand::Help,
+            "quit" | "exit" => PromptCommand::Quit,
+            "kill" => PromptCommand::Kill(member("kill", &mut words)?),
+            "stop" => PromptCommand::Stop(member("stop", &mut words)?),
+            "restart" => PromptCommand::Restart(member("restart", &mut words)?),
+            "stall" => PromptCommand::Stall(member("stall", &mut words)?),
+            "resume" => PromptCommand::Resume(member("resume", &mut words)?),
+            "slow" => PromptCommand::Slow(
                 member("slow", &mut words)?,
                 number("slow", "a number of bytes", &mut words)?,
             ),
-            "lag" => Order::Lag(
+            "lag" => PromptCommand::Lag(
                 member("lag", &mut words)?,
                 number("lag", "a number of transactions", &mut words)?,
             ),
-            "rate" => Order::Rate(number("rate", "a number of transactions", &mut words)?),
+            "rate" => PromptCommand::Rate(number("rate", "a number of transactions", &mut words)?),
             "coordinator" => {
                 let coordinator = number("coordinator", "the number of a coordinator", &mut words)?;
-                Order::Coordinator(coordinator, condition(&mut words)?)
+                PromptCommand::Coordinator(coordinator, condition(&mut words)?)
             }
-            other => return Err(OrderError::Word(other.to_owned())),
+            other => return Err(PromptError::Word(other.to_owned())),
         };
         match words.next() {
             None => Ok(order),
-            Some(more) => Err(OrderError::Rest(more.to_owned())),
+            Some(more) => Err(PromptError::Rest(more.to_owned())),
         }
     }
 }
@@ -117,26 +117,26 @@ impl Cluster {
     ///
     /// # Errors
     /// As the method that the order stands for.
-    pub async fn carry_out(&mut self, order: Order) -> Result<(), ClusterError> {
+    pub async fn carry_out(&mut self, order: PromptCommand) -> Result<(), ClusterError> {
         match order {
-            Order::Status | Order::Help | Order::Quit | Order::Nothing => Ok(()),
-            Order::Kill(id) => self.kill(id).await,
-            Order::Stop(id) => self.stop(id).await,
-            Order::Restart(id) => self.restart(id).await,
-            Order::Stall(id) => self.stall(id),
-            Order::Resume(id) => self.resume(id),
-            Order::Slow(id, bytes) => self.slow(id, bytes),
-            Order::Lag(id, transactions) => self.lag(id, transactions),
-            Order::Rate(rate) => {
+            PromptCommand::Status | PromptCommand::Help | PromptCommand::Quit | PromptCommand::Nothing => Ok(()),
+            PromptCommand::Kill(id) => self.kill(id).await,
+            PromptCommand::Stop(id) => self.stop(id).await,
+            PromptCommand::Restart(id) => self.restart(id).await,
+            PromptCommand::Stall(id) => self.stall(id),
+            PromptCommand::Resume(id) => self.resume(id),
+            PromptCommand::Slow(id, bytes) => self.slow(id, bytes),
+            PromptCommand::Lag(id, transactions) => self.lag(id, transactions),
+            PromptCommand::Rate(rate) => {
                 self.set_rate(rate);
                 Ok(())
             }
-            Order::Coordinator(number, condition) => self.set_coordinator(number, condition).await,
+            PromptCommand::Coordinator(number, condition) => self.set_coordinator(number, condition).await,
         }
     }
 }
 
-fn member<'a>(word: &'static str, words: &mut impl Iterator<Item = &'a str>) -> Result<MemberId, OrderError> {
+fn member<'a>(word: &'static str, words: &mut impl Iterator<Item = &'a str>) -> Result<MemberId, PromptError> {
     number(word, "the number of a member", words).map(MemberId)
 }
 
@@ -144,18 +144,18 @@ fn number<'a, N: std::str::FromStr>(
     word: &'static str,
     expected: &'static str,
     words: &mut impl Iterator<Item = &'a str>,
-) -> Result<N, OrderError> {
+) -> Result<N, PromptError> {
     let number = words.next().and_then(|word| word.parse().ok());
-    number.ok_or(OrderError::Argument { word, expected })
+    number.ok_or(PromptError::Argument { word, expected })
 }
 
-fn condition<'a>(words: &mut impl Iterator<Item = &'a str>) -> Result<Condition, OrderError> {
+fn condition<'a>(words: &mut impl Iterator<Item = &'a str>) -> Result<Condition, PromptError> {
     match words.next() {
         Some("serve") => Ok(Condition::Serving),
         Some("silent") => Ok(Condition::Silent),
         Some("no-quorum") => Ok(Condition::WithoutQuorum),
         Some("down") => Ok(Condition::Down),
-        _ => Err(OrderError::Argument {
+        _ => Err(PromptError::Argument {
             word: "coordinator",
             expected: "serve, silent, no-quorum or down",
         }),
@@ -175,10 +175,13 @@ mod tests {
                 .replace(" N", " 2")
                 .replace("BYTES", "100")
                 .replace("COUNT", "7");
-            assert!(Order::parse(&typed).is_ok(), "{typed}");
+            assert!(PromptCommand::parse(&typed).is_ok(), "{typed}");
         }
-        assert_eq!(Order::parse(" slow 2 100 "), Ok(Order::Slow(MemberId(2), 100)));
-        assert_eq!(Order::parse(""), Ok(Order::Nothing));
+        assert_eq!(
+            PromptCommand::parse(" slow 2 100 "),
+            Ok(PromptCommand::Slow(MemberId(2), 100))
+        );
+        assert_eq!(PromptCommand::parse(""), Ok(PromptCommand::Nothing));
     }
 
     #[test]
@@ -193,7 +196,7 @@ mod tests {
                 "coordinator: serve, silent, no-quorum or down is expected",
             ),
         ] {
-            assert_eq!(Order::parse(line).unwrap_err().to_string(), text);
+            assert_eq!(PromptCommand::parse(line).unwrap_err().to_string(), text);
         }
     }
 }

@@ -13,7 +13,7 @@ use serde::Serialize;
 use self::json::{JsonCommand, JsonError, JsonFinding, JsonReport, SCHEMA_VERSION, to_line, to_milliseconds};
 use super::{
     streams::{printable, to_stderr, to_stdout},
-    terminal::{Loudness, Record},
+    terminal::{Record, Verbosity},
 };
 use crate::{
     args::request::{BackupRequest, Mode, Output},
@@ -56,7 +56,7 @@ impl From<Error> for Failure {
 
 impl Report<'_> {
     /// Prints the result, and the error if it is one.
-    pub(crate) fn print(&self, output: Output, loudness: Loudness) -> ExitCode {
+    pub(crate) fn print(&self, output: Output, loudness: Verbosity) -> ExitCode {
         match &self.done.result {
             Ok(outcome) => {
                 if let Some(warning) = verdict_warning(outcome.verdict) {
@@ -71,7 +71,7 @@ impl Report<'_> {
         }
         match (output, &self.done.result) {
             (Output::Json, _) => to_stdout(&to_line(&self.json())),
-            (Output::Text, Ok(outcome)) if loudness == Loudness::Normal => to_stdout(&self.text(outcome)),
+            (Output::Text, Ok(outcome)) if loudness == Verbosity::Normal => to_stdout(&self.text(outcome)),
             (Output::Text, _) => {}
         }
         ExitCode::from(self.exit_code())

@@ -40,6 +40,6 @@ mod whole;
 pub use budget::Memory;
 pub use error::CheckError;
 pub use finding::{Finding, Findings, Listener, Origin, Place};
-pub use part::Written;
+pub use part::WrittenRecords;
 pub use report::{CheckOptions, CheckReport, Totals, What, check};
 pub use rules::{Rule, Severity};

@@ -30,14 +30,14 @@ const SEEN_MAX: usize = 1 << 20;
 
 /// The records that transactions wrote or deleted.
 #[derive(Debug, Clone, Default)]
-pub struct Written {
+pub struct WrittenRecords {
     records: BTreeMap<StoreFile, Vec<u64>>,
     count: usize,
     graph_property: bool,
     is_too_many: bool,
 }
 
-impl Written {
+impl WrittenRecords {
     /// Notes what a change writes.
     pub fn note(&mut self, change: &Change<'_>) {
         match *change {
@@ -88,9 +88,9 @@ impl Written {
         Some(ids.is_some_and(|ids| ids.binary_search(&id).is_ok()))
     }
 
-    /// In order and without repetitions, as [`Written::has`] wants it.
+    /// In order and without repetitions, as [`WrittenRecords::has`] wants it.
     #[must_use]
-    pub fn finished(mut self) -> Written {
+    pub fn finished(mut self) -> WrittenRecords {
         self.tidy();
         self
     }
@@ -99,7 +99,7 @@ impl Written {
 /// Checks the records that were written, and those they point to.
 pub(super) fn check(
     stores: &Stores,
-    written: &Written,
+    written: &WrittenRecords,
     found: Collector<'_>,
     cancel: &Cancel,
 ) -> Result<(Findings, BTreeMap<StoreFile, u64>), CheckError> {
@@ -109,7 +109,7 @@ pub(super) fn check(
         seen: HashSet::new(),
         cancel,
     };
-    let mut neighbours = Written::default();
+    let mut neighbours = WrittenRecords::default();
     if written.graph_property {
         let mut claims = Vec::new();
         super::claim::owner(stores.graph_property, Pointing::GraphProperty, 5, &mut |claim| {
@@ -145,7 +145,7 @@ impl Part<'_> {
         &mut self,
         kind: StoreFile,
         ids: &[u64],
-        mut neighbours: Option<&mut Written>,
+        mut neighbours: Option<&mut WrittenRecords>,
     ) -> Result<(), CheckError> {
         let mut copy = Vec::new();
         for id in ids {
@@ -159,7 +159,7 @@ impl Part<'_> {
             }
             let mut claims = Vec::new();
             let stores = self.judge.lookup.stores;
-            whole::say_all(stores, kind, *id, &copy, &mut |claim| claims.push(claim));
+            whole::emit_claims(stores, kind, *id, &copy, &mut |claim| claims.push(claim));
             self.alone(kind, *id, &copy)?;
             self.claims(&claims, neighbours.as_deref_mut())?;
             *self.checked.entry(kind).or_default() += u64::from(!claims.is_empty());
@@ -167,7 +167,7 @@ impl Part<'_> {
         Ok(())
     }
 
-    fn claims(&mut self, claims: &[Claim], mut neighbours: Option<&mut Written>) -> Result<(), CheckError> {
+    fn claims(&mut self, claims: &[Claim], mut neighbours: Option<&mut WrittenRecords>) -> Result<(), CheckError> {
         for claim in claims {
             self.judge.claim(claim)?;
             if let Some((neighbours, (kind, id))) = neighbours.as_deref_mut().zip(claim.neighbour()) {

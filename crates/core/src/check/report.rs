@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, path::Path, thread};
 use serde::{Serialize, Serializer};
 
 use super::{
-    CheckError, Finding, Findings, Listener, Memory, Severity, Written, finding::Collector, header, id_files, logs,
-    part, stores::Stores, whole,
+    CheckError, Finding, Findings, Listener, Memory, Severity, WrittenRecords, finding::Collector, header, id_files,
+    logs, part, stores::Stores, whole,
 };
 use crate::cancel::Cancel;
 use neo4j_format::store::{StoreFile, StoreFormat};
@@ -17,7 +17,7 @@ pub enum What<'a> {
     /// All.
     Whole,
     /// Those that transactions wrote, and their neighbours; all if there are too many.
-    Part(&'a Written),
+    Part(&'a WrittenRecords),
 }
 
 /// More threads do not help: they wait for memory, and each has a cache of blocks of its own.

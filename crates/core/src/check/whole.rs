@@ -289,7 +289,7 @@ impl Whole<'_> {
             self.scan(kind, 0..store.records, parts, |part, records| {
                 let mut say = |claim| take(part, claim);
                 for (id, bytes) in records.iter() {
-                    say_all(stores, kind, id, bytes, &mut say);
+                    emit_claims(stores, kind, id, bytes, &mut say);
                 }
                 Ok(())
             })?;
@@ -306,7 +306,7 @@ impl Whole<'_> {
 }
 
 /// Whatever a record says.
-pub(super) fn say_all(stores: &Stores, kind: StoreFile, id: u64, bytes: &[u8], say: &mut impl FnMut(Claim)) {
+pub(super) fn emit_claims(stores: &Stores, kind: StoreFile, id: u64, bytes: &[u8], say: &mut impl FnMut(Claim)) {
     match kind {
         StoreFile::Node => {
             if let Some(node) = bytes.first_chunk().and_then(Node::decode) {

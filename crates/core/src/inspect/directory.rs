@@ -139,7 +139,7 @@ pub fn inspect(dir: &Path) -> Result<Inspection, Error> {
             .as_ref()
             .map(|manifest| Traces::read(dir, manifest).opened(manifest)),
         in_use: traces::is_locked(dir),
-        first_start: start::foretell(dir, &stores, &logs, log_version),
+        first_start: start::predict_first_start(dir, &stores, &logs, log_version),
         chain: manifest.map(|manifest| manifest.chain).unwrap_or_default(),
         stores,
         indexes,

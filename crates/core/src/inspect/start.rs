@@ -24,7 +24,7 @@ pub struct FirstStart {
 }
 
 /// Foretells it. `log_version` is the one that the next log of the graph gets.
-pub fn foretell(dir: &Path, stores: &[Store], logs: &[Logs], log_version: Option<LogVersion>) -> FirstStart {
+pub fn predict_first_start(dir: &Path, stores: &[Store], logs: &[Logs], log_version: Option<LogVersion>) -> FirstStart {
     let mut start = FirstStart::default();
     let missing = stores.iter().filter(|store| store.bytes.is_none());
     let names: Vec<&str> = missing.map(|store| store.name).collect();

@@ -17,9 +17,9 @@ use crate::{
         FileEntry, Manifest, SUMS,
         files::{self, NEW_SUMS, Role},
         sums::{self, CHUNK, SumsReader, SumsWriter},
-        units::{CHUNK_LEN, Stretch, Units},
+        units::{CHUNK_LEN, ChunkRun, Units},
     },
-    replay::apply::Touched,
+    replay::apply::DirtyChunks,
     target::durable::remove,
 };
 use neo4j_format::{DiskError, store::StoreFile};
@@ -61,7 +61,7 @@ impl<'a> Known<'a> {
 pub(crate) fn write(
     dir: &Path,
     known: Option<&Known<'_>>,
-    touched: &BTreeMap<StoreFile, Touched>,
+    touched: &BTreeMap<StoreFile, DirtyChunks>,
     manifest: &mut Manifest,
     cancel: &Cancel,
 ) -> Result<(), Error> {
@@ -97,7 +97,7 @@ pub(crate) fn write(
 fn carry_over(
     dir: &Path,
     entry: &FileEntry,
-    touched: &BTreeMap<StoreFile, Touched>,
+    touched: &BTreeMap<StoreFile, DirtyChunks>,
     old: &mut SumsReader,
     new: &mut SumsWriter,
     files: &mut Vec<FileEntry>,
@@ -141,7 +141,7 @@ fn carry_over(
 
 /// Appends the digests of whole files, in their order.
 fn digest_all(dir: &Path, files: &[FileEntry], new: &mut SumsWriter, cancel: &Cancel) -> Result<(), Error> {
-    let stretches = files.iter().map(|file| Stretch {
+    let stretches = files.iter().map(|file| ChunkRun {
         path: &file.path,
         length: file.length,
     });

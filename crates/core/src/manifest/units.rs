@@ -40,7 +40,7 @@ const MAX_THREADS: usize = 8;
 
 /// The first bytes of a file.
 #[derive(Debug, Clone, Copy)]
-pub struct Stretch<'a> {
+pub struct ChunkRun<'a> {
     /// Path below the directory.
     pub path: &'a str,
     /// How many bytes.
@@ -66,14 +66,14 @@ pub struct Unit {
 #[derive(Debug)]
 pub struct Units<'a> {
     dir: &'a Path,
-    stretches: Vec<Stretch<'a>>,
+    stretches: Vec<ChunkRun<'a>>,
     /// Number of the first unit behind each stretch.
     ends: Vec<u64>,
 }
 
 impl<'a> Units<'a> {
     /// Divides `stretches`.
-    pub fn new(dir: &'a Path, stretches: Vec<Stretch<'a>>) -> Units<'a> {
+    pub fn new(dir: &'a Path, stretches: Vec<ChunkRun<'a>>) -> Units<'a> {
         let mut units = 0;
         let ends = stretches.iter().map(|stretch| {
             units += stretch.length.div_ceil(UNIT_BYTES);
@@ -250,7 +250,7 @@ mod tests {
         for (name, length) in names.iter().zip(lengths) {
             fs::write(dir.path().join(name), bytes(length + 10)).unwrap();
         }
-        let stretches = names.iter().zip(lengths).map(|(path, length)| Stretch {
+        let stretches = names.iter().zip(lengths).map(|(path, length)| ChunkRun {
             path,
             length: length as u64,
         });
@@ -285,7 +285,7 @@ mod tests {
     fn the_first_error_ends_all_threads() {
         let dir = tempfile::tempdir().unwrap();
         let path = "missing";
-        let units = Units::new(dir.path(), vec![Stretch { path, length: 1 << 30 }]);
+        let units = Units::new(dir.path(), vec![ChunkRun { path, length: 1 << 30 }]);
         let tried = AtomicU64::new(0);
         let result = units.read(0..units.count(), &Cancel::default(), |reader, _, unit| {
             tried.fetch_add(1, Ordering::Relaxed);

@@ -51,7 +51,7 @@ fn left_out(dir: &Path, files: &[FileEntry]) -> Result<BTreeSet<IndexKey>, Error
 
 /// What became of the indexes that a server did not send.
 #[derive(Debug)]
-pub(crate) enum Unopened {
+pub(crate) enum MissingIndexes {
     /// There is none.
     Nothing,
     /// Their transactions are here.
@@ -60,20 +60,20 @@ pub(crate) enum Unopened {
     Missing,
 }
 
-impl Unopened {
+impl MissingIndexes {
     /// The transactions that were fetched.
     pub(crate) fn transactions(&self) -> Option<&Older> {
         match self {
-            Unopened::Fetched(older) => Some(older),
-            Unopened::Nothing | Unopened::Missing => None,
+            MissingIndexes::Fetched(older) => Some(older),
+            MissingIndexes::Nothing | MissingIndexes::Missing => None,
         }
     }
 
     /// How good a backup is in which they are like this.
     pub(crate) fn verdict(&self) -> Verdict {
         match self {
-            Unopened::Nothing | Unopened::Fetched(_) => Verdict::Good,
-            Unopened::Missing => Verdict::IndexesMissing,
+            MissingIndexes::Nothing | MissingIndexes::Fetched(_) => Verdict::Good,
+            MissingIndexes::Missing => Verdict::IndexesMissing,
         }
     }
 }
@@ -89,17 +89,17 @@ pub(crate) fn fetch(
     files: &[FileEntry],
     progress: &dyn Progress,
     cancel: &Cancel,
-) -> Result<Unopened, Error> {
+) -> Result<MissingIndexes, Error> {
     let indexes = left_out(dir, files)?;
     if indexes.is_empty() {
-        return Ok(Unopened::Nothing);
+        return Ok(MissingIndexes::Nothing);
     }
     if !files.iter().any(|file| file.path == lucene_store::PATH) {
         progress.warning(&format!(
             "the server could not open its indexes, its messages.log says why: nothing of {} is in the backup",
             listed(&indexes)
         ));
-        return Ok(Unopened::Missing);
+        return Ok(MissingIndexes::Missing);
     }
     match member.dialect() {
         Dialect::D13 => fetch_transactions(indexes, member, dir, progress, cancel),
@@ -109,10 +109,10 @@ pub(crate) fn fetch(
                  was opened since its start: then run a query on each of them, and take another full backup",
                 listed(&indexes)
             ));
-            Ok(Unopened::Nothing)
+            Ok(MissingIndexes::Nothing)
         }
         // nothing was ever written there
-        Dialect::D15 | Dialect::D18 => Ok(Unopened::Nothing),
+        Dialect::D15 | Dialect::D18 => Ok(MissingIndexes::Nothing),
     }
 }
 
@@ -122,7 +122,7 @@ fn fetch_transactions(
     dir: &Path,
     progress: &dyn Progress,
     cancel: &Cancel,
-) -> Result<Unopened, Error> {
+) -> Result<MissingIndexes, Error> {
     progress.warning(&format!(
         "the server has not opened {} since its start and does not send it as files; its transactions are fetched, \
          which a 1.3 may take minutes for",
@@ -135,7 +135,7 @@ fn fetch_transactions(
     match logs.receive(&mut member.incremental(&all), Overlap::Refused, progress) {
         Ok(_) if logs.log(DataSource::Lucene).is_some() => {
             logs.complete()?;
-            Ok(Unopened::Fetched(Older { path, indexes }))
+            Ok(MissingIndexes::Fetched(Older { path, indexes }))
         }
         Err(error) if !is_refusal(error.kind()) => Err(error),
         answer => {
@@ -147,7 +147,7 @@ fn fetch_transactions(
                 listed(&indexes)
             ));
             remove(&path)?;
-            Ok(Unopened::Missing)
+            Ok(MissingIndexes::Missing)
         }
     }
 }

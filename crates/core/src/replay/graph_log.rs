@@ -15,7 +15,7 @@ use std::{
 };
 
 use super::{
-    apply::{Applier, Growth, Touched},
+    apply::{Applier, DirtyChunks, Growth},
     seal,
 };
 use crate::{
@@ -183,7 +183,11 @@ impl Graph<'_> {
     ///
     /// # Errors
     /// Of the disk; a log that is damaged, or a change that cannot be applied.
-    pub(crate) fn apply(&self, active: &ActiveLog, touched: &mut BTreeMap<StoreFile, Touched>) -> Result<(), Error> {
+    pub(crate) fn apply(
+        &self,
+        active: &ActiveLog,
+        touched: &mut BTreeMap<StoreFile, DirtyChunks>,
+    ) -> Result<(), Error> {
         let kinds = self.to_be_sealed(active)?;
         let mut cut = BTreeSet::from([self.dir.to_owned()]);
         for kind in kinds.iter().filter(|kind| **kind != StoreFile::Neostore) {

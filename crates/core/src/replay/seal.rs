@@ -11,7 +11,7 @@ use std::{
 };
 
 use super::{
-    apply::{ApplyError, Touched},
+    apply::{ApplyError, DirtyChunks},
     open_store::OpenStore,
 };
 use neo4j_format::{
@@ -80,7 +80,7 @@ pub fn is_clean(dir: &Path, kind: StoreFile, format: StoreFormat) -> Result<bool
 ///
 /// # Errors
 /// Disk errors; no block size.
-pub fn seal(dir: &Path, kind: StoreFile, format: StoreFormat, touched: &mut Touched) -> Result<u64, ApplyError> {
+pub fn seal(dir: &Path, kind: StoreFile, format: StoreFormat, touched: &mut DirtyChunks) -> Result<u64, ApplyError> {
     let store = OpenStore::open(dir, kind, format)?;
     let (file, path) = (&store.file, &store.path);
     let size = store.record_size()?;
@@ -152,7 +152,7 @@ mod tests {
         0100302E412E307606 01FFFFFFFFFFFFFFFF";
 
     fn sealed(dir: &tempfile::TempDir, kind: StoreFile, format: StoreFormat) -> (Vec<u8>, Vec<u8>) {
-        let length = seal(dir.path(), kind, format, &mut Touched::default()).unwrap();
+        let length = seal(dir.path(), kind, format, &mut DirtyChunks::default()).unwrap();
         let bytes = std::fs::read(dir.path().join(kind.name())).unwrap();
         assert_eq!(bytes.len() as u64, length);
         (bytes, std::fs::read(dir.path().join(kind.id_name())).unwrap())
@@ -191,7 +191,7 @@ mod tests {
         std::fs::write(&path, &bytes).unwrap();
         assert_eq!(sealed(&dir, StoreFile::Node, format).0.len(), 9 * 70_001 + 16);
         unseal(dir.path(), StoreFile::Node, format).unwrap();
-        let mut touched = Touched::default();
+        let mut touched = DirtyChunks::default();
         touched.high_id = 80_000;
         assert_eq!(
             seal(dir.path(), StoreFile::Node, format, &mut touched).unwrap(),

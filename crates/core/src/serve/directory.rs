@@ -27,9 +27,9 @@ use crate::{
 use neo4j_format::{
     ids::{DataSource, LogVersion, TxId},
     log::{
-        Buffer, Item, Layout, SlotReader, Stretch, StretchError,
+        Buffer, Item, Layout, SlotReader, TransactionRange, TransactionRangeError,
         files::{self, Marker, Slot},
-        stretch,
+        transaction_range,
     },
     store::{Header, StoreFile, StoreFormat, index_config, lucene_store, neo4j_lock},
     wire::Dialect,
@@ -264,7 +264,7 @@ impl Directory {
         let mut pending = None;
         if let PendingState::Pending(slot) = found.state {
             let path = self.dir.join(files::slot(DataSource::Lucene, slot));
-            if let Some(before) = stretch::before(&path, layout).map_err(disk)? {
+            if let Some(before) = transaction_range::before(&path, layout).map_err(disk)? {
                 lucene_files = before;
                 pending = Some(path);
             }
@@ -282,7 +282,7 @@ impl Directory {
     }
 
     fn last_archived(&self, layout: Layout) -> Result<TxId, Error> {
-        for path in stretch::archived(&self.dir, layout.source).map_err(disk)? {
+        for path in transaction_range::archived(&self.dir, layout.source).map_err(disk)? {
             let file = File::open(&path).map_err(|cause| Error::new(ErrorKind::Disk, cause))?;
             let mut buffer = Buffer::new();
             let log = SlotReader::open(&file, layout, &mut buffer).map_err(|e| e.in_file(&path))?;
@@ -300,12 +300,17 @@ impl Directory {
         }
     }
 
-    fn stretch(&self, standing: &Standing, source: DataSource, after: TxId) -> Result<Stretch, StretchError> {
+    fn transaction_range(
+        &self,
+        standing: &Standing,
+        source: DataSource,
+        after: TxId,
+    ) -> Result<TransactionRange, TransactionRangeError> {
         let (active, last) = match source {
             DataSource::Graph => (None, standing.graph),
             DataSource::Lucene => (standing.pending.as_deref(), standing.lucene),
         };
-        Stretch::find(&self.dir, self.layout(source), active, after, last)
+        TransactionRange::find(&self.dir, self.layout(source), active, after, last)
     }
 
     /// By what a full backup recognises that no index was deleted since it began.
@@ -341,43 +346,43 @@ impl Source for Directory {
         }
     }
 
-    fn since(&self, moment: &Moment) -> Result<Vec<Stretch>, Refusal> {
+    fn since(&self, moment: &Moment) -> Result<Vec<TransactionRange>, Refusal> {
         let standing = self.settled()?;
         if moment.copy.is_some_and(|mark| mark != self.mark()) {
             return Err(Refusal::Busy("an index was deleted during this backup".to_owned()));
         }
         let mut stretches = Vec::new();
         for (source, after) in &moment.after {
-            let stretch = self.stretch(&standing, *source, *after)?;
-            if *source == DataSource::Lucene && moment.copy.is_none() && !tells_of_deletes(&stretch)? {
-                return Err(StretchError::Missing {
+            let transaction_range = self.transaction_range(&standing, *source, *after)?;
+            if *source == DataSource::Lucene && moment.copy.is_none() && !tells_of_deletes(&transaction_range)? {
+                return Err(TransactionRangeError::Missing {
                     data_source: *source,
                     missing: after.next(),
                     version: LogVersion(0),
                 }
                 .into());
             }
-            stretches.push(stretch);
+            stretches.push(transaction_range);
         }
         Ok(stretches)
     }
 }
 
-fn disk(error: StretchError) -> Error {
+fn disk(error: TransactionRangeError) -> Error {
     Error::new(ErrorKind::Disk, error)
 }
 
 /// Where an index was deleted, our backups keep no trace of it but transactions without commands; whoever has the
 /// index would keep it.
-fn tells_of_deletes(stretch: &Stretch) -> Result<bool, StretchError> {
+fn tells_of_deletes(transaction_range: &TransactionRange) -> Result<bool, TransactionRangeError> {
     let mut told = true;
-    stretch.read(|transaction| {
+    transaction_range.read(|transaction| {
         let mut commands = false;
         while let Some(item) = transaction.next()? {
             commands |= matches!(item, Item::Lucene(_));
         }
         told &= commands;
-        Ok::<(), StretchError>(())
+        Ok::<(), TransactionRangeError>(())
     })?;
     Ok(told)
 }

@@ -5,7 +5,7 @@ use std::{fs::File, io, os::unix::fs::FileExt};
 use super::{Content, Copy, Moment, Offered, Refusal, Source};
 use neo4j_format::{
     ids::{DataSource, TxId},
-    log::{LogError, Stretch, StretchError, TransactionReader, slot::FileRange},
+    log::{LogError, TransactionRange, TransactionRangeError, TransactionReader, slot::FileRange},
     wire::{
         Encoder, Follows,
         request::{Request, Wanted},
@@ -41,8 +41,8 @@ pub(super) enum Unfinished {
     Lost(#[from] io::Error),
 }
 
-impl From<StretchError> for Unfinished {
-    fn from(error: StretchError) -> Unfinished {
+impl From<TransactionRangeError> for Unfinished {
+    fn from(error: TransactionRangeError) -> Unfinished {
         Unfinished::Refused(error.into())
     }
 }
@@ -111,24 +111,24 @@ impl Response<'_> {
             after.push((source, *last));
         }
         let names: Vec<_> = after.iter().map(|(source, _)| *source).collect();
-        let stretches = if after.is_empty() {
+        let ranges = if after.is_empty() {
             Vec::new()
         } else {
             self.source.since(&Moment { after, copy: None })?
         };
-        self.rest(&names, &stretches)
+        self.rest(&names, &ranges)
     }
 
     /// Store id and transactions, then the last chunk.
-    fn rest(&mut self, names: &[DataSource], stretches: &[Stretch]) -> Result<(), Unfinished> {
+    fn rest(&mut self, names: &[DataSource], ranges: &[TransactionRange]) -> Result<(), Unfinished> {
         self.encoder.store_id(self.source.identity().store_id);
-        if stretches.iter().any(|stretch| !stretch.is_empty()) {
+        if ranges.iter().any(|range| !range.is_empty()) {
             self.encoder.sources(names.iter().map(|source| source.name()));
-            for stretch in stretches {
-                let place = names.iter().position(|source| *source == stretch.layout.source);
+            for range in ranges {
+                let place = names.iter().position(|source| *source == range.layout.source);
                 let number = place.and_then(|place| u8::try_from(place + 1).ok());
                 let number = number.ok_or_else(|| Refusal::Failed("transactions that were not asked for".into()))?;
-                stretch.read(|transaction| self.transaction(number, transaction))?;
+                range.read(|transaction| self.transaction(number, transaction))?;
             }
         }
         self.encoder.transactions_end();

@@ -9,7 +9,7 @@ use std::{fs::File, path::PathBuf};
 
 use neo4j_format::{
     ids::{DataSource, LogVersion, StoreId, TxId},
-    log::{Stretch, StretchError},
+    log::{TransactionRange, TransactionRangeError},
     store::StoreFormat,
     wire::{Dialect, PeerPath},
 };
@@ -32,7 +32,7 @@ pub trait Source: Send + Sync + 'static {
     ///
     /// # Errors
     /// [`Refusal`]: the logs do not reach back that far, or the moment cannot be gone on from.
-    fn since(&self, moment: &Moment) -> Result<Vec<Stretch>, Refusal>;
+    fn since(&self, moment: &Moment) -> Result<Vec<TransactionRange>, Refusal>;
 }
 
 /// Which database it is and who can read it.
@@ -138,10 +138,10 @@ pub enum Refusal {
     Failed(String),
 }
 
-impl From<StretchError> for Refusal {
-    fn from(error: StretchError) -> Refusal {
+impl From<TransactionRangeError> for Refusal {
+    fn from(error: TransactionRangeError) -> Refusal {
         match error {
-            StretchError::Missing {
+            TransactionRangeError::Missing {
                 data_source,
                 missing,
                 version,

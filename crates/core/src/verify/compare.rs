@@ -11,7 +11,7 @@ use crate::{
     cancel::Cancel,
     manifest::{
         sums::{self, CHUNK, DIGEST, SumsTable},
-        units::{self, CHUNK_LEN, Reader, Stretch, Unit, Units},
+        units::{self, CHUNK_LEN, ChunkRun, Reader, Unit, Units},
     },
     progress::Progress,
 };
@@ -76,7 +76,7 @@ pub fn compare(
     progress: &dyn Progress,
     cancel: &Cancel,
 ) -> Result<Vec<Differences>, Error> {
-    let stretches = files.iter().map(|file| Stretch {
+    let stretches = files.iter().map(|file| ChunkRun {
         path: file.path,
         length: file.comparable(),
     });

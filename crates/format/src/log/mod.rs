@@ -3,7 +3,7 @@
 //! [`entry`], [`command`] and [`lucene`] turn bytes into values. [`entries`] pulls them one part at a time out of a
 //! [`std::io::Read`], through a buffer that holds neither a transaction nor a graph command as a whole. On top of it
 //! stand [`reader`] (one transaction, as in a backup stream), [`slot`] (a log file, with whatever a crash left in it),
-//! [`second_pass`] (the transactions found there), [`stretch`] (the transactions of several logs, in order) and
+//! [`second_pass`] (the transactions found there), [`transaction_range`] (the transactions of several logs, in order) and
 //! [`writer`] (a new log file, with the transactions of a stream).
 #![cfg_attr(
     not(test),
@@ -25,7 +25,7 @@ pub mod lucene;
 pub mod reader;
 pub mod second_pass;
 pub mod slot;
-pub mod stretch;
+pub mod transaction_range;
 pub mod writer;
 
 #[cfg(test)]
@@ -41,5 +41,5 @@ pub use lucene::LuceneCommand;
 pub use reader::TransactionReader;
 pub use second_pass::SecondPass;
 pub use slot::SlotReader;
-pub use stretch::{Stretch, StretchError};
+pub use transaction_range::{TransactionRange, TransactionRangeError};
 pub use writer::{LogWriter, TransactionSummary};

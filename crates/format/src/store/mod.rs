@@ -1,6 +1,6 @@
 //! A store directory: which files there are, what their bytes mean (`docs/formats/store-format.md`).
 //!
-//! This folder says what bytes mean; [`neo4j_backup_core`] says when they change.
+//! This folder says what bytes mean; the engine says when they change.
 
 pub mod header;
 pub mod index_config;

@@ -8,7 +8,7 @@ use std::{
 };
 
 use super::DatabaseError;
-use neo4j_backup_core::replay::{apply::Touched, seal};
+use neo4j_backup_core::replay::{apply::DirtyChunks, seal};
 use neo4j_format::{
     DiskError,
     ids::{DataSource, StoreId},
@@ -48,7 +48,7 @@ pub(super) fn create(dir: &Path, format: StoreFormat, id: StoreId) -> Result<(),
         write_new(&dir.join(kind.name()), &bytes)?;
     }
     for kind in StoreFile::ALL {
-        seal::seal(dir, kind, format, &mut Touched::default())?;
+        seal::seal(dir, kind, format, &mut DirtyChunks::default())?;
     }
     write_new(&dir.join(lucene_store::PATH), &lucene_store(format, id))?;
     for source in DataSource::ALL {

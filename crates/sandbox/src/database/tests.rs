@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, path::Path};
 
 use super::*;
 use crate::{
-    generator::{Generator, Taste},
+    generator::{Generator, WorkloadProfile},
     value::{Kind, Value},
 };
 use neo4j_format::store::{
@@ -26,11 +26,11 @@ fn create_in(dir: &Path, format: StoreFormat) -> Database {
 }
 
 fn generate(database: &mut Database, seed: u64, steps: i64) {
-    let taste = Taste {
+    let taste = WorkloadProfile {
         graph_properties: database.format() == StoreFormat::Current,
         self_relationships: true,
         nodes: 100,
-        ..Taste::of(database.format())
+        ..WorkloadProfile::of(database.format())
     };
     let generator = Generator::new(seed, taste);
     for step in 0..steps {

@@ -24,7 +24,7 @@ const OPERATIONS_MAX: u32 = 8;
 
 /// What the stream contains.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Taste {
+pub struct WorkloadProfile {
     /// Relationships from a node to itself; 1.3 cannot read them.
     pub self_relationships: bool,
     /// Properties of the graph itself; from 1.6 on.
@@ -35,10 +35,10 @@ pub struct Taste {
     pub nodes: usize,
 }
 
-impl Taste {
+impl WorkloadProfile {
     /// All that every release of a format can read.
-    pub fn of(format: StoreFormat) -> Taste {
-        Taste {
+    pub fn of(format: StoreFormat) -> WorkloadProfile {
+        WorkloadProfile {
             self_relationships: format == StoreFormat::Current,
             graph_properties: false,
             indexes: true,
@@ -51,7 +51,7 @@ impl Taste {
 #[derive(Debug, Clone)]
 pub struct Generator {
     seed: u64,
-    taste: Taste,
+    taste: WorkloadProfile,
 }
 
 /// The operations, each as often as it is named here.
@@ -97,7 +97,7 @@ enum Operation {
 
 impl Generator {
     /// The stream of this seed.
-    pub fn new(seed: u64, taste: Taste) -> Generator {
+    pub fn new(seed: u64, taste: WorkloadProfile) -> Generator {
         Generator { seed, taste }
     }
 
@@ -165,7 +165,7 @@ fn index((kind, name): (IndexKind, &str)) -> IndexKey {
 struct Draw {
     rng: SmallRng,
     values: Values,
-    taste: Taste,
+    taste: WorkloadProfile,
 }
 
 impl Draw {

@@ -4,7 +4,7 @@
 //! does not. Both parts of a transaction have the same global id, which shows it; the graph is then asked once more and
 //! taken as far as the last transaction that the index part knows.
 
-mod moment;
+mod index_graph_matcher;
 mod received_log;
 
 use std::{
@@ -12,7 +12,7 @@ use std::{
     path::PathBuf,
 };
 
-use self::{moment::Moment, received_log::Fate};
+use self::{index_graph_matcher::IndexGraphMatcher, received_log::DuplicatePolicy};
 use super::validation::Inspector;
 use crate::replay::pending_index::{Existing, PendingIndexError};
 use crate::source::body::Body;
@@ -40,7 +40,7 @@ pub(crate) struct ReceivedLogs {
     places: BTreeMap<DataSource, (PathBuf, LogVersion)>,
     logs: BTreeMap<DataSource, ReceivedLog>,
     buffer: Buffer,
-    moment: Moment,
+    moment: IndexGraphMatcher,
     /// The last transaction that the target had before this run.
     had: BTreeMap<DataSource, TxId>,
     overlap: BTreeMap<DataSource, Fingerprint>,
@@ -76,7 +76,7 @@ impl ReceivedLogs {
             places,
             logs: BTreeMap::new(),
             buffer: Buffer::new(),
-            moment: Moment::default(),
+            moment: IndexGraphMatcher::default(),
             had: BTreeMap::new(),
             overlap: BTreeMap::new(),
             indexes: None,
@@ -84,7 +84,7 @@ impl ReceivedLogs {
         }
     }
 
-    /// These indexes are known, see [`ReceivedLogs::know_all_indexes`].
+    /// These indexes are known, see [`ReceivedLogs::require_known_indexes`].
     pub(crate) fn with_indexes(mut self, indexes: Existing) -> ReceivedLogs {
         self.indexes = Some(indexes);
         self
@@ -236,7 +236,7 @@ impl ReceivedLogs {
     ///
     /// # Errors
     /// As [`ReceivedLogs::receive`].
-    pub(crate) fn level(
+    pub(crate) fn align_graph_to_index(
         &mut self,
         member: &Member,
         base: &BTreeMap<DataSource, TxId>,
@@ -274,7 +274,7 @@ impl ReceivedLogs {
     ///
     /// # Errors
     /// [`PendingIndexError::UnknownIndexes`].
-    pub(crate) fn know_all_indexes(&self) -> Result<(), PendingIndexError> {
+    pub(crate) fn require_known_indexes(&self) -> Result<(), PendingIndexError> {
         self.indexes.as_ref().map_or(Ok(()), Existing::knows_all)
     }
 
@@ -285,8 +285,8 @@ impl ReceivedLogs {
     pub(crate) fn complete(&mut self) -> Result<(), Error> {
         for (source, log) in &mut self.logs {
             let fate = match source {
-                DataSource::Graph => Fate::Kept,
-                DataSource::Lucene => Fate::Passing,
+                DataSource::Graph => DuplicatePolicy::Kept,
+                DataSource::Lucene => DuplicatePolicy::Passing,
             };
             log.complete(&mut self.buffer, fate)?;
         }

@@ -41,7 +41,7 @@ pub(super) struct Mark {
 
 /// What becomes of a complete log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Fate {
+pub(super) enum DuplicatePolicy {
     /// It gets another name, or has its last one: it must be durable.
     Kept,
     /// It is read and removed in the same run.
@@ -121,10 +121,10 @@ impl ReceivedLog {
     }
 
     /// Hands everything to the file; nothing can be appended any more.
-    pub(super) fn complete(&mut self, buffer: &mut Buffer, fate: Fate) -> Result<(), Error> {
+    pub(super) fn complete(&mut self, buffer: &mut Buffer, fate: DuplicatePolicy) -> Result<(), Error> {
         self.writer.flush()?;
         let file = File::open(&self.path).map_err(DiskError::at(&self.path))?;
-        if fate == Fate::Kept {
+        if fate == DuplicatePolicy::Kept {
             file.sync_all().map_err(DiskError::at(&self.path))?;
         }
         if let Some(newest) = &self.newest {

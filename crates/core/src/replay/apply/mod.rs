@@ -6,12 +6,12 @@
 //!                                         └─▶ touched: what has to be sealed and digested anew
 //! ```
 
+mod dirty_chunks;
 mod error;
 mod pages;
 mod placement;
 #[cfg(test)]
 mod tests;
-mod touched;
 
 use std::{collections::BTreeMap, mem, path::Path};
 
@@ -23,19 +23,19 @@ use neo4j_format::{
 };
 use pages::Pages;
 
+pub use dirty_chunks::DirtyChunks;
 pub use error::ApplyError;
 pub use placement::Growth;
 pub(crate) use placement::Placement;
 #[cfg(test)]
 pub(crate) use tests::empty_store;
-pub use touched::Touched;
 
 /// A store file to which changes are applied.
 #[derive(Debug)]
 struct Target {
     store: OpenStore,
     pages: Pages,
-    touched: Touched,
+    touched: DirtyChunks,
 }
 
 impl Target {
@@ -56,7 +56,7 @@ impl Target {
 #[derive(Debug)]
 pub struct Applied {
     /// What was written, per store file.
-    pub touched: BTreeMap<StoreFile, Touched>,
+    pub touched: BTreeMap<StoreFile, DirtyChunks>,
     /// First property of the graph itself, where a transaction set it; it belongs into `neostore`.
     pub graph_property: Option<Pointer>,
 }
@@ -84,7 +84,7 @@ impl Applier {
         let target = |store| Target {
             store,
             pages: Pages::default(),
-            touched: Touched::default(),
+            touched: DirtyChunks::default(),
         };
         Ok(Applier {
             placement,

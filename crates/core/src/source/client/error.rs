@@ -82,7 +82,7 @@ pub enum ClientError {
         /// The limit that passed.
         limit: Duration,
         /// Whether it is alive otherwise.
-        pulse: Pulse,
+        pulse: Liveness,
     },
     /// It sent something impossible.
     #[error("{place}: {source}")]
@@ -163,7 +163,7 @@ impl fmt::Display for Place {
 
 /// Whether a silent server answers something else meanwhile.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Pulse {
+pub enum Liveness {
     /// It was not tried.
     NotAsked,
     /// It answers.
@@ -172,12 +172,12 @@ pub enum Pulse {
     Gone,
 }
 
-impl fmt::Display for Pulse {
+impl fmt::Display for Liveness {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Pulse::NotAsked => "",
-            Pulse::Alive => ", though it answers other requests",
-            Pulse::Gone => ", and it answers nothing else either",
+            Liveness::NotAsked => "",
+            Liveness::Alive => ", though it answers other requests",
+            Liveness::Gone => ", and it answers nothing else either",
         })
     }
 }
@@ -260,7 +260,9 @@ impl From<ClientError> for Error {
                 FullNeeded,
                 "it does so when its logs no longer reach back that far: take a full backup",
             ),
-            ClientError::Silence { pulse: Pulse::Gone, .. } => (Unreachable, "check the server and the network to it"),
+            ClientError::Silence {
+                pulse: Liveness::Gone, ..
+            } => (Unreachable, "check the server and the network to it"),
             ClientError::Silence { place, .. } if one_byte(place) => (
                 TimeLimit,
                 "servers of this age keep silent when they fail, search old logs for minutes, and lose answers of a few \

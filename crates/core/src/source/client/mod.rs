@@ -16,7 +16,7 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 
 pub(crate) use connect::connect;
-pub use error::{ClientError, Place, Pulse};
+pub use error::{ClientError, Liveness, Place};
 pub use incoming::Incoming;
 
 use self::reader::Asked;

@@ -11,7 +11,7 @@ use tokio::{
 use super::{
     ClientError, Member,
     connect::connect,
-    error::{Place, Pulse},
+    error::{Liveness, Place},
     incoming::{Incoming, Out, READ},
     pace::Pace,
     probe,
@@ -103,7 +103,7 @@ impl Reader {
         match timeout(self.member.silence_limit(), stream.write_all(frame)).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(source)) => Err(self.broken(source)),
-            Err(_) => Err(self.silent(Pulse::NotAsked)),
+            Err(_) => Err(self.silent(Liveness::NotAsked)),
         }
     }
 
@@ -148,7 +148,7 @@ impl Reader {
     /// A closed connection. It is all that 1.4.2 says when the logs it was asked for are gone, so where such a server
     /// took the question, answered no byte and is alive, only a full backup goes on from here.
     async fn closed(&mut self) -> Error {
-        if self.offset == 0 && self.pulse().await == Pulse::Alive {
+        if self.offset == 0 && self.pulse().await == Liveness::Alive {
             let (address, dialect) = (self.member.address.clone(), self.member.dialect);
             return ClientError::Refused { address, dialect }.into();
         }
@@ -159,17 +159,17 @@ impl Reader {
     }
 
     /// Whether a one-byte server that says nothing about transactions answers at all.
-    async fn pulse(&self) -> Pulse {
+    async fn pulse(&self) -> Liveness {
         let member = &self.member;
         let one_byte = member.dialect.is_one_byte();
         if self.asked == Asked::Full || !one_byte {
-            return Pulse::NotAsked;
+            return Liveness::NotAsked;
         }
         let limit = member.settings.connect_timeout;
         if probe::is_alive(&member.host, member.port, limit, member.dialect, PULSE).await {
-            Pulse::Alive
+            Liveness::Alive
         } else {
-            Pulse::Gone
+            Liveness::Gone
         }
     }
 
@@ -182,7 +182,7 @@ impl Reader {
         }
     }
 
-    fn silent(&self, pulse: Pulse) -> Error {
+    fn silent(&self, pulse: Liveness) -> Error {
         let limit = self.member.silence_limit();
         ClientError::Silence {
             place: self.place(),

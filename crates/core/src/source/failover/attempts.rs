@@ -9,7 +9,7 @@ use std::{
 use serde::Serialize;
 
 use super::{
-    Fate,
+    RetryDecision,
     rounds::{Ranked, Rounds, Step},
 };
 use crate::{
@@ -39,7 +39,7 @@ pub struct Attempt {
     pub bytes: u64,
     /// What that means for it.
     #[serde(skip)]
-    pub fate: Fate,
+    pub retry_decision: RetryDecision,
     /// How long it took.
     #[serde(rename = "seconds", serialize_with = "as_seconds")]
     pub took: Duration,
@@ -84,13 +84,13 @@ pub(super) struct Asking<'a> {
 
 impl Asking<'_> {
     /// Asks the members of the ranking, and between rounds of the ranking that `rank_again` has then, if it has one.
-    /// `fate` says what the failure of a member means.
+    /// `retry_decision` says what the failure of a member means.
     pub(super) fn ask<C: Clone + PartialEq + fmt::Display, T>(
         &mut self,
         ranked: Ranked<C>,
         mut rank_again: impl FnMut() -> Option<Ranked<C>>,
         mut attempt: impl FnMut(&C, &dyn Progress) -> Result<T, Error>,
-        fate: impl Fn(&C, &Error) -> Fate,
+        retry_decision: impl Fn(&C, &Error) -> RetryDecision,
     ) -> End<C, T> {
         let mut known = ranked;
         let mut rounds = Rounds::begin(known.clone());
@@ -109,8 +109,8 @@ impl Asking<'_> {
                     if let Err(ended) = self.cancel.check() {
                         return End::Final(ended);
                     }
-                    let fate = fate(&member, &error);
-                    if fate == Fate::Final {
+                    let retry_decision = retry_decision(&member, &error);
+                    if retry_decision == RetryDecision::Final {
                         return End::Final(error);
                     }
                     let failed = Attempt {
@@ -119,17 +119,17 @@ impl Asking<'_> {
                         kind: error.kind(),
                         cause: error.to_string(),
                         bytes: counted.bytes(),
-                        fate,
+                        retry_decision,
                         took: self.clock.now().duration_since(begun),
                     };
-                    tracing::info!(%failed, ?fate, "attempt failed");
+                    tracing::info!(%failed, ?retry_decision, "attempt failed");
                     if failed.bytes > 0 && fresh_starts < FRESH_STARTS {
                         fresh_starts += 1;
                         self.retry.progressed();
                     }
                     self.progress.warning(&failed.to_string());
                     self.failures.push(failed);
-                    rounds.failed(member, fate);
+                    rounds.failed(member, retry_decision);
                 }
                 Step::NextRound => match self.retry.pause() {
                     Err(ended) => return End::Final(ended),
@@ -161,7 +161,8 @@ fn verdict(failures: &[Attempt]) -> Option<ErrorKind> {
 /// What the members were waited for: one that is there and lacks what is asked for may have it yet, but a full backup
 /// can be had of it now.
 fn waited_for(failures: &[Attempt]) -> Option<ErrorKind> {
-    let lacks = |failed: &Attempt| failed.kind == ErrorKind::FullNeeded && failed.fate == Fate::MayPass;
+    let lacks =
+        |failed: &Attempt| failed.kind == ErrorKind::FullNeeded && failed.retry_decision == RetryDecision::MayPass;
     failures.iter().any(lacks).then_some(ErrorKind::FullNeeded)
 }
 

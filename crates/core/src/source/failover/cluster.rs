@@ -5,7 +5,7 @@ use std::{fmt, time::Duration};
 use serde::{Serialize, Serializer};
 
 use super::{
-    Fate,
+    RetryDecision,
     attempts::{Asking, Attempt, End, summary},
     rounds::Ranked,
 };
@@ -153,7 +153,7 @@ impl Cluster<'_> {
             first,
             look_again,
             |member, progress| self.until_level(member.0.role, || attempt(&member.0, expected, progress)),
-            |member, error| self.fate(&member.0, error),
+            |member, error| self.retry_decision(&member.0, error),
         );
         failover.failures = asking.failures;
         failover.result = match end {
@@ -184,12 +184,12 @@ impl Cluster<'_> {
     /// What the failure of a member means. A backup whose history the master does not share is refused: a slave that
     /// would still continue it has not been branched off yet, and will lose what it has
     /// (`docs/formats/zookeeper-discovery.md` §6.3).
-    fn fate(&self, member: &Candidate, error: &Error) -> Fate {
+    fn retry_decision(&self, member: &Candidate, error: &Error) -> RetryDecision {
         let continues = self.base.is_some();
         if continues && member.role == Role::Master && error.kind() == ErrorKind::NotOurs {
-            return Fate::Final;
+            return RetryDecision::Final;
         }
-        Fate::of(error)
+        RetryDecision::of(error)
     }
 
     fn nobody(&self, (cluster, ranking): &Found, failures: &[Attempt], verdict: Option<ErrorKind>) -> Error {

@@ -12,16 +12,16 @@
 //! asks the next member for what follows the last transaction that was applied. Once members are known the coordinators
 //! are only asked again between rounds, and where they do not answer the last ranking stands.
 //!
-//! `rounds` decides and is pure; `attempts` asks, on a clock that is handed in; `fate` says what an error of one member
+//! `rounds` decides and is pure; `attempts` asks, on a clock that is handed in; `retry_decision` says what an error of one member
 //! means for the others; `cluster` puts them together with discovery.
 
 mod attempts;
 mod cluster;
-mod fate;
+mod retry_decision;
 mod rounds;
 #[cfg(test)]
 mod tests;
 
 pub use attempts::Attempt;
 pub use cluster::{Cluster, Failover, Found, Served};
-pub use fate::Fate;
+pub use retry_decision::RetryDecision;

@@ -8,7 +8,7 @@
 
 use std::collections::VecDeque;
 
-use super::Fate;
+use super::RetryDecision;
 
 /// What is to be done next.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,11 +70,11 @@ impl<C: PartialEq> Rounds<C> {
     }
 
     /// The member that was asked has failed.
-    pub(super) fn failed(&mut self, member: C, fate: Fate) {
-        match fate {
-            Fate::MayPass => self.hope = true,
-            Fate::RuledOut => self.ruled_out.push(member),
-            Fate::Final => self.ended = true,
+    pub(super) fn failed(&mut self, member: C, retry_decision: RetryDecision) {
+        match retry_decision {
+            RetryDecision::MayPass => self.hope = true,
+            RetryDecision::RuledOut => self.ruled_out.push(member),
+            RetryDecision::Final => self.ended = true,
         }
     }
 

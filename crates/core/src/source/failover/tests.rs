@@ -3,7 +3,7 @@
 use std::{cell::RefCell, collections::BTreeMap, time::Duration};
 
 use super::{
-    Attempt, Fate,
+    Attempt, RetryDecision,
     attempts::{Asking, End, FRESH_STARTS, summary},
     rounds::Ranked,
 };
@@ -46,11 +46,11 @@ fn answer(does: Does, time: u32) -> Result<(), Error> {
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "members are handed out by reference")]
-fn fate(_: &u32, error: &Error) -> Fate {
+fn retry_decision(_: &u32, error: &Error) -> RetryDecision {
     match error.kind() {
-        ErrorKind::Unreachable | ErrorKind::Server => Fate::MayPass,
-        ErrorKind::FullNeeded | ErrorKind::NotOurs => Fate::RuledOut,
-        _ => Fate::Final,
+        ErrorKind::Unreachable | ErrorKind::Server => RetryDecision::MayPass,
+        ErrorKind::FullNeeded | ErrorKind::NotOurs => RetryDecision::RuledOut,
+        _ => RetryDecision::Final,
     }
 }
 
@@ -95,7 +95,7 @@ fn ask(
             *time += 1;
             answer(*member, *time)
         },
-        fate,
+        retry_decision,
     );
     Asked {
         end,
@@ -274,7 +274,7 @@ fn a_member_that_lacks_what_it_may_get_is_waited_for_and_leaves_a_full_backup_as
             times += 1;
             Err::<(), _>(Error::new(ErrorKind::FullNeeded, "not written yet"))
         },
-        |_, _| Fate::MayPass,
+        |_, _| RetryDecision::MayPass,
     );
     assert!(matches!(end, End::NoMember(Some(ErrorKind::FullNeeded))));
     assert!(times > 3, "{times}");
@@ -302,7 +302,7 @@ fn a_member_that_got_on_before_it_failed_renews_the_time_limit_a_few_times() {
             clock.wait(hour)?;
             Err::<(), _>(Error::new(ErrorKind::Unreachable, "broke"))
         },
-        fate,
+        retry_decision,
     );
     assert!(matches!(end, End::NoMember(None)));
     // the hour after the last fresh start is longer than the limit
@@ -333,7 +333,7 @@ fn a_cancelled_run_asks_nobody_else_and_says_why_it_ended() {
             cancel.cancel(ErrorKind::TimeLimit);
             Err::<(), _>(Error::new(ErrorKind::Unreachable, "broke"))
         },
-        fate,
+        retry_decision,
     );
     assert!(matches!(end, End::Final(error) if error.kind() == ErrorKind::TimeLimit));
 }
@@ -346,7 +346,7 @@ fn the_summary_names_each_member_once_with_its_last_cause() {
         kind: ErrorKind::Unreachable,
         cause: cause.into(),
         bytes: 0,
-        fate: Fate::MayPass,
+        retry_decision: RetryDecision::MayPass,
         took: Duration::ZERO,
     };
     let failures = [

@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | 1 lock `DIR.lock`, create `DIR.partial` | empty `.partial` | delete it, start again |
 //! | 2 receive, replay, seal, fsync all | `.partial` with a manifest | delete it, start again: the source has moved on |
-//! | 3 rename `.partial` → `DIR.ready`, fsync parent | complete `.ready` | publish it first ([`LeftOver::Ready`]) |
+//! | 3 rename `.partial` → `DIR.ready`, fsync parent | complete `.ready` | publish it first ([`Leftover::Ready`]) |
 //! | 4 rename or exchange `.ready` → `DIR`, fsync parent | `DIR` new, `.ready` is the replaced backup or gone | remove `.ready` if `DIR`'s manifest says that it replaced it |
 //! | 5 remove what was replaced, unlink `DIR.lock` | `DIR` new | nothing |
 //!
@@ -43,7 +43,7 @@ pub use error::TargetError;
 
 /// What an earlier run left beside the target.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum LeftOver {
+pub enum Leftover {
     /// Nothing that matters any more.
     None,
     /// A backup that was complete but not yet in place.
@@ -57,7 +57,7 @@ pub enum LeftOver {
 pub struct Target {
     dir: PathBuf,
     lock: RunLock,
-    left_over: LeftOver,
+    left_over: Leftover,
     /// A backup was put in place, but not all that belongs to it succeeded, so its run will end with an error.
     half_published: Cell<bool>,
 }
@@ -73,7 +73,7 @@ impl Target {
         let mut target = Target {
             dir,
             lock,
-            left_over: LeftOver::None,
+            left_over: Leftover::None,
             half_published: Cell::new(false),
         };
         match target.begin(run_id, now) {
@@ -95,19 +95,19 @@ impl Target {
         };
         self.left_over = self.look(in_place.as_ref())?;
         let unreported = match &self.left_over {
-            LeftOver::None => None,
-            LeftOver::Ready(waiting) => waiting.run_id(),
-            LeftOver::Unreported => in_place.as_ref().and_then(Manifest::run_id),
+            Leftover::None => None,
+            Leftover::Ready(waiting) => waiting.run_id(),
+            Leftover::Unreported => in_place.as_ref().and_then(Manifest::run_id),
         };
         self.lock.note(run_id, unreported.map(str::to_owned), now)?;
         remove_ours(&self.partial())?;
         let ready = self.ready();
         let replaced = in_place.as_ref().and_then(|manifest| manifest.replaces.as_deref());
         match self.left_over {
-            LeftOver::Ready(_) => Ok(()),
+            Leftover::Ready(_) => Ok(()),
             // one without a manifest is known by this alone
             _ if replaced.is_some() && replaced == identity(&ready).as_deref() => Ok(remove_manifest_last(&ready)?),
-            LeftOver::None | LeftOver::Unreported => remove_ours(&ready),
+            Leftover::None | Leftover::Unreported => remove_ours(&ready),
         }
     }
 
@@ -127,7 +127,7 @@ impl Target {
     }
 
     /// What was found beside the target when it was locked.
-    pub fn left_over(&self) -> &LeftOver {
+    pub fn left_over(&self) -> &Leftover {
         &self.left_over
     }
 
@@ -136,8 +136,8 @@ impl Target {
     ///
     /// # Errors
     /// As [`Target::publish`]; the run was cancelled.
-    pub fn settle_left_over(&self, progress: &dyn Progress, cancel: &Cancel) -> Result<bool, Error> {
-        if !matches!(self.left_over, LeftOver::Ready(_)) {
+    pub fn recover_interrupted_run(&self, progress: &dyn Progress, cancel: &Cancel) -> Result<bool, Error> {
+        if !matches!(self.left_over, Leftover::Ready(_)) {
             return Ok(false);
         }
         let ready = self.ready();
@@ -258,7 +258,7 @@ impl Target {
     /// Ends the run: the lock file goes away, unless the next run has to learn from it that nobody was told of the
     /// backup in place.
     pub fn release<T>(self, result: &Result<T, Error>) {
-        let untold = self.half_published.get() || self.left_over != LeftOver::None;
+        let untold = self.half_published.get() || self.left_over != Leftover::None;
         if result.is_ok() || !untold {
             self.lock.remove();
         }
@@ -270,7 +270,7 @@ impl Target {
     }
 
     /// What earlier runs left that matters, judged by what stands at the target.
-    fn look(&self, in_place: Option<&Manifest>) -> Result<LeftOver, Error> {
+    fn look(&self, in_place: Option<&Manifest>) -> Result<Leftover, Error> {
         let ready = self.ready();
         let waiting = match Manifest::read(&ready) {
             // nobody was told of it, and it is of no use
@@ -283,14 +283,14 @@ impl Target {
                 Some(replaced) == waiting.run_id() || Some(replaced) == identity(&ready).as_deref()
             });
             if waiting.state == State::Complete && !is_replaced {
-                return Ok(LeftOver::Ready(Box::new(waiting)));
+                return Ok(Leftover::Ready(Box::new(waiting)));
             }
         }
         let newest = in_place.and_then(|manifest| manifest.chain.last());
         // an incremental that could not say so changed a backup that was known
         Ok(match newest {
-            Some(run) if run.mode == Mode::Full && self.lock.leaves_unreported(&run.run_id) => LeftOver::Unreported,
-            _ => LeftOver::None,
+            Some(run) if run.mode == Mode::Full && self.lock.leaves_unreported(&run.run_id) => Leftover::Unreported,
+            _ => Leftover::None,
         })
     }
 

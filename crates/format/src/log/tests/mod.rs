@@ -7,4 +7,4 @@ mod rules;
 mod sample;
 mod slots;
 mod streaming;
-mod stretches;
+mod transaction_ranges;

@@ -9,7 +9,7 @@ use crate::{
 
 /// What a failure means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fate {
+pub enum RetryDecision {
     /// Other members may do better, and this one too, a little later.
     MayPass,
     /// Other members may do better, this one never will.
@@ -18,25 +18,27 @@ pub enum Fate {
     Final,
 }
 
-impl Fate {
+impl RetryDecision {
     /// What an error of a transfer means.
-    pub fn of(error: &Error) -> Fate {
+    pub fn of(error: &Error) -> RetryDecision {
         let is_the_members = || error.cause::<ClientError>().is_some() || error.cause::<LogsDropped>().is_some();
         let may_come = || error.cause::<LogsDropped>().is_some_and(LogsDropped::may_come);
         let is_the_targets = || error.cause::<TargetError>().is_some();
         match error.kind() {
             // a slave that comes level is a matter of minutes, and the master can be asked now
-            ErrorKind::NoMember if error.cause::<TooFarBehind>().is_some() => Fate::RuledOut,
-            ErrorKind::Unreachable | ErrorKind::Server | ErrorKind::TimeLimit | ErrorKind::NoMember => Fate::MayPass,
+            ErrorKind::NoMember if error.cause::<TooFarBehind>().is_some() => RetryDecision::RuledOut,
+            ErrorKind::Unreachable | ErrorKind::Server | ErrorKind::TimeLimit | ErrorKind::NoMember => {
+                RetryDecision::MayPass
+            }
             // what it sends is not understood, and it would send it again
-            ErrorKind::Protocol => Fate::RuledOut,
+            ErrorKind::Protocol => RetryDecision::RuledOut,
             // until something is committed through it
-            ErrorKind::FullNeeded if may_come() => Fate::MayPass,
+            ErrorKind::FullNeeded if may_come() => RetryDecision::MayPass,
             // slaves may lack logs that the master has (`docs/formats/zookeeper-discovery.md` §7.7); a missing base is
             // missing for all
-            ErrorKind::FullNeeded if is_the_members() => Fate::RuledOut,
+            ErrorKind::FullNeeded if is_the_members() => RetryDecision::RuledOut,
             // behind, branched off, another database; or a target that is nobody's to continue
-            ErrorKind::NotOurs if !is_the_targets() => Fate::RuledOut,
+            ErrorKind::NotOurs if !is_the_targets() => RetryDecision::RuledOut,
             ErrorKind::FullNeeded
             | ErrorKind::NotOurs
             | ErrorKind::Failed
@@ -49,7 +51,7 @@ impl Fate {
             | ErrorKind::Usage
             | ErrorKind::Configuration
             | ErrorKind::Interrupted
-            | ErrorKind::Terminated => Fate::Final,
+            | ErrorKind::Terminated => RetryDecision::Final,
         }
     }
 }
@@ -76,19 +78,19 @@ mod tests {
             address: address(),
             causes: "refused".into(),
         });
-        assert_eq!(Fate::of(&refused), Fate::MayPass);
+        assert_eq!(RetryDecision::of(&refused), RetryDecision::MayPass);
         let pruned = client(ClientError::Refused {
             address: address(),
             dialect: Dialect::D14,
         });
         assert_eq!(
-            (pruned.kind(), Fate::of(&pruned)),
-            (ErrorKind::FullNeeded, Fate::RuledOut)
+            (pruned.kind(), RetryDecision::of(&pruned)),
+            (ErrorKind::FullNeeded, RetryDecision::RuledOut)
         );
         // what an incremental backup makes of that
         let had = BTreeMap::from([(DataSource::Graph, TxId(41))]);
         let dropped = Error::new(ErrorKind::FullNeeded, LogsDropped::new(&pruned, &had));
-        assert_eq!(Fate::of(&dropped), Fate::RuledOut);
+        assert_eq!(RetryDecision::of(&dropped), RetryDecision::RuledOut);
         let not_written = client(ClientError::Hole {
             place: Place {
                 address: address(),
@@ -101,23 +103,30 @@ mod tests {
             },
         });
         let not_written = Error::new(ErrorKind::FullNeeded, LogsDropped::new(&not_written, &had));
-        assert_eq!(Fate::of(&not_written), Fate::MayPass);
-        for (kind, fate) in [
-            (ErrorKind::Server, Fate::MayPass),
-            (ErrorKind::TimeLimit, Fate::MayPass),
-            (ErrorKind::Protocol, Fate::RuledOut),
-            (ErrorKind::NotOurs, Fate::RuledOut),
+        assert_eq!(RetryDecision::of(&not_written), RetryDecision::MayPass);
+        for (kind, retry_decision) in [
+            (ErrorKind::Server, RetryDecision::MayPass),
+            (ErrorKind::TimeLimit, RetryDecision::MayPass),
+            (ErrorKind::Protocol, RetryDecision::RuledOut),
+            (ErrorKind::NotOurs, RetryDecision::RuledOut),
         ] {
-            assert_eq!(Fate::of(&Error::new(kind, "said by a member")), fate, "{kind:?}");
+            assert_eq!(
+                RetryDecision::of(&Error::new(kind, "said by a member")),
+                retry_decision,
+                "{kind:?}"
+            );
         }
     }
 
     #[test]
     fn what_is_wrong_here_is_wrong_for_every_member() {
         let exists = Error::from(TargetError::Exists { path: "/b".into() });
-        assert_eq!((exists.kind(), Fate::of(&exists)), (ErrorKind::NotOurs, Fate::Final));
+        assert_eq!(
+            (exists.kind(), RetryDecision::of(&exists)),
+            (ErrorKind::NotOurs, RetryDecision::Final)
+        );
         let no_base = Error::new(ErrorKind::FullNeeded, "no database there");
-        assert_eq!(Fate::of(&no_base), Fate::Final);
+        assert_eq!(RetryDecision::of(&no_base), RetryDecision::Final);
         for kind in [
             ErrorKind::NoSpace,
             ErrorKind::Disk,
@@ -125,8 +134,8 @@ mod tests {
             ErrorKind::Interrupted,
         ] {
             assert_eq!(
-                Fate::of(&Error::new(kind, io::Error::other("x"))),
-                Fate::Final,
+                RetryDecision::of(&Error::new(kind, io::Error::other("x"))),
+                RetryDecision::Final,
                 "{kind:?}"
             );
         }

@@ -5,7 +5,7 @@ use std::{fs, path::Path};
 use super::sample::{Builder, V2, node, transaction};
 use crate::{
     ids::{LogVersion, TxId},
-    log::{Change, Item, LogHeader, Stretch, StretchError, entry::CommitKind},
+    log::{Change, Item, LogHeader, TransactionRange, TransactionRangeError, entry::CommitKind},
     store::record::RecordId,
 };
 
@@ -28,9 +28,9 @@ fn tx(id: i64) -> Vec<u8> {
     transaction(V2, identifier, id, &[node(id.cast_unsigned())])
 }
 
-fn ids(stretch: &Stretch) -> Result<Vec<i64>, StretchError> {
+fn ids(transaction_range: &TransactionRange) -> Result<Vec<i64>, TransactionRangeError> {
     let mut found = Vec::new();
-    stretch.read(|transaction| {
+    transaction_range.read(|transaction| {
         let id = transaction.tx().0;
         let mut nodes = Vec::new();
         while let Some(item) = transaction.next()? {
@@ -40,20 +40,26 @@ fn ids(stretch: &Stretch) -> Result<Vec<i64>, StretchError> {
         }
         assert_eq!(nodes, [id]);
         found.push(id);
-        Ok::<(), StretchError>(())
+        Ok::<(), TransactionRangeError>(())
     })?;
     Ok(found)
 }
 
-fn between(dir: &Path, after: i64, last: i64) -> Result<Vec<i64>, StretchError> {
+fn between(dir: &Path, after: i64, last: i64) -> Result<Vec<i64>, TransactionRangeError> {
     let slot = dir.join("nioneo_logical.log.1");
     let active = slot.exists().then_some(slot);
-    ids(&Stretch::find(dir, V2, active.as_deref(), TxId(after), TxId(last))?)
+    ids(&TransactionRange::find(
+        dir,
+        V2,
+        active.as_deref(),
+        TxId(after),
+        TxId(last),
+    )?)
 }
 
-fn missing(result: Result<Vec<i64>, StretchError>) -> (i64, u64) {
+fn missing(result: Result<Vec<i64>, TransactionRangeError>) -> (i64, u64) {
     match result {
-        Err(StretchError::Missing { missing, version, .. }) => (missing.0, version.0),
+        Err(TransactionRangeError::Missing { missing, version, .. }) => (missing.0, version.0),
         other => panic!("{other:?}"),
     }
 }
@@ -129,9 +135,9 @@ fn a_hole_inside_a_log_is_an_error_and_so_is_a_damaged_log() {
     archive(dir.path(), 0, 1, &[tx(2), tx(4)]);
     assert_eq!(missing(between(dir.path(), 1, 4)).0, 3);
     archive(dir.path(), 0, 1, &[tx(2), vec![0x55]]);
-    assert!(matches!(between(dir.path(), 1, 3), Err(StretchError::Log(_))));
+    assert!(matches!(between(dir.path(), 1, 3), Err(TransactionRangeError::Log(_))));
     fs::write(dir.path().join("nioneo_logical.log.v0"), [9; 40]).unwrap();
-    assert!(matches!(between(dir.path(), 1, 3), Err(StretchError::Log(_))));
+    assert!(matches!(between(dir.path(), 1, 3), Err(TransactionRangeError::Log(_))));
     fs::write(dir.path().join("nioneo_logical.log.v0"), [2; 10]).unwrap();
     assert_eq!(missing(between(dir.path(), 1, 3)), (2, 0));
 }

@@ -4,14 +4,14 @@ use crate::manifest::sums::CHUNK;
 
 /// What was written to one store file.
 #[derive(Debug, Default, Clone)]
-pub struct Touched {
+pub struct DirtyChunks {
     /// One more than the highest record written or deleted.
     pub high_id: u64,
     /// Chunks of [`CHUNK`] bytes that changed, one bit each.
     chunks: Vec<u64>,
 }
 
-impl Touched {
+impl DirtyChunks {
     /// Notes that the bytes from `offset` on changed.
     pub fn note(&mut self, offset: u64, length: u64) {
         for chunk in offset / CHUNK..=(offset + length.max(1) - 1) / CHUNK {
@@ -26,7 +26,7 @@ impl Touched {
     }
 
     /// Adds what another replay wrote.
-    pub fn merge(&mut self, other: &Touched) {
+    pub fn merge(&mut self, other: &DirtyChunks) {
         self.high_id = self.high_id.max(other.high_id);
         self.chunks.resize(self.chunks.len().max(other.chunks.len()), 0);
         for (word, more) in self.chunks.iter_mut().zip(&other.chunks) {
@@ -47,10 +47,10 @@ mod tests {
 
     #[test]
     fn a_write_across_two_chunks_touches_both() {
-        let mut touched = Touched::default();
+        let mut touched = DirtyChunks::default();
         touched.note(CHUNK - 1, 2);
         assert_eq!([0, 1, 2].map(|chunk| touched.has(chunk)), [true, true, false]);
-        let mut other = Touched::default();
+        let mut other = DirtyChunks::default();
         other.note(1000 * CHUNK, 1);
         touched.merge(&other);
         assert!(touched.has(0) && touched.has(1000) && !touched.has(999));

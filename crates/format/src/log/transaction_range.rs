@@ -30,7 +30,7 @@ use crate::ids::{DataSource, LogVersion, TxId};
 
 /// Transactions that follow each other, and the logs to find them in.
 #[derive(Debug, Clone)]
-pub struct Stretch {
+pub struct TransactionRange {
     /// Whose logs, in which format.
     pub layout: Layout,
     /// The transaction before the first.
@@ -43,7 +43,7 @@ pub struct Stretch {
 
 /// Transactions cannot be had from the logs of a directory.
 #[derive(Debug, Error)]
-pub enum StretchError {
+pub enum TransactionRangeError {
     /// The logs do not hold them all.
     #[error("{data_source}: transaction {missing} is in no log")]
     Missing {
@@ -75,27 +75,27 @@ pub enum StretchError {
     Log(#[from] LogError),
 }
 
-impl Stretch {
+impl TransactionRange {
     /// The transactions after `after`, up to and including `last`, of the logs of the store directory `dir`: `active`,
     /// where there is one, and the archived ones. Reads no more headers than it takes.
     ///
     /// # Errors
-    /// [`StretchError`]; above all [`StretchError::Missing`].
+    /// [`TransactionRangeError`]; above all [`TransactionRangeError::Missing`].
     pub fn find(
         dir: &Path,
         layout: Layout,
         active: Option<&Path>,
         after: TxId,
         last: TxId,
-    ) -> Result<Stretch, StretchError> {
-        let mut stretch = Stretch {
+    ) -> Result<TransactionRange, TransactionRangeError> {
+        let mut transaction_range = TransactionRange {
             layout,
             after,
             last,
             logs: Vec::new(),
         };
-        if stretch.is_empty() {
-            return Ok(stretch);
+        if transaction_range.is_empty() {
+            return Ok(transaction_range);
         }
         let archived = archived(dir, layout.source)?.into_iter().map(|path| (path, false));
         let mut newer: Option<Found> = None;
@@ -107,14 +107,14 @@ impl Stretch {
             if newer.is_some_and(|newer| newer.version != log.version.next() && log.falls_short_of(newer, &file)) {
                 break;
             }
-            stretch.logs.push((path, is_active.then(|| Arc::new(file))));
+            transaction_range.logs.push((path, is_active.then(|| Arc::new(file))));
             newer = Some(log);
             if log.before <= after {
-                stretch.logs.reverse();
-                return Ok(stretch);
+                transaction_range.logs.reverse();
+                return Ok(transaction_range);
             }
         }
-        Err(StretchError::Missing {
+        Err(TransactionRangeError::Missing {
             data_source: layout.source,
             missing: after.next(),
             version: LogVersion(newer.map_or(0, |oldest| oldest.version.0.saturating_sub(1))),
@@ -129,8 +129,8 @@ impl Stretch {
     /// Hands each transaction to `each`, in the order of their ids and without a gap.
     ///
     /// # Errors
-    /// [`StretchError`], or what `each` returns.
-    pub fn read<E: From<StretchError>>(
+    /// [`TransactionRangeError`], or what `each` returns.
+    pub fn read<E: From<TransactionRangeError>>(
         &self,
         mut each: impl FnMut(&mut TransactionReader<'_, FileRange<'_>>) -> Result<(), E>,
     ) -> Result<(), E> {
@@ -142,7 +142,7 @@ impl Stretch {
                 Some(file) => Arc::clone(file),
                 None => Arc::new(open(path)?),
             };
-            let in_file = |error: LogError| StretchError::from(error.in_file(path));
+            let in_file = |error: LogError| TransactionRangeError::from(error.in_file(path));
             let mut log = SlotReader::open(&file, self.layout, &mut scan).map_err(in_file)?;
             while due <= self.last {
                 let Some(committed) = log.next().map_err(in_file)? else {
@@ -158,7 +158,7 @@ impl Stretch {
                 }
                 if waiting.len() > OPEN_MAX {
                     let data_source = self.layout.source;
-                    return Err(StretchError::Disorder {
+                    return Err(TransactionRangeError::Disorder {
                         data_source,
                         missing: due,
                     }
@@ -167,7 +167,7 @@ impl Stretch {
             }
         }
         if due <= self.last {
-            return Err(StretchError::Missing {
+            return Err(TransactionRangeError::Missing {
                 data_source: self.layout.source,
                 missing: due,
                 version: LogVersion(0),
@@ -189,14 +189,14 @@ struct Found {
 
 impl Found {
     /// `None` for a log that holds nothing and makes no statement.
-    fn look(file: &File, path: &Path, layout: Layout) -> Result<Option<Found>, StretchError> {
+    fn look(file: &File, path: &Path, layout: Layout) -> Result<Option<Found>, TransactionRangeError> {
         let mut bytes = [0; LogHeader::SIZE];
         match file.read_exact_at(&mut bytes, 0) {
             Ok(()) => {}
             Err(cause) if cause.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
             Err(cause) => return Err(io_error(path, cause)),
         }
-        let in_file = |error: LogError| StretchError::from(error.in_file(path));
+        let in_file = |error: LogError| TransactionRangeError::from(error.in_file(path));
         let mut buffer = Buffer::new();
         let mut slot = SlotReader::open(file, layout, &mut buffer).map_err(in_file)?;
         let header = slot.header();
@@ -226,16 +226,16 @@ impl Found {
 /// The last transaction before the first of a log; `None` for a log without any and without a word about it.
 ///
 /// # Errors
-/// [`StretchError`].
-pub fn before(path: &Path, layout: Layout) -> Result<Option<TxId>, StretchError> {
+/// [`TransactionRangeError`].
+pub fn before(path: &Path, layout: Layout) -> Result<Option<TxId>, TransactionRangeError> {
     Ok(Found::look(&open(path)?, path, layout)?.map(|log| log.before))
 }
 
 /// The archived logs of a data source, newest first.
 ///
 /// # Errors
-/// [`StretchError::Io`].
-pub fn archived(dir: &Path, source: DataSource) -> Result<Vec<PathBuf>, StretchError> {
+/// [`TransactionRangeError::Io`].
+pub fn archived(dir: &Path, source: DataSource) -> Result<Vec<PathBuf>, TransactionRangeError> {
     let (folder, prefix) = match Path::new(files::base(source)).parent() {
         Some(parent) if parent != Path::new("") => (dir.join(parent), format!("{}/", parent.display())),
         _ => (dir.to_owned(), String::new()),
@@ -257,12 +257,12 @@ pub fn archived(dir: &Path, source: DataSource) -> Result<Vec<PathBuf>, StretchE
     Ok(found.into_iter().map(|(_, path)| path).collect())
 }
 
-fn open(path: &Path) -> Result<File, StretchError> {
+fn open(path: &Path) -> Result<File, TransactionRangeError> {
     File::open(path).map_err(|cause| io_error(path, cause))
 }
 
-fn io_error(path: &Path, cause: io::Error) -> StretchError {
-    StretchError::Io {
+fn io_error(path: &Path, cause: io::Error) -> TransactionRangeError {
+    TransactionRangeError::Io {
         path: path.to_owned(),
         cause,
     }

@@ -15,7 +15,7 @@ const REMEMBERED: usize = 64 * 1024;
 
 /// The global ids seen so far, hashed.
 #[derive(Debug, Default)]
-pub(super) struct Moment {
+pub(super) struct IndexGraphMatcher {
     graph: HashSet<u64>,
     graph_order: VecDeque<u64>,
     /// Index transactions whose graph part has not been seen.
@@ -24,7 +24,7 @@ pub(super) struct Moment {
     last_match: Option<Mark>,
 }
 
-impl Moment {
+impl IndexGraphMatcher {
     /// Whether the graph part of every index transaction was seen.
     pub(super) fn is_level(&self) -> bool {
         self.unmatched.is_empty()
