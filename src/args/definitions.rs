@@ -8,7 +8,9 @@ use std::{env, ffi::OsString};
 use clap::{ArgAction, ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand, parser::ValueSource};
 
 use super::cluster::ClusterArgs;
-use crate::commands::{demo, generate, inspect, members, sandbox, serve, verify};
+use crate::commands::{generate, inspect, members, serve, verify};
+#[cfg(feature = "demo")]
+use crate::commands::{demo, sandbox};
 
 /// Read by clap, and where clap cannot.
 const OUTPUT_VARIABLE: &str = "NEO4J_BACKUP_OUTPUT";
@@ -199,9 +201,11 @@ pub(crate) enum Command {
     Serve(Box<serve::ServeArgs>),
 
     /// Start a throw-away cluster to try everything on, with a prompt to break it
+    #[cfg(feature = "demo")]
     Sandbox(Box<sandbox::SandboxArgs>),
 
     /// See all of this in ten seconds, on a throw-away cluster
+    #[cfg(feature = "demo")]
     Demo(demo::DemoArgs),
 }
 

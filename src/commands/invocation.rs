@@ -5,7 +5,9 @@ use std::{ffi::OsString, process::ExitCode};
 use clap::error::ErrorKind as ClapKind;
 use tracing::level_filters::LevelFilter;
 
-use super::{backup, demo, generate, inspect, members, sandbox, serve, verify};
+use super::{backup, generate, inspect, members, serve, verify};
+#[cfg(feature = "demo")]
+use super::{demo, sandbox};
 use crate::{
     args::{
         dashes,
@@ -60,7 +62,9 @@ pub(crate) fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
         Some(Command::Inspect(wanted)) => inspect::run(wanted, output),
         Some(Command::Verify(wanted)) => verify::run(wanted, output, loudness, logs),
         Some(Command::Serve(wanted)) => serve::run(wanted, output, loudness, logs),
+        #[cfg(feature = "demo")]
         Some(Command::Sandbox(wanted)) => sandbox::run(wanted, output, logs),
+        #[cfg(feature = "demo")]
         Some(Command::Demo(wanted)) => demo::run(wanted, logs),
     }
 }

@@ -2,13 +2,16 @@
 
 pub(crate) mod backup;
 pub(crate) mod check;
+#[cfg(feature = "demo")]
 pub(crate) mod demo;
 pub(crate) mod generate;
 pub(crate) mod inspect;
 pub(crate) mod invocation;
 pub(crate) mod job;
 pub(crate) mod members;
+#[cfg(feature = "demo")]
 pub(crate) mod sandbox;
+#[cfg(feature = "demo")]
 pub(crate) mod scratch;
 pub(crate) mod serve;
 pub(crate) mod verify;
