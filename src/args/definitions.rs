@@ -8,9 +8,9 @@ use std::{env, ffi::OsString};
 use clap::{ArgAction, ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand, parser::ValueSource};
 
 use super::cluster::ClusterArgs;
-use crate::commands::{generate, inspect, members, serve, verify};
 #[cfg(feature = "demo")]
 use crate::commands::{demo, sandbox};
+use crate::commands::{generate, inspect, members, serve, verify};
 
 /// Read by clap, and where clap cannot.
 const OUTPUT_VARIABLE: &str = "NEO4J_BACKUP_OUTPUT";

@@ -149,7 +149,12 @@ impl<'a> Job<'a> {
 
     /// Whether a full backup of the same database is the way on.
     fn falls_back(&self, error: &Error) -> bool {
-        self.request.fallback == Fallback::Full && matches!(error.kind(), ErrorKind::FullNeeded | ErrorKind::NotOurs)
+        self.request.fallback == Fallback::Full
+            && matches!(
+                error.kind(),
+                // a transaction that cannot be applied is part of the files of a full backup
+                ErrorKind::FullNeeded | ErrorKind::NotOurs | ErrorKind::Protocol
+            )
     }
 
     fn take(&self, kind: Kind) -> Done {

@@ -25,6 +25,7 @@ use super::{
         MANIFEST, Manifest, Mode, Run, SUMS, State,
         checksums::{self, Known},
         files::NEW_MANIFEST,
+        precheck,
     },
     outcome::{BackupOutcome, HistoryProof, TakenMode, Verdict},
     receive::{
@@ -180,6 +181,7 @@ impl Job<'_> {
         let mut manifest = manifest.unwrap_or_else(|| Manifest::receiving(self.new_run(started, logs), None));
         nothing_new &= logs.count() == 0;
         if !nothing_new {
+            self.require_undamaged(&logs.dirty())?;
             self.begin_update(&mut manifest)?;
             self.apply(&received, &mut touched)?;
         }
@@ -197,6 +199,7 @@ impl Job<'_> {
         ];
         let prunable = archived_logs::prunable(self.dir, self.request.keep, SystemTime::now())?;
         if nothing_new && !prunable.is_empty() {
+            self.require_undamaged(&BTreeMap::new())?;
             self.begin_update(&mut manifest)?;
         }
         archived_logs::prune(self.dir, &prunable)?;
@@ -355,7 +358,7 @@ impl Job<'_> {
             return Ok(());
         };
         self.progress.phase(Phase::Applying);
-        let stores = received.logs.touched();
+        let stores = received.logs.dirty().into_keys().collect();
         let active = self.graph.activate(&log.path, received.version, log.last, stores)?;
         self.graph.apply(&active, touched)
     }
@@ -390,26 +393,40 @@ impl Job<'_> {
         remove(&self.dir.join(RECEIVED_INDEX_LOG))
     }
 
+    /// Refuses a base in which something that is going to be written or digested again is not what it was.
+    fn require_undamaged(&self, dirty: &BTreeMap<StoreFile, DirtyChunks>) -> Result<(), Error> {
+        let sums = self.dir.join(SUMS);
+        match self.known_digests(&sums)? {
+            Some(known) => precheck::require_undamaged(self.dir, self.graph.format, &known, dirty, self.cancel),
+            None => Ok(()),
+        }
+    }
+
+    /// The digests that the last run recorded; `None` where they say nothing about the directory as it is.
+    fn known_digests<'k>(&'k self, sums: &'k Path) -> Result<Option<Known<'k>>, Error> {
+        let Some(manifest) = self.before.as_ref().filter(|_| self.since == Since::Untouched) else {
+            return Ok(None);
+        };
+        let known = Known::of(manifest, sums)?.ok_or_else(|| {
+            let text = format!(
+                "{}: damaged, or not the file that the manifest counts on",
+                sums.display()
+            );
+            Error::new(ErrorKind::FullNeeded, text).with_hint("the backup is damaged: take a full backup")
+        })?;
+        Ok(Some(known))
+    }
+
     /// Says in the manifest that what it lists is being changed.
     fn begin_update(&self, manifest: &mut Manifest) -> Result<(), DiskError> {
         manifest.state = State::Updating;
         self.publish_manifest(manifest)
     }
 
-    /// New digests: of what was touched, where the ones before are those of this directory, and of everything elsewhere.
+    /// Records new digests: of what was touched, where the others still hold, and of everything elsewhere.
     fn checksum(&self, touched: &BTreeMap<StoreFile, DirtyChunks>, manifest: &mut Manifest) -> Result<(), Error> {
         let sums = self.dir.join(SUMS);
-        let before = self.before.as_ref().filter(|_| self.since == Since::Untouched);
-        let known = match before {
-            Some(manifest) => Known::of(manifest, &sums)?,
-            None => None,
-        };
-        if known.is_none() && before.is_some() {
-            self.progress.warning(&format!(
-                "{SUMS} is missing, damaged or of a run that was killed: all checksums are taken anew, so they tell nothing \
-                 of damage before now"
-            ));
-        }
+        let known = self.known_digests(&sums)?;
         checksums::write(self.dir, known.as_ref(), touched, manifest, self.cancel)?;
         // their name and the archived log's, before the manifest counts on both
         Ok(durable::sync(self.dir)?)

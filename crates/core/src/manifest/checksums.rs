@@ -175,7 +175,8 @@ fn digest_all(dir: &Path, files: &[FileEntry], new: &mut SumsWriter, cancel: &Ca
     Ok(())
 }
 
-fn digest(file: &File, chunk: u64, length: u64) -> io::Result<sums::Digest> {
+/// The digest of one chunk of a file of this length.
+pub(crate) fn digest(file: &File, chunk: u64, length: u64) -> io::Result<sums::Digest> {
     let bytes = (length - chunk * CHUNK).min(CHUNK);
     let mut buffer = vec![0; usize::try_from(bytes).unwrap_or_default()];
     file.read_exact_at(&mut buffer, chunk * CHUNK)?;

@@ -50,6 +50,13 @@ pub fn is_written_once(path: &str) -> bool {
     in_an_index || is_archived_log(path)
 }
 
+/// Whether Neo4j has a file of this name in a closed database, or this tool leaves one there. `messages.log`, which is
+/// only read by people, does not count.
+pub fn is_of_a_store(path: &str) -> bool {
+    let begins = ["neostore", "index/", "nioneo_logical.log.", "tm_tx_log."];
+    begins.iter().any(|start| path.starts_with(start)) || matches!(path, "index.db" | "active_tx_log")
+}
+
 /// Whether a file of this name holds history alone.
 pub fn is_archived_log(path: &str) -> bool {
     DataSource::ALL

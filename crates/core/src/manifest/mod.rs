@@ -8,6 +8,7 @@
 pub(crate) mod checksums;
 pub mod document;
 pub mod files;
+pub(crate) mod precheck;
 pub mod stored;
 pub mod sums;
 pub mod units;

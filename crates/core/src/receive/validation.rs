@@ -1,35 +1,27 @@
-//! Looks at received transactions before anything of the store may change, so that what cannot be applied, or can only be
+//! Judges received transactions before anything of the store changes, so that what cannot be applied, or can only be
 //! damage, leaves the target as it was.
 
-use std::{collections::BTreeSet, path::Path};
-
-use crate::replay::apply::{ApplyError, Growth, Placement};
-use neo4j_format::{
-    log::{Change, Item},
-    store::{StoreFile, StoreFormat, record::RecordId},
+use std::{
+    collections::{BTreeMap, HashMap, hash_map::Entry},
+    path::Path,
 };
 
-/// Judges the changes of transactions of the graph, in the order of the log.
+use crate::replay::apply::{ApplyError, DirtyChunks, Growth, Placement};
+use neo4j_format::{
+    log::{Change, Item},
+    store::{
+        StoreFile, StoreFormat,
+        record::{DynamicHeader, RecordId},
+    },
+};
+
+/// Judges the changes of graph transactions, in the order of the log.
 #[derive(Debug)]
 pub(crate) struct Inspector {
     placement: Placement,
     image: Vec<u8>,
-    touched: BTreeSet<StoreFile>,
-    chain: Option<Link>,
-}
-
-/// A block of a dynamic store that says where its value goes on.
-#[derive(Debug, Clone, Copy)]
-struct Link {
-    file: StoreFile,
-    id: RecordId,
-    next: RecordId,
-}
-
-impl From<Link> for ApplyError {
-    fn from(Link { file, id, next }: Link) -> ApplyError {
-        ApplyError::Chain { file, id, next }
-    }
+    dirty: BTreeMap<StoreFile, DirtyChunks>,
+    blocks: CommandBlocks,
 }
 
 impl Inspector {
@@ -41,8 +33,8 @@ impl Inspector {
         Ok(Inspector {
             placement: Placement::open(dir, format, growth)?,
             image: Vec::new(),
-            touched: BTreeSet::new(),
-            chain: None,
+            dirty: BTreeMap::new(),
+            blocks: CommandBlocks::default(),
         })
     }
 
@@ -53,39 +45,96 @@ impl Inspector {
     pub(crate) fn look(&mut self, item: &Item<'_>) -> Result<(), ApplyError> {
         match item {
             Item::Change(Change::GraphProperty(_)) => {
-                self.touched.insert(StoreFile::Neostore);
-                self.follow(None)
+                self.dirty.entry(StoreFile::Neostore).or_default();
+                self.blocks.end()
             }
             Item::Change(change) => {
                 let place = self.placement.place(change, &mut self.image)?;
-                self.touched.insert(place.file);
-                self.follow(Some(change))
+                let dirty = self.dirty.entry(place.file).or_default();
+                dirty.note(place.offset, self.image.len() as u64);
+                match change {
+                    Change::Dynamic(file, id, block) => self.blocks.add(*file, *id, block.map(|(header, _)| header)),
+                    _ => self.blocks.end(),
+                }
             }
-            Item::Commit(_) => self.follow(None),
+            Item::Commit(_) => self.blocks.end(),
             Item::Start(_) | Item::Lucene(_) | Item::Prepare(_) | Item::Done => Ok(()),
         }
     }
 
-    /// Store files that have to change; `neostore` only where the graph itself got its first property.
-    pub(crate) fn touched(&self) -> &BTreeSet<StoreFile> {
-        &self.touched
+    /// What the transactions will write, per store file; `neostore` only where the graph itself got its first property.
+    pub(crate) fn dirty(&self) -> &BTreeMap<StoreFile, DirtyChunks> {
+        &self.dirty
+    }
+}
+
+/// A block of a dynamic store.
+type BlockKey = (StoreFile, RecordId);
+
+/// The dynamic records of one command. They form whole chains, in any order: releases before 1.6 write the name blocks of
+/// a relationship type in the order of a hash table (`docs/formats/transaction-log.md` §9.1).
+#[derive(Debug, Default)]
+struct CommandBlocks {
+    /// First blocks of the chains so far, each with the block that its chain awaits.
+    heads: HashMap<BlockKey, Option<RecordId>>,
+    /// Blocks that a chain leads to and that have not arrived.
+    awaited: HashMap<BlockKey, Awaited>,
+}
+
+/// Which chain leads to a block.
+#[derive(Debug, Clone, Copy)]
+struct Awaited {
+    /// The block that points there.
+    from: RecordId,
+    /// The first block of the chain.
+    head: RecordId,
+}
+
+impl CommandBlocks {
+    /// Takes a block that is written with its next one, or deleted.
+    fn add(&mut self, file: StoreFile, id: RecordId, written: Option<DynamicHeader>) -> Result<(), ApplyError> {
+        let broken = |id, next| Err(ApplyError::Chain { file, id, next });
+        let awaited = self.awaited.remove(&(file, id));
+        let Some(DynamicHeader { next, .. }) = written else {
+            return awaited.map_or(Ok(()), |awaited| broken(awaited.from, id));
+        };
+        if awaited.is_none() && self.heads.contains_key(&(file, id)) {
+            return broken(id, id);
+        }
+        let head = awaited.map_or(id, |awaited| awaited.head);
+        let Some(next) = next else {
+            self.heads.insert((file, head), None);
+            return Ok(());
+        };
+        if next == head {
+            return broken(id, next);
+        }
+        // the chain that begins at `next` has arrived already, or is still to come
+        let open_end = self.heads.remove(&(file, next)).unwrap_or(Some(next));
+        self.heads.insert((file, head), open_end);
+        let Some(open_end) = open_end else {
+            return Ok(());
+        };
+        match self.awaited.entry((file, open_end)) {
+            Entry::Occupied(_) if open_end == next => broken(id, next),
+            Entry::Occupied(mut entry) => {
+                entry.get_mut().head = head;
+                Ok(())
+            }
+            Entry::Vacant(entry) => {
+                entry.insert(Awaited { from: id, head });
+                Ok(())
+            }
+        }
     }
 
-    /// The blocks of a value stand one behind the other, each naming the next.
-    fn follow(&mut self, change: Option<&Change<'_>>) -> Result<(), ApplyError> {
-        let awaited = self.chain.take();
-        let Some(Change::Dynamic(file, id, Some((header, _)))) = change else {
-            return awaited.map_or(Ok(()), |link| Err(link.into()));
-        };
-        if let Some(link) = awaited.filter(|link| (link.file, link.next) != (*file, *id)) {
-            return Err(link.into());
+    /// The command has ended: every chain must be whole.
+    fn end(&mut self) -> Result<(), ApplyError> {
+        self.heads.clear();
+        match self.awaited.drain().next() {
+            Some(((file, next), Awaited { from: id, .. })) => Err(ApplyError::Chain { file, id, next }),
+            None => Ok(()),
         }
-        self.chain = header.next.map(|next| Link {
-            file: *file,
-            id: *id,
-            next,
-        });
-        Ok(())
     }
 }
 
@@ -93,7 +142,7 @@ impl Inspector {
 mod tests {
     use super::*;
     use crate::replay::apply::empty_store;
-    use neo4j_format::store::record::{DynamicHeader, Node};
+    use neo4j_format::store::record::Node;
 
     fn inspector() -> (tempfile::TempDir, Inspector) {
         let dir = empty_store(StoreFormat::Current);
@@ -131,8 +180,8 @@ mod tests {
         ] {
             inspector.look(&item).unwrap();
         }
-        let touched: Vec<_> = inspector.touched().iter().copied().collect();
-        assert_eq!(touched, [StoreFile::Node, StoreFile::String]);
+        let dirty: Vec<_> = inspector.dirty().keys().copied().collect();
+        assert_eq!(dirty, [StoreFile::Node, StoreFile::String]);
     }
 
     #[test]
@@ -147,10 +196,40 @@ mod tests {
         for wrong in [block(3, None), deleted, of_another_store, node(1)] {
             let (_dir, mut inspector) = inspector();
             inspector.look(&block(4, Some(2))).unwrap();
-            assert!(
-                matches!(inspector.look(&wrong), Err(ApplyError::Chain { .. })),
-                "{wrong:?}"
-            );
+            let judged = inspector.look(&wrong).and_then(|()| inspector.look(&node(1)));
+            assert!(matches!(judged, Err(ApplyError::Chain { .. })), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn the_blocks_of_a_command_may_come_in_any_order() {
+        for order in [[16, 14, 15], [14, 15, 16], [15, 14, 16], [16, 15, 14]] {
+            let (_dir, mut inspector) = inspector();
+            for id in order {
+                inspector.look(&block(id, (id < 16).then_some(id + 1))).unwrap();
+            }
+            inspector.look(&block(20, None)).unwrap();
+            inspector.look(&node(1)).unwrap();
+        }
+    }
+
+    #[test]
+    fn rings_blocks_that_come_twice_and_blocks_with_two_predecessors_are_refused() {
+        for blocks in [
+            vec![(5, Some(6)), (6, Some(5))],
+            vec![(9, None), (6, Some(7)), (5, Some(6)), (7, Some(5))],
+            vec![(7, Some(5)), (6, Some(7)), (5, Some(6))],
+            vec![(5, Some(5))],
+            vec![(9, None), (9, None)],
+            vec![(5, Some(9)), (6, Some(9)), (9, None)],
+            vec![(9, None), (5, Some(9)), (6, Some(9))],
+        ] {
+            let (_dir, mut inspector) = inspector();
+            let judged = blocks
+                .iter()
+                .try_for_each(|(id, next)| inspector.look(&block(*id, *next)))
+                .and_then(|()| inspector.look(&node(1)));
+            assert!(matches!(judged, Err(ApplyError::Chain { .. })), "{blocks:?}");
         }
     }
 

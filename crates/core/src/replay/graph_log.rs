@@ -147,7 +147,7 @@ impl Graph<'_> {
         Ok(Some(ActiveLog {
             path,
             last,
-            stores: inspector.touched().clone(),
+            stores: inspector.dirty().keys().copied().collect(),
         }))
     }
 

@@ -105,6 +105,18 @@ pub fn seal(dir: &Path, kind: StoreFile, format: StoreFormat, touched: &mut Dirt
     Ok(end + trailer.len() as u64)
 }
 
+/// Where the last record in use ends, in bytes; at least the place from which on sealing may cut or extend the file.
+///
+/// # Errors
+/// Disk errors; no block size.
+pub(crate) fn end_of_records(dir: &Path, kind: StoreFile, format: StoreFormat) -> Result<u64, ApplyError> {
+    let store = OpenStore::open(dir, kind, format)?;
+    let size = store.record_size()?;
+    let records = store.length()?.saturating_sub(kind.trailer(format).len() as u64);
+    let last = last_in_use(&store.file, kind, format, size, records).map_err(DiskError::at(&store.path))?;
+    Ok(last * size)
+}
+
 /// One more than the last record in use, 0 where there is none; reads backwards, so that a tail of zeros costs little.
 fn last_in_use(file: &File, kind: StoreFile, format: StoreFormat, size: u64, length: u64) -> io::Result<u64> {
     let mut end = length / size;

@@ -8,13 +8,16 @@ mod index_graph_matcher;
 mod received_log;
 
 use std::{
-    collections::{BTreeMap, BTreeSet, btree_map::Entry},
+    collections::{BTreeMap, btree_map::Entry},
     path::PathBuf,
 };
 
 use self::{index_graph_matcher::IndexGraphMatcher, received_log::DuplicatePolicy};
 use super::validation::Inspector;
-use crate::replay::pending_index::{Existing, PendingIndexError};
+use crate::replay::{
+    apply::DirtyChunks,
+    pending_index::{Existing, PendingIndexError},
+};
 use crate::source::body::Body;
 use crate::{
     Error, ErrorKind,
@@ -96,11 +99,11 @@ impl ReceivedLogs {
         self
     }
 
-    /// Store files in which the received transactions change something, as far as they are judged.
-    pub(crate) fn touched(&self) -> BTreeSet<StoreFile> {
+    /// What the received transactions will write, per store file; nothing where they are not judged.
+    pub(crate) fn dirty(&self) -> BTreeMap<StoreFile, DirtyChunks> {
         self.inspector
             .as_ref()
-            .map(|inspector| inspector.touched().clone())
+            .map(|inspector| inspector.dirty().clone())
             .unwrap_or_default()
     }
 

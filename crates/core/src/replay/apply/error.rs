@@ -60,8 +60,8 @@ pub enum ApplyError {
         /// Record.
         id: RecordId,
     },
-    /// A chain of dynamic records that leads elsewhere.
-    #[error("{}, block {id}: the value goes on in block {next}, which does not follow", file.name())]
+    /// The dynamic records of a command do not form whole chains.
+    #[error("{}, block {id}: the next block {next} is missing, or belongs to another chain", file.name())]
     Chain {
         /// Store file.
         file: StoreFile,

@@ -1,0 +1,158 @@
+//! A backup that was damaged since it was taken is never certified by an incremental one: one byte of it is changed, and
+//! the run refuses it, or leaves damage that `verify` still finds.
+//!
+//! `DAMAGES` is how many bytes are tried, `DAMAGE_SEED` chooses them: `DAMAGES=10000 cargo test --test damaged_base`.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    clippy::indexing_slicing,
+    reason = "panicking is how tests report"
+)]
+
+mod support;
+
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    sync::Mutex,
+};
+
+use rand::{RngExt, SeedableRng, rngs::StdRng};
+use support::{Finished, Serving, copy_dir, our_tool, side_by_side, snapshot};
+use tempfile::TempDir;
+
+use neo4j_format::{
+    ids::StoreId,
+    store::{StoreFormat, header::CURRENT_VERSION},
+};
+use neo4j_sandbox::{
+    database::Database,
+    generator::{Generator, WorkloadProfile},
+};
+
+const TIME: i64 = 1_350_000_000_000;
+/// Transactions in the full backup, and since.
+const BEFORE: i64 = 3000;
+const SINCE: i64 = 60;
+/// Bytes of a usual run of the tests.
+const SAMPLE: u64 = 100;
+
+fn number(name: &str, default: u64) -> u64 {
+    env::var(name).map_or(default, |text| text.parse().unwrap())
+}
+
+fn run(mode: &str, uri: &str, target: &Path, options: &[&str]) -> Finished {
+    let target = target.to_str().unwrap();
+    our_tool(&[&[mode, "-from", uri, "-to", target, "-quiet"], options].concat())
+}
+
+fn verify(target: &Path) -> Option<i32> {
+    our_tool(&["verify", target.to_str().unwrap(), "-quiet"]).code
+}
+
+/// A source that has more than the backup of it.
+struct Scene {
+    work: TempDir,
+    source: Serving,
+    backup: PathBuf,
+}
+
+impl Scene {
+    fn new(format: StoreFormat) -> Scene {
+        let work = TempDir::new().unwrap();
+        let (dir, backup) = (work.path().join("source"), work.path().join("backup"));
+        fs::create_dir(&dir).unwrap();
+        let id = StoreId {
+            creation_time: TIME,
+            random: 7,
+            store_version: (format == StoreFormat::Current).then_some(CURRENT_VERSION),
+        };
+        let generator = Generator::new(7, WorkloadProfile::of(format));
+        let mut database = Database::create(&dir, format, id).unwrap();
+        for step in 0..BEFORE {
+            generator.step(&mut database, TIME + step).unwrap();
+        }
+        database.close().unwrap();
+        let source = Serving::start(&dir);
+        let full = run("-full", &source.uri(), &backup, &[]);
+        assert!(full.success(), "{full:?}");
+        drop(source);
+        let mut database = Database::open(&dir).unwrap();
+        for step in BEFORE..BEFORE + SINCE {
+            generator.step(&mut database, TIME + step).unwrap();
+        }
+        database.close().unwrap();
+        let source = Serving::start(&dir);
+        Scene { work, source, backup }
+    }
+
+    fn copy(&self, name: &str) -> PathBuf {
+        let copy = self.work.path().join(name);
+        copy_dir(&self.backup, &copy);
+        copy
+    }
+}
+
+/// Changes one byte of a backup; small files are hit as often as large ones.
+fn damage(dir: &Path, random: &mut StdRng) -> (PathBuf, usize) {
+    let files: Vec<_> = snapshot(dir)
+        .into_iter()
+        .filter(|(_, bytes)| !bytes.is_empty())
+        .collect();
+    let (path, mut bytes) = files[random.random_range(..files.len())].clone();
+    let at = random.random_range(..bytes.len());
+    bytes[at] ^= random.random_range(1..=255_u8);
+    fs::write(dir.join(&path), bytes).unwrap();
+    (path, at)
+}
+
+#[test]
+fn a_changed_byte_is_never_certified() {
+    let (seed, count) = (number("DAMAGE_SEED", 1), number("DAMAGES", SAMPLE));
+    eprintln!("DAMAGE_SEED={seed} DAMAGES={count}");
+    let scene = Scene::new(StoreFormat::Current);
+    let whole = scene.copy("whole");
+    let taken = run("-incremental", &scene.source.uri(), &whole, &[]);
+    assert!(taken.success(), "{taken:?}");
+    assert_eq!(verify(&whole), Some(0));
+    let certified = Mutex::new(Vec::new());
+    side_by_side(0..count, |number| {
+        let mut random = StdRng::seed_from_u64(seed << 32 | number);
+        let copy = scene.copy(&format!("copy-{number}"));
+        let (path, at) = damage(&copy, &mut random);
+        let before = snapshot(&copy);
+        let done = run("-incremental", &scene.source.uri(), &copy, &["-verify=false"]);
+        if done.code == Some(0) && verify(&copy) == Some(0) {
+            certified.lock().unwrap().push(format!("{} at {at}", path.display()));
+        }
+        if done.code == Some(14) {
+            assert_eq!(snapshot(&copy), before, "{}: refused, and changed", path.display());
+        }
+        fs::remove_dir_all(&copy).unwrap();
+    });
+    let certified = certified.into_inner().unwrap();
+    assert!(certified.is_empty(), "{} of {count}: {certified:#?}", certified.len());
+}
+
+#[test]
+fn damage_in_what_is_going_to_change_is_named_and_a_full_backup_is_the_way_on() {
+    let scene = Scene::new(StoreFormat::Current);
+    let copy = scene.copy("damaged");
+    let store = copy.join("neostore.nodestore.db");
+    let mut bytes = fs::read(&store).unwrap();
+    bytes[4] ^= 1;
+    fs::write(&store, bytes).unwrap();
+    let refused = run("-incremental", &scene.source.uri(), &copy, &[]);
+    assert_eq!(refused.code, Some(14), "{refused:?}");
+    assert!(
+        refused
+            .stderr
+            .contains("neostore.nodestore.db: checksum mismatch at 0.."),
+        "{refused:?}"
+    );
+    assert_eq!(verify(&copy), Some(20));
+    let taken = run("-incremental", &scene.source.uri(), &copy, &["-fallback-full"]);
+    assert!(taken.success(), "{taken:?}");
+    assert_eq!(verify(&copy), Some(0));
+}
