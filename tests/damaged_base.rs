@@ -5,7 +5,6 @@
 
 #![expect(
     clippy::unwrap_used,
-    clippy::print_stderr,
     clippy::indexing_slicing,
     reason = "panicking is how tests report"
 )]
@@ -155,4 +154,41 @@ fn damage_in_what_is_going_to_change_is_named_and_a_full_backup_is_the_way_on() 
     let taken = run("-incremental", &scene.source.uri(), &copy, &["-fallback-full"]);
     assert!(taken.success(), "{taken:?}");
     assert_eq!(verify(&copy), Some(0));
+}
+
+#[test]
+fn a_generation_that_shares_its_files_with_the_backup_stays_as_it_was() {
+    let scene = Scene::new(StoreFormat::Current);
+    for (changed, kept) in [("backup", "generation-1"), ("generation-2", "backup-2")] {
+        let backup = scene.copy(&format!("copy-{changed}"));
+        let work = scene.work.path();
+        let (changed, kept) = (
+            work.join(format!("{changed}-linked")),
+            work.join(format!("{kept}-linked")),
+        );
+        fs::rename(&backup, &kept).unwrap();
+        link_dir(&kept, &changed);
+        let before = snapshot(&kept);
+        let taken = run("-incremental", &scene.source.uri(), &changed, &[]);
+        assert!(taken.success(), "{taken:?}");
+        assert_eq!(snapshot(&kept), before);
+        assert_eq!((verify(&kept), verify(&changed)), (Some(0), Some(0)));
+        let taken = run("-incremental", &scene.source.uri(), &kept, &[]);
+        assert!(taken.success(), "{taken:?}");
+        assert_eq!((verify(&kept), verify(&changed)), (Some(0), Some(0)));
+    }
+}
+
+/// What `cp -al` makes.
+fn link_dir(from: &Path, to: &Path) {
+    fs::create_dir(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let to = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            link_dir(&entry.path(), &to);
+        } else {
+            fs::hard_link(entry.path(), to).unwrap();
+        }
+    }
 }

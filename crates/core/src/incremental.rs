@@ -16,7 +16,12 @@
 //!
 //! Whatever the source sends is judged before step 2 (`receive::validation`), so that only the disk can fail behind it.
 
-use std::{collections::BTreeMap, fs, path::Path, time::SystemTime};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::Path,
+    time::SystemTime,
+};
 
 use super::{
     consistency::{Checked, Checks, Finished},
@@ -24,7 +29,7 @@ use super::{
     manifest::{
         MANIFEST, Manifest, Mode, Run, SUMS, State,
         checksums::{self, Known},
-        files::NEW_MANIFEST,
+        files::{self, NEW_MANIFEST},
         precheck,
     },
     outcome::{BackupOutcome, HistoryProof, TakenMode, Verdict},
@@ -39,12 +44,13 @@ use super::{
         apply::DirtyChunks,
         graph_log::{self, Graph},
         pending_index::{Existing, PendingIndex, read_config},
+        seal,
     },
     target::{
         archived_logs::{self, KeepLogs},
         base,
         durable::{self, remove},
-        links,
+        hard_links, links,
         staging::{Occupant, Target},
     },
 };
@@ -162,6 +168,8 @@ impl Job<'_> {
         self.graph.finish_archiving()?;
         let started = now();
         let mut touched = BTreeMap::new();
+        // of files that got a new inode
+        let mut locks = Vec::new();
         let mut manifest = self.before.clone();
         let mut nothing_new = manifest.as_ref().is_some_and(Manifest::is_complete);
         let left_active = self.graph.left_active()?;
@@ -173,6 +181,7 @@ impl Job<'_> {
             if let Some(manifest) = &mut manifest {
                 self.begin_update(manifest)?;
             }
+            locks.extend(self.separate_links(&active.stores)?);
             self.graph.apply(&active, &mut touched)?;
         }
         self.progress.phase(Phase::Transactions);
@@ -181,8 +190,10 @@ impl Job<'_> {
         let mut manifest = manifest.unwrap_or_else(|| Manifest::receiving(self.new_run(started, logs), None));
         nothing_new &= logs.count() == 0;
         if !nothing_new {
-            self.require_undamaged(&logs.dirty())?;
+            let dirty = logs.dirty();
+            self.require_undamaged(&dirty)?;
             self.begin_update(&mut manifest)?;
+            locks.extend(self.separate_links(&dirty.into_keys().collect())?);
             self.apply(&received, &mut touched)?;
         }
         self.progress.phase(Phase::Sealing);
@@ -400,6 +411,25 @@ impl Job<'_> {
             Some(known) => precheck::require_undamaged(self.dir, self.graph.format, &known, dirty, self.cancel),
             None => Ok(()),
         }
+    }
+
+    /// Gives every file that is going to be changed in place, and that a generation beside the backup shares, an inode of
+    /// its own; these store files are. A new `neostore` has to be locked again.
+    fn separate_links(&self, stores: &BTreeSet<StoreFile>) -> Result<Option<Neo4jLock>, Error> {
+        let mut names = Vec::new();
+        for found in files::list(self.dir)? {
+            let is_changed = match StoreFile::from_name(&found.path) {
+                Some(StoreFile::Neostore) => true,
+                Some(kind) => stores.contains(&kind) || !seal::is_clean(self.dir, kind, self.graph.format)?,
+                None => !files::is_written_once(&found.path) && files::is_of_a_store(&found.path),
+            };
+            if is_changed {
+                names.push(found.path);
+            }
+        }
+        let separated = hard_links::separate(self.dir, names.iter().map(String::as_str))?;
+        let is_new = separated.iter().any(|name| *name == StoreFile::Neostore.name());
+        Ok(is_new.then(|| Neo4jLock::take_store(self.dir)).transpose()?)
     }
 
     /// The digests that the last run recorded; `None` where they say nothing about the directory as it is.

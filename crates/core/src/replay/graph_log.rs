@@ -58,7 +58,7 @@ pub(crate) struct ActiveLog {
     /// The last transaction that the store has once it is applied.
     last: TxId,
     /// Store files in which something changes.
-    stores: BTreeSet<StoreFile>,
+    pub(crate) stores: BTreeSet<StoreFile>,
 }
 
 impl Graph<'_> {

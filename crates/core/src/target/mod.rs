@@ -4,6 +4,7 @@ pub mod archived_logs;
 pub(crate) mod base;
 pub(crate) mod durable;
 pub(crate) mod free_space;
+pub(crate) mod hard_links;
 pub(crate) mod links;
 pub(crate) mod lock;
 pub mod staging;

@@ -67,8 +67,20 @@ impl Neo4jLock {
     /// # Errors
     /// [`LockError`].
     pub fn take(dir: &Path) -> Result<Neo4jLock, LockError> {
+        Neo4jLock::of(dir, &LOCKED)
+    }
+
+    /// Takes the lock of `neostore` alone, which was replaced while [`Neo4jLock::take`]'s locks are held.
+    ///
+    /// # Errors
+    /// [`LockError`].
+    pub fn take_store(dir: &Path) -> Result<Neo4jLock, LockError> {
+        Neo4jLock::of(dir, &LOCKED[..1])
+    }
+
+    fn of(dir: &Path, names: &[&str]) -> Result<Neo4jLock, LockError> {
         let mut held = Vec::new();
-        for name in LOCKED {
+        for name in names {
             let path = dir.join(name);
             match File::options().read(true).write(true).open(&path) {
                 Ok(file) => {
