@@ -78,6 +78,13 @@ pub(crate) fn judge(
     match target.left_over() {
         Leftover::None => {}
         Leftover::Unreported => replaceable = true,
+        Leftover::Stranger(why) => {
+            return Err(TargetError::ForeignSibling {
+                path: target.ready(),
+                why,
+            }
+            .into());
+        }
         Leftover::Ready(_) => replaceable |= target.recover_interrupted_run(progress, cancel)?,
     }
     match target.occupant()? {

@@ -6,12 +6,12 @@
 
 use std::{
     fs::{self, File, TryLockError},
-    io::{self, Read, Seek, Write},
+    io::{Read, Seek, Write},
     os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
 
-use rustix::fs::OFlags;
+use rustix::{fs::OFlags, process::geteuid};
 use serde::{Deserialize, Serialize};
 
 use super::staging::TargetError;
@@ -25,7 +25,15 @@ pub(crate) struct RunLock {
     path: PathBuf,
     /// What a run that did not end left in it.
     stale: Option<LockNote>,
+    /// The run that holds it, once that is noted.
+    run_id: Option<String>,
 }
+
+/// Bytes of a note at most.
+const NOTE_MAX: u64 = 4096;
+
+/// What every note begins with.
+const NOTE_START: &[u8] = br#"{"pid":"#;
 
 #[derive(Debug, Serialize, Deserialize)]
 struct LockNote {
@@ -45,18 +53,13 @@ impl RunLock {
     /// [`TargetError::Locked`]; disk errors.
     pub(crate) fn take(path: PathBuf) -> Result<RunLock, Error> {
         loop {
-            let mut file = File::options()
-                .read(true)
-                .write(true)
-                .create(true)
-                .truncate(false)
-                .custom_flags(OFlags::NOFOLLOW.bits().cast_signed())
-                .open(&path)
-                .map_err(DiskError::at(&path))?;
-            let mut text = String::new();
+            let mut file = open(
+                &path,
+                File::options().read(true).write(true).create(true).truncate(false),
+            )?;
+            let text = require_ours(&mut file, &path)?;
             let locked = file.try_lock();
             // an unreadable note only costs the message its detail
-            let _ = Read::by_ref(&mut file).take(4096).read_to_string(&mut text);
             let note = serde_json::from_str::<LockNote>(&text).ok();
             match locked {
                 Ok(()) => {}
@@ -70,7 +73,12 @@ impl RunLock {
             let ours = file.metadata().map_err(DiskError::at(&path))?;
             if fs::symlink_metadata(&path).is_ok_and(|named| (named.dev(), named.ino()) == (ours.dev(), ours.ino())) {
                 let stale = note;
-                return Ok(RunLock { file, path, stale });
+                return Ok(RunLock {
+                    file,
+                    path,
+                    stale,
+                    run_id: None,
+                });
             }
         }
     }
@@ -80,13 +88,14 @@ impl RunLock {
     /// # Errors
     /// [`TargetError::Locked`]; disk errors.
     pub(crate) fn refuse_if_held(path: &Path) -> Result<(), Error> {
-        let file = match File::open(path) {
-            Ok(file) => file,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
-            Err(e) => return Err(DiskError::new(path, e).into()),
+        if !path.exists() {
+            return Ok(());
+        }
+        let mut file = open(path, File::options().read(true))?;
+        // a file of somebody else's says nothing about a run
+        let Ok(text) = require_ours(&mut file, path) else {
+            return Ok(());
         };
-        let mut text = String::new();
-        let _ = Read::by_ref(&mut &file).take(4096).read_to_string(&mut text);
         match file.try_lock_shared() {
             Ok(()) => Ok(()),
             Err(TryLockError::WouldBlock) => {
@@ -101,6 +110,12 @@ impl RunLock {
     /// Whether a run that did not end left it.
     pub(crate) fn is_stale(&self) -> bool {
         self.stale.is_some()
+    }
+
+    /// Whether this is the run that holds the lock, or the one that did not end well.
+    pub(crate) fn is_of(&self, run_id: &str) -> bool {
+        let stale = self.stale.as_ref().map(|note| &note.run_id);
+        self.run_id.as_ref().into_iter().chain(stale).any(|own| own == run_id)
     }
 
     /// Whether nobody was told of the backup that this run made.
@@ -125,19 +140,59 @@ impl RunLock {
             run_id: run_id.to_owned(),
             unreported,
         };
-        let text = serde_json::to_vec(&note).unwrap_or_default();
+        let text = serde_json::to_vec(&note).expect("a note has text and numbers only");
         let write = |lock: &mut File| {
             lock.set_len(0)?;
             lock.rewind()?;
             lock.write_all(&text)
         };
-        write(&mut self.file).map_err(DiskError::at(&self.path))
+        write(&mut self.file).map_err(DiskError::at(&self.path))?;
+        self.run_id = Some(run_id.to_owned());
+        Ok(())
     }
 
     /// Ends the run with nothing left to tell.
     pub(crate) fn remove(self) {
         let _ = fs::remove_file(&self.path);
     }
+}
+
+/// Opens without following a link and without waiting for the other end of a pipe.
+fn open(path: &Path, options: &mut fs::OpenOptions) -> Result<File, DiskError> {
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let opened = options.custom_flags(flags.bits().cast_signed()).mode(0o600).open(path);
+    opened.map_err(DiskError::at(path))
+}
+
+/// The text of a lock file; refuses a file that no run of this tool can have made or left.
+fn require_ours(file: &mut File, path: &Path) -> Result<String, Error> {
+    let foreign = |why| {
+        Error::from(TargetError::ForeignLock {
+            path: path.to_owned(),
+            why,
+        })
+    };
+    let found = file.metadata().map_err(DiskError::at(path))?;
+    if !found.is_file() {
+        return Err(foreign("is not a regular file"));
+    }
+    if found.nlink() > 1 {
+        return Err(foreign("has another name as well"));
+    }
+    let parent = path.parent().unwrap_or(Path::new("/"));
+    let parent = fs::metadata(parent).map_err(DiskError::at(parent))?;
+    if ![0, geteuid().as_raw(), parent.uid()].contains(&found.uid()) {
+        return Err(foreign("belongs to another user"));
+    }
+    let mut text = Vec::new();
+    let read = Read::by_ref(file).take(NOTE_MAX).read_to_end(&mut text);
+    read.map_err(DiskError::at(path))?;
+    // a run that was killed may have written a part of its note
+    let is_note = serde_json::from_slice::<LockNote>(&text).is_ok();
+    if !is_note && !text.starts_with(NOTE_START) && !NOTE_START.starts_with(&text) {
+        return Err(foreign("was not written by this tool"));
+    }
+    Ok(String::from_utf8_lossy(&text).into_owned())
 }
 
 fn holder(note: Option<&LockNote>) -> String {
@@ -171,5 +226,28 @@ mod tests {
         assert!(!path.exists());
         RunLock::refuse_if_held(&path).unwrap();
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_file_that_no_run_made_is_refused_and_stays_as_it_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("Cargo.lock");
+        let refused = |path: &Path| RunLock::take(path.to_owned()).unwrap_err();
+        fs::write(&path, "# This file is generated").unwrap();
+        assert_eq!(refused(&path).kind(), crate::ErrorKind::Configuration);
+        assert_eq!(fs::read_to_string(&path).unwrap(), "# This file is generated");
+        RunLock::refuse_if_held(&path).unwrap();
+
+        fs::write(&path, "").unwrap();
+        fs::hard_link(&path, dir.path().join("other")).unwrap();
+        assert_eq!(refused(&path).kind(), crate::ErrorKind::Configuration);
+
+        let pipe = dir.path().join("pipe.lock");
+        rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, rustix::fs::Mode::RWXU).unwrap();
+        assert_eq!(refused(&pipe).kind(), crate::ErrorKind::Configuration);
+
+        let torn = dir.path().join("torn.lock");
+        fs::write(&torn, r#"{"pid":12,"ho"#).unwrap();
+        RunLock::take(torn).unwrap();
     }
 }

@@ -47,6 +47,22 @@ pub enum TargetError {
         /// The directory.
         path: PathBuf,
     },
+    /// The name that the lock file would have is taken.
+    #[error("{}: {why}, and a run needs this name for its lock", path.display())]
+    ForeignLock {
+        /// The file.
+        path: PathBuf,
+        /// Why it cannot be a lock of this tool.
+        why: &'static str,
+    },
+    /// A name beside the target is taken by a directory that no interrupted run left.
+    #[error("{}: {why}, and a run needs this name", path.display())]
+    ForeignSibling {
+        /// The directory.
+        path: PathBuf,
+        /// Why it cannot be the leftover of an interrupted run.
+        why: &'static str,
+    },
     /// A second copy does not fit beside the one that it would replace.
     #[error(
         "{}: the new backup needs room beside the old one, about {needed} bytes, and its file system has {free}",
@@ -86,6 +102,10 @@ impl From<TargetError> for Error {
                 "give -overwrite to replace it, or -incremental to bring it up to date".to_owned(),
             ),
             TargetError::Foreign { .. } => (ErrorKind::NotOurs, "move it away, or name another target".to_owned()),
+            TargetError::ForeignLock { .. } | TargetError::ForeignSibling { .. } => (
+                ErrorKind::Configuration,
+                "move it away, or name another target".to_owned(),
+            ),
             TargetError::NoRoom { .. } => (
                 ErrorKind::NoSpace,
                 "free some space there, or back up to another file system".to_owned(),

@@ -35,8 +35,11 @@ use crate::{
     progress::Progress,
     verify::{Verdict, verify},
 };
-use neo4j_format::DiskError;
-use neo4j_format::store::neo4j_lock::Neo4jLock;
+use neo4j_format::{
+    DiskError,
+    ids::DataSource,
+    store::{Header, neo4j_lock::Neo4jLock},
+};
 
 pub use directories::Occupant;
 pub use error::TargetError;
@@ -50,6 +53,8 @@ pub enum Leftover {
     Ready(Box<Manifest>),
     /// The backup in place is one whose run was stopped before it could say so.
     Unreported,
+    /// A complete backup has the name under which a run would leave one, but must not replace the one in place.
+    Stranger(&'static str),
 }
 
 /// A locked target; the lock ends with it.
@@ -95,16 +100,17 @@ impl Target {
         };
         self.left_over = self.look(in_place.as_ref())?;
         let unreported = match &self.left_over {
-            Leftover::None => None,
+            Leftover::None | Leftover::Stranger(_) => None,
             Leftover::Ready(waiting) => waiting.run_id(),
             Leftover::Unreported => in_place.as_ref().and_then(Manifest::run_id),
         };
+        // the old note names the run that left it
+        self.remove_partial()?;
         self.lock.note(run_id, unreported.map(str::to_owned), now)?;
-        remove_ours(&self.partial())?;
         let ready = self.ready();
         let replaced = in_place.as_ref().and_then(|manifest| manifest.replaces.as_deref());
         match self.left_over {
-            Leftover::Ready(_) => Ok(()),
+            Leftover::Ready(_) | Leftover::Stranger(_) => Ok(()),
             // one without a manifest is known by this alone
             _ if replaced.is_some() && replaced == identity(&ready).as_deref() => Ok(remove_manifest_last(&ready)?),
             Leftover::None | Leftover::Unreported => remove_ours(&ready),
@@ -137,10 +143,16 @@ impl Target {
     /// # Errors
     /// As [`Target::publish`]; the run was cancelled.
     pub fn recover_interrupted_run(&self, progress: &dyn Progress, cancel: &Cancel) -> Result<bool, Error> {
-        if !matches!(self.left_over, Leftover::Ready(_)) {
-            return Ok(false);
-        }
         let ready = self.ready();
+        match &self.left_over {
+            Leftover::None | Leftover::Unreported => return Ok(false),
+            Leftover::Stranger(why) => {
+                let ready = ready.display();
+                progress.warning(&format!("{ready}: a complete backup, which {why}; it is left alone"));
+                return Ok(false);
+            }
+            Leftover::Ready(_) => {}
+        }
         let found = verify(&ready, progress, cancel)?;
         if found.verdict == Verdict::Intact {
             progress.warning("a complete backup of an interrupted run was waiting and is put in place first");
@@ -178,7 +190,7 @@ impl Target {
     /// [`TargetError::Foreign`]; disk errors.
     pub fn create_partial(&self) -> Result<PathBuf, Error> {
         let partial = self.partial();
-        remove_ours(&partial)?;
+        self.remove_partial()?;
         fs::create_dir(&partial).map_err(DiskError::at(&partial))?;
         let parent = fs::metadata(self.parent()).map_err(DiskError::at(self.parent()))?;
         let mode = fs::Permissions::from_mode(parent.mode() & 0o777 | 0o700);
@@ -207,6 +219,9 @@ impl Target {
     /// Disk errors.
     pub fn make_ready(&self) -> Result<(), Error> {
         let ready = self.ready();
+        if let Leftover::Stranger(why) = self.left_over {
+            return Err(TargetError::ForeignSibling { path: ready, why }.into());
+        }
         remove_ours(&ready)?;
         rename(&self.partial(), &ready, RenameFlags::NOREPLACE)?;
         self.sync_parent()
@@ -258,7 +273,8 @@ impl Target {
     /// Ends the run: the lock file goes away, unless the next run has to learn from it that nobody was told of the
     /// backup in place.
     pub fn release<T>(self, result: &Result<T, Error>) {
-        let untold = self.half_published.get() || self.left_over != Leftover::None;
+        let told = matches!(self.left_over, Leftover::None | Leftover::Stranger(_));
+        let untold = self.half_published.get() || !told;
         if result.is_ok() || !untold {
             self.lock.remove();
         }
@@ -266,7 +282,7 @@ impl Target {
 
     /// Removes a `.partial` that will not be needed; what cannot be removed is left for the next run.
     pub fn discard_partial(&self) {
-        let _ = remove_ours(&self.partial());
+        let _ = self.remove_partial();
     }
 
     /// What earlier runs left that matters, judged by what stands at the target.
@@ -283,7 +299,10 @@ impl Target {
                 Some(replaced) == waiting.run_id() || Some(replaced) == identity(&ready).as_deref()
             });
             if waiting.state == State::Complete && !is_replaced {
-                return Ok(Leftover::Ready(Box::new(waiting)));
+                return Ok(match self.refuses(&waiting, in_place)? {
+                    Some(why) => Leftover::Stranger(why),
+                    None => Leftover::Ready(Box::new(waiting)),
+                });
             }
         }
         let newest = in_place.and_then(|manifest| manifest.chain.last());
@@ -292,6 +311,44 @@ impl Target {
             Some(run) if run.mode == Mode::Full && self.lock.leaves_unreported(&run.run_id) => Leftover::Unreported,
             _ => Leftover::None,
         })
+    }
+
+    /// Why a complete backup that waits for its place must not get it: what it would replace is judged as with
+    /// `-overwrite`.
+    fn refuses(&self, waiting: &Manifest, in_place: Option<&Manifest>) -> Result<Option<&'static str>, Error> {
+        let (ready, parent) = (self.ready(), self.parent());
+        let owner = |path: &Path| Ok::<_, DiskError>(fs::symlink_metadata(path).map_err(DiskError::at(path))?.uid());
+        let mut owners = vec![0, rustix::process::geteuid().as_raw(), owner(parent)?];
+        let replaces = self.occupant()? == Occupant::Database;
+        if replaces {
+            owners.push(owner(&self.dir)?);
+        }
+        if !owners.contains(&owner(&ready)?) {
+            return Ok(Some("belongs to another user"));
+        }
+        if !replaces {
+            return Ok(None);
+        }
+        let header = Header::open(&self.dir)?;
+        if waiting.store_id != Some(header.store_id()?.into()) {
+            return Ok(Some("is of another database"));
+        }
+        let last = |manifest: &Manifest| manifest.last_transaction(DataSource::Graph).map(|(last, _)| last);
+        let has = in_place.and_then(last).unwrap_or(header.last_transaction()?);
+        Ok((last(waiting) < Some(has)).then_some("is older than the one in place"))
+    }
+
+    /// Removes a `.partial` that an interrupted run left.
+    fn remove_partial(&self) -> Result<(), Error> {
+        let partial = self.partial();
+        if let Ok(Some(manifest)) = Manifest::read(&partial) {
+            let is_left = manifest.run_id().is_some_and(|run| self.lock.is_of(run));
+            if manifest.is_complete() && !is_left {
+                let why = "is a complete backup";
+                return Err(TargetError::ForeignSibling { path: partial, why }.into());
+            }
+        }
+        remove_ours(&partial)
     }
 
     fn parent(&self) -> &Path {
