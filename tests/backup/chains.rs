@@ -3,7 +3,7 @@
 //! both are booted by their release and compared with a replay of the load up to the transaction they hold. In between
 //! the server rotates its logs and is restarted.
 //!
-//! `CHAIN_LINKS` is how long the chains are, `CHAIN_SEED` chooses the load; `tests/chains` takes the long ones.
+//! `CHAIN_LINKS` is how long the chains are, `CHAIN_SEED` chooses the load; `tests/run full chains` takes long ones.
 //! `CHAIN_TOOL=original` lets the original take every link: a control that tells our faults from those of the releases.
 
 #![expect(
@@ -49,9 +49,7 @@ for_each_release! {
     chains_of_1_3_equal_their_source: V1_3,
     chains_of_1_4_2_equal_their_source: V1_4_2,
     chains_of_1_5_equal_their_source: V1_5,
-    #[ignore = "speaks like 1.8: tests/chains"]
     chains_of_1_6_1_equal_their_source: V1_6_1,
-    #[ignore = "speaks like 1.8: tests/chains"]
     chains_of_1_7_2_equal_their_source: V1_7_2,
     chains_of_1_8_equal_their_source: V1_8,
     chains_of_1_9_9_equal_their_source: V1_9_9,

@@ -12,7 +12,7 @@
 //! * `.id` files: recovery collects free ids, a backup keeps none (`docs/formats/store-format.md` §6), and zeros behind the
 //!   last record in use.
 //!
-//! `RECOVERY_SEEDS=1,2,3` chooses other loads, `tests/recovery` runs many. With `RECOVERY_KEEP` set the directories stay, and
+//! `RECOVERY_SEEDS=1,2,3` chooses other loads, `tests/run full recovery` runs many. With `RECOVERY_KEEP` set the directories stay, and
 //! the answers of the server beside them.
 
 #![expect(

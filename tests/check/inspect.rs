@@ -1,4 +1,4 @@
-//! `inspect` on real directories of several releases, and on damaged ones; `tests/verify_all` does more of both.
+//! `inspect` on real directories of several releases, and on damaged ones; `tests/run full verify` does more of both.
 
 #![expect(clippy::unwrap_used, clippy::print_stderr, reason = "panicking is how tests report")]
 
@@ -71,15 +71,15 @@ macro_rules! for_each_release {
 
 for_each_release! {
     directories_of_1_3_are_told: V1_3,
-    #[ignore = "long, tests/verify_all runs it"]
+    #[ignore = "other releases; tests/run full"]
     directories_of_1_4_2_are_told: V1_4_2,
-    #[ignore = "long, tests/verify_all runs it"]
+    #[ignore = "other releases; tests/run full"]
     directories_of_1_5_are_told: V1_5,
-    #[ignore = "long, tests/verify_all runs it"]
+    #[ignore = "other releases; tests/run full"]
     directories_of_1_6_1_are_told: V1_6_1,
-    #[ignore = "long, tests/verify_all runs it"]
+    #[ignore = "other releases; tests/run full"]
     directories_of_1_7_2_are_told: V1_7_2,
-    #[ignore = "long, tests/verify_all runs it"]
+    #[ignore = "other releases; tests/run full"]
     directories_of_1_8_are_told: V1_8,
     directories_of_1_9_9_are_told: V1_9_9,
 }

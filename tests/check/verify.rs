@@ -1,6 +1,6 @@
 //! `verify` on directories that somebody changed: byte by byte at random, and by real Neo4j releases.
 //!
-//! `VERIFY_SEED` chooses other damage and `VERIFY_DAMAGES` how much of it; `tests/verify_all` does 10 000, and all
+//! `VERIFY_SEED` chooses other damage and `VERIFY_DAMAGES` how much of it; `tests/run full verify` does 10 000, and all
 //! releases.
 
 #![expect(
@@ -142,17 +142,17 @@ macro_rules! for_each_release {
 }
 
 for_each_release! {
-    #[ignore = "long, tests/verify_all runs it"]
+    #[ignore = "other releases; tests/run full"]
     directories_of_1_3_are_judged: V1_3,
     directories_of_1_4_2_are_judged: V1_4_2,
-    #[ignore = "long, tests/verify_all runs it"]
+    #[ignore = "other releases; tests/run full"]
     directories_of_1_5_are_judged: V1_5,
-    #[ignore = "long, tests/verify_all runs it"]
+    #[ignore = "other releases; tests/run full"]
     directories_of_1_6_1_are_judged: V1_6_1,
-    #[ignore = "long, tests/verify_all runs it"]
+    #[ignore = "other releases; tests/run full"]
     directories_of_1_7_2_are_judged: V1_7_2,
     directories_of_1_8_are_judged: V1_8,
-    #[ignore = "long, tests/verify_all runs it"]
+    #[ignore = "other releases; tests/run full"]
     directories_of_1_9_9_are_judged: V1_9_9,
 }
 

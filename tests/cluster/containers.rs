@@ -179,6 +179,7 @@ fn wait_until<T>(what: &str, mut answer: impl FnMut() -> Option<T>) -> T {
 }
 
 #[test]
+#[ignore = "builds images; tests/run full"]
 fn a_cluster_in_containers_is_backed_up_while_its_networks_are_cut() {
     let Some(place) = Place::start() else { return };
     full_and_incremental_backups_boot(&place);

@@ -344,13 +344,14 @@ fn servers_of_1_8_are_compared_by_their_transactions() {
 /// (`docs/formats/zookeeper-discovery.md` §3.1): another database under the old one's id, and in time with more
 /// transactions.
 #[test]
+#[ignore = "another release; tests/run full"]
 fn a_wiped_cluster_of_1_6_1_does_not_continue_the_old_ones_backup() {
     a_wiped_cluster_does_not_continue_the_old_ones_backup(Release::V1_6_1, true);
 }
 
 /// A cluster of 1.3 goes on where the old one was registered, with an id of its own.
 #[test]
-#[ignore = "takes half a minute: tests/clusters"]
+#[ignore = "takes half a minute; tests/run full"]
 fn a_wiped_cluster_of_1_3_is_another_database() {
     a_wiped_cluster_does_not_continue_the_old_ones_backup(Release::V1_3, false);
 }

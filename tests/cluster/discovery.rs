@@ -1,6 +1,6 @@
 //! Finding real clusters through real coordinators.
 //!
-//! A sample runs by default. `NEO4J_BACKUP_TESTS=clusters` runs every release on both versions of `ZooKeeper`, and
+//! A sample runs by default. `tests/run full clusters` runs every release on both versions of `ZooKeeper`, and
 //! `NEO4J_BACKUP_ZNODES=DIR` writes what each cluster's coordinators hold to DIR (`tests/vectors/znodes`).
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests may end the test")]
@@ -62,6 +62,19 @@ fn backup_order(uri: &str, wanted: &Wanted) -> Ranking {
     runtime.block_on(looking).unwrap().1
 }
 
+/// Tries until it is so, for a minute at most: what a cluster says of itself lags behind what it does.
+#[track_caller]
+fn eventually<E: std::fmt::Debug>(what: &str, attempt: impl Fn() -> Result<(), E>) {
+    let begin = Instant::now();
+    while let Err(seen) = attempt() {
+        assert!(
+            begin.elapsed() < Duration::from_mins(1),
+            "never: {what}; last seen: {seen:?}"
+        );
+        thread::sleep(Duration::from_millis(100));
+    }
+}
+
 /// Whether this release on this version is tested now, and can be.
 fn is_wanted(release: Release, version: ZooKeeper, sampled: bool) -> bool {
     let all = env::var("NEO4J_BACKUP_TESTS").is_ok_and(|tests| tests == "clusters");
@@ -115,18 +128,25 @@ fn a_cluster_is_found(release: Release, version: ZooKeeper, coordinators: usize,
         assert!(store_id.is_some(), "every release tells whose copy it serves");
         assert_eq!(last.is_some(), release == Release::V1_8, "the others register it");
     }
-    let known = |id: i32| match (&found.members[0].last, &answers[&MemberId(id)]) {
-        (Last::Live(last), _) => Some(*last),
-        (_, Answer::Alive { last, .. }) => *last,
-        _ => None,
-    };
-    assert_eq!(known(1), Some(TxId(last)));
+    // up to 1.7 the master registers its last transaction after the commit
+    eventually("the master's last transaction is known", || {
+        let (found, answers, _) = look(&coordinators.uri(), None, &Wanted::default()).unwrap();
+        let known = match (&found.members[0].last, &answers[&MemberId(1)]) {
+            (Last::Live(last), _) => Some(*last),
+            (_, Answer::Alive { last, .. }) => *last,
+            _ => None,
+        };
+        if known == Some(TxId(last)) { Ok(()) } else { Err(known) }
+    });
     assert_eq!(ranking.candidates[0].id, MemberId(1));
     assert_eq!(ranking.candidates.len(), members);
     if version == ZooKeeper::Shipped {
-        // which listens at every address
+        // which listens at every address; members register what they have applied at any time, so both looks are repeated
         let uri = format!("ha://[::1]:{}", coordinators.servers[0].port());
-        assert_eq!(look(&uri, None, &Wanted::default()).unwrap().0, found);
+        eventually("both addresses lead to the same cluster", || {
+            let [one, other] = [&uri, &coordinators.uri()].map(|uri| look(uri, None, &Wanted::default()).unwrap().0);
+            if one == other { Ok(()) } else { Err((one, other)) }
+        });
     }
 
     // a slave of 1.4 - 1.7 that neither pulled nor wrote is far behind, and one of 1.8 is level
@@ -135,15 +155,25 @@ fn a_cluster_is_found(release: Release, version: ZooKeeper, coordinators: usize,
         max_lag: 10,
         ..Wanted::default()
     };
-    let ranking = backup_order(&coordinators.uri(), &slave);
-    let first = &ranking.candidates[0];
-    if release == Release::V1_8 {
-        assert_eq!((first.role, first.last), (Role::Slave, Some(TxId(last))));
-    } else {
-        assert_eq!((first.role, first.last), (Role::Master, Some(TxId(last))));
-        let reason = ranking.passed_over[0].reason.to_string();
-        assert!(reason.ends_with("more than 10 behind"), "{reason}");
-    }
+    eventually("the right member is first", || {
+        let ranking = backup_order(&coordinators.uri(), &slave);
+        let first = &ranking.candidates[0];
+        let expected = if release == Release::V1_8 {
+            Role::Slave
+        } else {
+            Role::Master
+        };
+        if (first.role, first.last) != (expected, Some(TxId(last))) {
+            return Err(ranking);
+        }
+        if release != Release::V1_8 {
+            let reason = ranking.passed_over.first().map(|one| one.reason.to_string());
+            if !reason.is_some_and(|reason| reason.ends_with("more than 10 behind")) {
+                return Err(ranking);
+            }
+        }
+        Ok(())
+    });
 
     let shown = our_tool(&["members", "-from", &coordinators.uri(), "-output", "json"]);
     assert!(shown.success(), "{}", shown.stderr);
@@ -154,19 +184,22 @@ fn a_cluster_is_found(release: Release, version: ZooKeeper, coordinators: usize,
     assert_eq!(rows[1]["reachable"], true);
 
     drop(cluster.members.remove(0));
-    let (found, _, ranking) = look(&coordinators.uri(), None, &Wanted::default()).unwrap();
-    assert_eq!(ranking.candidates.len(), members - 1);
-    assert!(ranking.candidates.iter().all(|candidate| candidate.id != MemberId(1)));
-    // its registration outlives a member by the rest of its session, which a busy machine may have used up by now
-    if found.members.len() == members {
-        let reason = ranking.passed_over[0].reason.to_string();
-        assert!(
-            ranking.passed_over[0].id == MemberId(1) && reason.contains("cannot connect"),
-            "{reason}"
-        );
-    } else {
-        assert_eq!(found.members.len(), members - 1);
-    }
+    // the others may be electing; the dead one's registration lasts as long as its session does
+    eventually("the others are found", || {
+        let (found, _, ranking) =
+            look(&coordinators.uri(), None, &Wanted::default()).map_err(|error| format!("{error}"))?;
+        assert!(ranking.candidates.iter().all(|candidate| candidate.id != MemberId(1)));
+        let is_explained = match ranking.passed_over.as_slice() {
+            [dead] => dead.id == MemberId(1) && dead.reason.to_string().contains("cannot connect"),
+            [] => found.members.len() == members - 1,
+            _ => false,
+        };
+        if ranking.candidates.len() == members - 1 && is_explained {
+            Ok(())
+        } else {
+            Err(format!("{found:?} {ranking:?}"))
+        }
+    });
 }
 
 #[test]
@@ -180,6 +213,7 @@ fn clusters_of_1_8_are_found() {
 }
 
 #[test]
+#[ignore = "another release; tests/run full"]
 fn clusters_of_1_6_1_are_found() {
     if is_wanted(Release::V1_6_1, ZooKeeper::Debian, true) {
         a_cluster_is_found(Release::V1_6_1, ZooKeeper::Debian, 1, 3);
@@ -200,6 +234,7 @@ fn clusters_of_1_4_2_are_found() {
 }
 
 #[test]
+#[ignore = "other releases; tests/run full"]
 fn clusters_of_the_other_releases_are_found() {
     for release in [Release::V1_3, Release::V1_5, Release::V1_7_2] {
         for version in [ZooKeeper::Shipped, ZooKeeper::Debian] {
@@ -282,7 +317,7 @@ fn those_that_cannot_serve_are_told(release: Release) {
 #[test]
 fn members_that_serve_no_backup_and_a_cluster_without_members_are_told() {
     for release in Release::ALL {
-        let sampled = [Release::V1_6_1, Release::V1_8].contains(&release);
+        let sampled = release == Release::V1_8;
         if release != Release::V1_9_9 && is_wanted(release, ZooKeeper::Debian, sampled) {
             those_that_cannot_serve_are_told(release);
         }
@@ -291,6 +326,7 @@ fn members_that_serve_no_backup_and_a_cluster_without_members_are_told() {
 
 /// Two clusters of different releases and one that is asked for by its wrong name.
 #[test]
+#[ignore = "another release; tests/run full"]
 fn clusters_on_the_same_coordinators_are_told_apart() {
     if !is_wanted(Release::V1_6_1, ZooKeeper::Debian, true) || !require_peers(Release::V1_8) {
         return;

@@ -1,7 +1,7 @@
 //! Backups of real clusters through `ha://`, while members and coordinators go away.
 //!
 //! Starting a cluster is what takes long, so each test tells one story of one cluster. Small clusters of the releases
-//! between are left to `tests/clusters`.
+//! between are left to `tests/run full clusters`.
 
 #![expect(
     clippy::unwrap_used,
@@ -35,6 +35,7 @@ fn a_cluster_of_1_8_is_backed_up_whoever_goes_away() {
 }
 
 #[test]
+#[ignore = "another release; tests/run full"]
 fn a_cluster_of_1_6_1_is_backed_up_whoever_goes_away() {
     a_cluster_of_three_is_backed_up_whoever_goes_away(Release::V1_6_1);
 }
@@ -63,7 +64,7 @@ fn a_cluster_of_three_is_backed_up_whoever_goes_away(release: Release) {
 }
 
 #[test]
-#[ignore = "takes a minute: tests/clusters"]
+#[ignore = "takes a minute; tests/run full"]
 fn clusters_of_two_are_backed_up_though_the_master_dies() {
     for release in [Release::V1_3, Release::V1_5, Release::V1_7_2] {
         let Some(mut place) = Place::start(release, 2) else {
@@ -86,7 +87,7 @@ fn clusters_of_two_are_backed_up_though_the_master_dies() {
 
 /// Clusters of two show the same of the other releases.
 #[test]
-#[ignore = "takes half a minute: tests/clusters"]
+#[ignore = "takes half a minute; tests/run full"]
 fn a_member_that_lost_its_disk_comes_back_with_a_backup() {
     for release in [Release::V1_4_2, Release::V1_6_1, Release::V1_8] {
         let Some(mut place) = Place::start(release, 2) else {
@@ -101,7 +102,7 @@ fn a_member_that_lost_its_disk_comes_back_with_a_backup() {
 /// Up to 1.7 too there are two acting masters then (`docs/formats/zookeeper-discovery.md` §6.3): the slaves, which pull, elect
 /// another one, and the old one goes on serving.
 #[test]
-#[ignore = "takes a minute: tests/clusters"]
+#[ignore = "takes a minute; tests/run full"]
 fn a_master_of_1_4_2_or_1_6_1_that_is_cut_off_is_told() {
     for release in [Release::V1_4_2, Release::V1_6_1] {
         if let Some(mut place) = Place::start(release, 3) {

@@ -1,5 +1,5 @@
 //! A real cluster of 1.8 under a write load loses members and coordinators all the time, while one backup follows the
-//! other. Run by `tests/storm`; every failure of a backup has to have its reason among the faults.
+//! other. Run by `tests/run full storms`; every failure of a backup has to have its reason among the faults.
 
 #![expect(
     clippy::unwrap_used,
@@ -195,7 +195,7 @@ impl Counts {
 }
 
 #[test]
-#[ignore = "takes half an hour: tests/storm"]
+#[ignore = "takes half an hour; tests/run full"]
 fn every_backup_in_a_storm_succeeds_or_has_a_reason_not_to() {
     if !require_peers(RELEASE) || !ZooKeeper::Debian.require() {
         return;

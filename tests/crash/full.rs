@@ -1,7 +1,7 @@
 //! Full backups that are killed, or whose disk fails, at a system call that changes something: whatever the call, the
 //! target is absent or a complete backup, and the same command run again ends well.
 //!
-//! Runs at some of the calls; `CRASH_POINTS=all` (`tests/crash_points`) takes every one. Needs `strace`.
+//! Runs at some of the calls; `CRASH_POINTS=all` (`tests/run full crash`) takes every one. Needs `strace`.
 
 #![expect(clippy::unwrap_used, clippy::print_stderr, reason = "panicking is how tests report")]
 

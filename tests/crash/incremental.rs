@@ -1,7 +1,7 @@
 //! Incremental backups that are killed, or whose disk fails, at a system call that changes something: the same command
 //! run again brings the store to the same bytes as a run that nobody stopped, and Neo4j starts from what is left.
 //!
-//! Runs at some of the calls; `CRASH_POINTS=all` (`tests/crash_points`) takes every one, and `CRASH_BOOTS` says on how many
+//! Runs at some of the calls; `CRASH_POINTS=all` (`tests/run full crash`) takes every one, and `CRASH_BOOTS` says on how many
 //! of them Neo4j is started. Needs `strace` and a real Neo4j.
 
 #![expect(clippy::unwrap_used, clippy::print_stderr, reason = "panicking is how tests report")]
@@ -25,13 +25,13 @@ fn an_incremental_interrupted_anywhere_is_repaired_1_8() {
 
 /// The format before 1.5.
 #[test]
-#[ignore = "long: tests/crash_points"]
+#[ignore = "takes minutes; tests/run full"]
 fn an_incremental_interrupted_anywhere_is_repaired_1_4_2() {
     every_point_is_repaired(Release::V1_4_2);
 }
 
 #[test]
-#[ignore = "long: tests/crash_points"]
+#[ignore = "takes minutes; tests/run full"]
 fn an_incremental_interrupted_anywhere_is_repaired_1_9_9() {
     every_point_is_repaired(Release::V1_9_9);
 }

@@ -2,7 +2,7 @@
 //! order, and a last one may be torn. What a real run wrote is recorded, and disks are made of it as they may be found
 //! afterwards; from each the next run goes on to the same bytes as a run that nobody stopped, and Neo4j starts.
 //!
-//! The model of the disk is `lost_power`'s. Runs at some points; `CRASH_POINTS=all` (`tests/crash_points`) takes many more and starts Neo4j on at least 50
+//! The model of the disk is `lost_power`'s. Runs at some points; `CRASH_POINTS=all` (`tests/run full crash`) takes many more and starts Neo4j on at least 50
 //! of them. Needs `strace` and a real Neo4j.
 
 #![expect(clippy::print_stderr, reason = "panicking is how tests report")]
@@ -24,13 +24,13 @@ fn power_lost_during_an_incremental_does_no_harm_1_8() {
 }
 
 #[test]
-#[ignore = "long: tests/crash_points"]
+#[ignore = "takes minutes; tests/run full"]
 fn power_lost_during_an_incremental_does_no_harm_1_4_2() {
     power_lost_anywhere_does_no_harm(Release::V1_4_2);
 }
 
 #[test]
-#[ignore = "long: tests/crash_points"]
+#[ignore = "takes minutes; tests/run full"]
 fn power_lost_during_an_incremental_does_no_harm_1_9_9() {
     power_lost_anywhere_does_no_harm(Release::V1_9_9);
 }

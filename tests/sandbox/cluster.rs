@@ -291,31 +291,31 @@ async fn the_tool_of_1_8_backs_up_from_a_sandbox() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "part of the whole matrix: run with --ignored"]
+#[ignore = "other releases; tests/run full"]
 async fn the_tool_of_1_3_backs_up_from_a_sandbox() {
     the_original_tool_backs_up(Release::V1_3).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "part of the whole matrix: run with --ignored"]
+#[ignore = "other releases; tests/run full"]
 async fn the_tool_of_1_5_backs_up_from_a_sandbox() {
     the_original_tool_backs_up(Release::V1_5).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "part of the whole matrix: run with --ignored"]
+#[ignore = "other releases; tests/run full"]
 async fn the_tool_of_1_6_1_backs_up_from_a_sandbox() {
     the_original_tool_backs_up(Release::V1_6_1).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "part of the whole matrix: run with --ignored"]
+#[ignore = "other releases; tests/run full"]
 async fn the_tool_of_1_7_2_backs_up_from_a_sandbox() {
     the_original_tool_backs_up(Release::V1_7_2).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "part of the whole matrix: run with --ignored"]
+#[ignore = "other releases; tests/run full"]
 async fn the_tool_of_1_9_9_backs_up_from_a_sandbox() {
     the_original_tool_backs_up(Release::V1_9_9).await;
 }

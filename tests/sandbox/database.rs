@@ -97,7 +97,7 @@ fn neo4j_1_9_9_boots_what_was_made_from_nothing() {
 
 /// The releases that CI leaves out.
 #[test]
-#[ignore = "part of the whole matrix: run with --ignored"]
+#[ignore = "other releases; tests/run full"]
 fn the_other_releases_boot_what_was_made_from_nothing() {
     for release in [Release::V1_3, Release::V1_5, Release::V1_6_1, Release::V1_7_2] {
         a_release_boots_closed_and_crashed_databases(release);

@@ -1,7 +1,7 @@
 //! `serve` in the place of a real server: the original tools back up from it, and ours, and what they got boots with the
 //! contents of the source.
 //!
-//! A sample runs with all tests, every release with `tests/serve_matrix`. `INTEROP_SEED` chooses another load.
+//! A sample runs with all tests, every release with `tests/run full serve`. `INTEROP_SEED` chooses another load.
 
 #![expect(clippy::unwrap_used, reason = "panicking is how tests report")]
 
@@ -34,18 +34,18 @@ macro_rules! for_each_release {
 }
 
 for_each_release! {
-    #[ignore = "tests/serve_matrix runs it"]
+    #[ignore = "other releases; tests/run full"]
     a_closed_database_of_1_3_is_backed_up backups_of_backups_of_1_3_equal_their_source: V1_3,
-    #[ignore = "tests/serve_matrix runs it"]
+    #[ignore = "other releases; tests/run full"]
     a_closed_database_of_1_4_2_is_backed_up backups_of_backups_of_1_4_2_equal_their_source: V1_4_2,
-    #[ignore = "tests/serve_matrix runs it"]
+    #[ignore = "other releases; tests/run full"]
     a_closed_database_of_1_5_is_backed_up backups_of_backups_of_1_5_equal_their_source: V1_5,
-    #[ignore = "tests/serve_matrix runs it"]
+    #[ignore = "other releases; tests/run full"]
     a_closed_database_of_1_6_1_is_backed_up backups_of_backups_of_1_6_1_equal_their_source: V1_6_1,
-    #[ignore = "tests/serve_matrix runs it"]
+    #[ignore = "other releases; tests/run full"]
     a_closed_database_of_1_7_2_is_backed_up backups_of_backups_of_1_7_2_equal_their_source: V1_7_2,
     a_closed_database_of_1_8_is_backed_up backups_of_backups_of_1_8_equal_their_source: V1_8,
-    #[ignore = "tests/serve_matrix runs it"]
+    #[ignore = "other releases; tests/run full"]
     a_closed_database_of_1_9_9_is_backed_up backups_of_backups_of_1_9_9_equal_their_source: V1_9_9,
 }
 
@@ -134,7 +134,7 @@ fn a_backup_of_1_8_that_is_updated_while_it_is_copied_is_copied_whole() {
 }
 
 #[test]
-#[ignore = "tests/serve_matrix runs it"]
+#[ignore = "other releases; tests/run full"]
 fn a_backup_of_1_4_2_that_is_updated_while_it_is_copied_is_copied_whole() {
     updated_while_copied(Release::V1_4_2);
 }

@@ -1,5 +1,5 @@
 //! The settings of a backup service mean to `serve` what they mean to the releases: real servers are started with them,
-//! and listen where the settings say by our reading. `tests/serve_matrix` runs all of it.
+//! and listen where the settings say by our reading. `tests/run full serve` runs all of it.
 
 #![expect(clippy::unwrap_used, reason = "panicking is how tests report")]
 
@@ -43,7 +43,7 @@ const THIRD: [&str; 8] = [
 macro_rules! of_each_release {
     ($($name:ident: $release:ident $cases:ident),* $(,)?) => {$(
         #[test]
-        #[ignore = "tests/serve_matrix runs it"]
+        #[ignore = "other releases; tests/run full"]
         fn $name() {
             settings_mean_the_same(Release::$release, &$cases);
         }
