@@ -12,7 +12,7 @@
     reason = "a measurement ends where something fails, and prints what it found"
 )]
 
-#[path = "../tests/incremental_source/mod.rs"]
+#[path = "../tests/support/incremental_source.rs"]
 mod incremental_source;
 
 use std::{

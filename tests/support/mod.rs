@@ -18,6 +18,7 @@ mod contents;
 pub mod coordinator_double;
 mod coordinators;
 mod faulty;
+pub mod incremental_source;
 pub mod interop;
 mod model;
 mod mounted;
@@ -26,6 +27,7 @@ mod peer;
 mod process;
 mod questions;
 mod relay;
+pub mod replay;
 mod serve;
 mod tool;
 

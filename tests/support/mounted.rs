@@ -1,18 +1,19 @@
 //! Small file systems, to be full.
 
 use std::{
-    fs, io,
+    fs,
     path::{Path, PathBuf},
     process::Command,
-    thread,
 };
+
+use super::skip;
 
 /// A small file system in memory, gone with the test.
 #[derive(Debug)]
 pub struct Mounted(PathBuf);
 
 impl Mounted {
-    /// `None`, said loudly, where this process may not mount.
+    /// `None`, said loudly, where this process may not mount; a failure under `CI=true`.
     pub fn at(dir: &Path, options: &str) -> Option<Mounted> {
         fs::create_dir_all(dir).unwrap();
         let mount = Command::new("mount")
@@ -22,9 +23,7 @@ impl Mounted {
         if mount.is_ok_and(|mount| mount.status.success()) {
             return Some(Mounted(dir.to_owned()));
         }
-        let name = thread::current().name().unwrap_or("test").to_owned();
-        // past the capture of test output
-        let _ = io::Write::write_all(&mut io::stderr(), format!("SKIPPED {name}: may not mount\n").as_bytes());
+        skip("the right to mount (root)");
         None
     }
 }

@@ -33,7 +33,7 @@ macro_rules! asked_of {
         )*
         $(
             #[test]
-            #[ignore = "the other releases: --include-ignored"]
+            #[ignore = "other releases; tests/run full"]
             fn $other() {
                 ask(Release::$other_release);
             }

@@ -2,7 +2,7 @@
 //!
 //! Order of writes; between the steps files and directory are synced (the new name of 2 with what 3 takes away, before
 //! the replay), and every state in between is one that each release of Neo4j opens and that the next run goes on from.
-//! No sync is made that nothing needs: `tests/incremental_syncs.rs` forgets one after the other.
+//! No sync is made that nothing needs: `tests/crash/syncs.rs` forgets one after the other.
 //!
 //! | step | found by the next run → do |
 //! |---|---|

@@ -1,0 +1,19 @@
+//! Backups: full and incremental, of what they are made, and what becomes of the target.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod bad_networks;
+mod chains;
+mod client;
+mod damaged_responses;
+mod full;
+mod incremental;
+mod index_config;
+mod interop;
+mod leftovers;
+mod legacy_1_3;
+mod or_full;
+mod recovery;
+mod servers;
+mod wire_vectors;

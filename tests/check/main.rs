@@ -1,0 +1,12 @@
+//! Judging a directory: `check`, `verify` and `inspect`.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod catalogue;
+mod damage;
+mod inspect;
+mod origin;
+mod rules;
+mod servers;
+mod verify;

@@ -1,0 +1,106 @@
+//! Whether a report says of an inconsistency where it came from: out of a transaction of the run, or out of files.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "panicking is how tests report"
+)]
+
+use std::{collections::BTreeMap, fs, path::Path};
+
+use crate::support::incremental_source::Source;
+use crate::support::our_tool;
+use serde_json::Value;
+
+use neo4j_format::{
+    log::encode::Command,
+    store::{
+        StoreFile,
+        record::{Node, RecordId},
+    },
+};
+
+/// A relationship that never was.
+const NOWHERE: RecordId = RecordId(1 << 20);
+/// A node that the recorded backup does not have, and which a transaction creates.
+const CREATED: u64 = 70;
+
+fn with_relationship(first: RecordId) -> Node {
+    Node {
+        first_relationship: Some(first),
+        first_property: None,
+    }
+}
+
+/// Exit code, and the report.
+fn run(source: &Source, mode: &str, target: &Path, verify: &str) -> (Option<i32>, Value) {
+    let (uri, target) = (source.uri(), target.to_str().unwrap());
+    let finished = our_tool(&[mode, "-from", &uri, "-to", target, verify, "-output=json"]);
+    (finished.code, serde_json::from_str(&finished.stdout).unwrap())
+}
+
+/// Origin of each finding that a node leads to a relationship which is not in use.
+fn origins(report: &Value) -> BTreeMap<u64, String> {
+    let findings = report["result"]["check"]["findings"].as_array().unwrap();
+    let of_nodes = findings
+        .iter()
+        .filter(|finding| finding["rule"] == "relationshipNotInUse");
+    of_nodes
+        .map(|finding| {
+            let origin = finding["origin"].as_str().unwrap_or("untold");
+            (finding["record"].as_u64().unwrap(), origin.to_owned())
+        })
+        .collect()
+}
+
+/// Makes a node of the backup lead nowhere; which one.
+fn damage_a_node(target: &Path) -> u64 {
+    let path = target.join(StoreFile::Node.name());
+    let mut bytes = fs::read(&path).unwrap();
+    let records = bytes.chunks_exact_mut(Node::SIZE).enumerate();
+    let (id, record) = records
+        .filter(|(_, record)| Node::decode(record.as_array().unwrap()).is_some())
+        .last()
+        .unwrap();
+    record.copy_from_slice(&with_relationship(NOWHERE).encode().unwrap());
+    fs::write(&path, bytes).unwrap();
+    id as u64
+}
+
+fn commit(source: &Source) {
+    source.commit(&[Command::Node(RecordId(CREATED), Some(with_relationship(NOWHERE)))]);
+}
+
+#[test]
+fn what_a_transaction_of_an_incremental_brought_is_told_from_what_was_there() {
+    let (folder, source) = (tempfile::tempdir().unwrap(), Source::recorded());
+    let target = folder.path().join("backup");
+    assert_eq!(run(&source, "-full", &target, "-verify").0, Some(0));
+    let damaged = damage_a_node(&target);
+    commit(&source);
+    let (code, report) = run(&source, "-incremental", &target, "-verify=full");
+    assert_eq!((code, &report["result"]["verdict"]), (Some(3), &"inconsistent".into()));
+    let expected = [(damaged, "files".to_owned()), (CREATED, "transactions".to_owned())];
+    assert_eq!(origins(&report), BTreeMap::from(expected));
+}
+
+#[test]
+fn the_usual_check_of_an_incremental_finds_what_its_transaction_brought() {
+    let (folder, source) = (tempfile::tempdir().unwrap(), Source::recorded());
+    let target = folder.path().join("backup");
+    assert_eq!(run(&source, "-full", &target, "-verify").0, Some(0));
+    commit(&source);
+    let (code, report) = run(&source, "-incremental", &target, "-verify");
+    assert_eq!(code, Some(3), "{report}");
+    assert_eq!(origins(&report), BTreeMap::from([(CREATED, "transactions".to_owned())]));
+}
+
+#[test]
+fn what_a_transaction_of_a_full_backup_brought_is_told_too() {
+    let (folder, source) = (tempfile::tempdir().unwrap(), Source::recorded());
+    let target = folder.path().join("backup");
+    commit(&source);
+    let (code, report) = run(&source, "-full", &target, "-verify");
+    assert_eq!(code, Some(3), "{report}");
+    assert_eq!(origins(&report), BTreeMap::from([(CREATED, "transactions".to_owned())]));
+}

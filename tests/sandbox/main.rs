@@ -1,0 +1,9 @@
+//! The sandbox is a database and a cluster like real ones, and backups of it hold what they should.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod backups;
+mod check;
+mod cluster;
+mod database;
