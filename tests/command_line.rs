@@ -13,3 +13,5 @@ mod program;
 mod readme;
 #[path = "command_line/sandbox.rs"]
 mod sandbox;
+#[path = "command_line/schema.rs"]
+mod schema;

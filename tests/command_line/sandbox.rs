@@ -2,7 +2,7 @@
 
 use std::{
     io::{BufRead as _, BufReader, Write as _},
-    process::{Child, Stdio},
+    process::{Child, ChildStdout, Stdio},
 };
 
 use serde_json::Value;
@@ -12,6 +12,7 @@ use super::program::program;
 /// Killed when dropped.
 pub(crate) struct Sandbox {
     child: Child,
+    lines: BufReader<ChildStdout>,
     /// The object that it prints at its start.
     pub(crate) started: Value,
 }
@@ -25,11 +26,19 @@ impl Sandbox {
             .spawn()
             .unwrap();
         let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap())
-            .read_line(&mut line)
-            .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap());
+        lines.read_line(&mut line).unwrap();
         let started = serde_json::from_str(&line).unwrap();
-        Sandbox { child, started }
+        Sandbox { child, lines, started }
+    }
+
+    /// Types a line at its prompt; returns once the state of the cluster is shown, four lines.
+    pub(crate) fn typed(&mut self, line: &str) {
+        writeln!(self.child.stdin.as_mut().unwrap(), "{line}").unwrap();
+        for _ in 0..4 {
+            let mut shown = String::new();
+            assert_ne!(self.lines.read_line(&mut shown).unwrap(), 0, "the sandbox has ended");
+        }
     }
 
     /// The cluster as a source.
