@@ -55,7 +55,7 @@ impl Sandbox {
 
 impl Drop for Sandbox {
     fn drop(&mut self) {
-        // the end of its input ends it, and it removes its files
+        // it stops its members and removes its files
         let _ = self.child.stdin.take().map(|mut input| input.write_all(b"quit\n"));
         let _ = self.child.wait();
     }
