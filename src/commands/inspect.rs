@@ -20,7 +20,7 @@ const RUNS: usize = 5;
 /// What is inspected.
 #[derive(Debug, clap::Args)]
 pub(crate) struct InspectArgs {
-    /// A backup, of this tool or another, or the directory of a database
+    /// Directory of a backup or database
     #[arg(value_name = "DIR")]
     dir: PathBuf,
 }

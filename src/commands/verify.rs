@@ -23,12 +23,13 @@ use neo4j_backup_core::{
 /// What is verified.
 #[derive(Debug, clap::Args)]
 pub(crate) struct VerifyArgs {
-    /// The directory of the backup
+    /// Directory of the backup
     #[arg(value_name = "DIR")]
     dir: PathBuf,
 
-    /// Take over a backup that another tool made, or a database as it stands: write a manifest with checksums of what
-    /// is there now, so that later changes show
+    /// Write checksums for a directory that has none
+    ///
+    /// For a backup of another tool or a plain database. Later changes can then be detected; earlier damage cannot.
     #[arg(long, hide_env = true, env = "NEO4J_BACKUP_ADOPT", value_parser = switch)]
     adopt: bool,
 }
