@@ -142,14 +142,14 @@ pub struct Place {
     /// Bytes of the response before this place.
     pub offset: u64,
     /// Place in the response.
-    pub place: wire::Place,
+    pub place: wire::MessagePart,
 }
 
 impl Place {
     /// The file or transaction that a failure interrupted; empty when it interrupted nothing.
     fn inside(&self) -> String {
         match &self.place {
-            place @ (wire::Place::File(_) | wire::Place::Transaction(..)) => format!(" (in {place})"),
+            place @ (wire::MessagePart::File(_) | wire::MessagePart::Transaction(..)) => format!(" (in {place})"),
             _ => String::new(),
         }
     }
