@@ -83,14 +83,14 @@ mod tests {
             outcome::Verdict::SourceDemoted,
         ];
         let verified = [
-            verify::Verdict::Intact,
-            verify::Verdict::ChangedByNeo4j,
-            verify::Verdict::InterruptedUpdate,
-            verify::Verdict::Damaged,
+            verify::VerifyVerdict::Intact,
+            verify::VerifyVerdict::ChangedByNeo4j,
+            verify::VerifyVerdict::InterruptedUpdate,
+            verify::VerifyVerdict::Damaged,
         ];
         let of_library: BTreeSet<u8> = (kinds.into_iter().map(ErrorKind::exit_code))
             .chain(backups.into_iter().map(outcome::Verdict::exit_code))
-            .chain(verified.into_iter().map(verify::Verdict::exit_code))
+            .chain(verified.into_iter().map(verify::VerifyVerdict::exit_code))
             .collect();
         let of_table: Vec<u8> = EXIT_STATUS.iter().map(|(code, _)| *code).collect();
         assert_eq!(of_table, of_library.into_iter().collect::<Vec<_>>());

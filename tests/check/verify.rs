@@ -3,12 +3,7 @@
 //! `VERIFY_SEED` chooses other damage and `VERIFY_DAMAGES` how much of it; `tests/run full verify` does 10 000, and all
 //! releases.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::print_stderr,
-    clippy::panic,
-    reason = "panicking is how tests report"
-)]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "panicking is how tests report")]
 
 use std::{fs, path::Path};
 

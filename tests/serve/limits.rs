@@ -1,7 +1,5 @@
 //! `serve` under load and among clients that mean no good: limits, rates, refusals, its end, and what the log says.
 
-#![expect(clippy::indexing_slicing, reason = "panicking is how tests report")]
-
 use std::{
     io::{Read, Write},
     net::{Shutdown, TcpStream},
