@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 
 use serde::{Serialize, Serializer};
 
-use crate::{backup::AskedMembers, consistency::Checked, manifest::BackupKind};
+use crate::{backup::AskedMembers, consistency::Checked, error, manifest::BackupKind};
 use neo4j_format::ids::{DataSource, StoreId, TxId};
 
 /// Whether the source's history is known to be the continuation of the target's.
@@ -39,11 +39,12 @@ impl Verdict {
     /// The process exit code.
     pub fn exit_code(self) -> u8 {
         match self {
-            Verdict::Good => 0,
-            Verdict::NotChecked => 2,
-            Verdict::Inconsistent | Verdict::IndexesMissing => 3,
-            Verdict::SourceDemoted => 4,
+            Verdict::Good => error::SUCCESS,
+            Verdict::NotChecked => error::NOT_CHECKED,
+            Verdict::Inconsistent | Verdict::IndexesMissing => error::INCONSISTENT,
+            Verdict::SourceDemoted => error::SOURCE_DEMOTED,
         }
+        .code
     }
 }
 
