@@ -14,7 +14,7 @@ use neo4j_backup_core::{adopt::adopt, cancel::Cancel, inspect::inspect, progress
 /// With a manifest, which `inspect` reads as well.
 static DIRECTORIES: LazyLock<Mutex<Directories>> = LazyLock::new(|| {
     Mutex::new(Directories::new(|dir| {
-        adopt(dir, "run", &Quiet, &Cancel::default()).unwrap();
+        adopt(dir, &Quiet, &Cancel::default()).unwrap();
     }))
 });
 

@@ -18,7 +18,7 @@ use neo4j_backup_core::{
 
 static DIRECTORIES: LazyLock<Mutex<Directories>> = LazyLock::new(|| {
     Mutex::new(Directories::new(|dir| {
-        adopt(dir, "run", &Quiet, &Cancel::default()).unwrap();
+        adopt(dir, &Quiet, &Cancel::default()).unwrap();
     }))
 });
 

@@ -4,7 +4,7 @@ use super::{
     definitions::CLUSTER,
     request::{RequestError, given},
 };
-use neo4j_backup_core::source::discovery::{Base, Preference, Wanted};
+use neo4j_backup_core::{ClusterOptions, source::discovery::Preference};
 use neo4j_format::ids::MemberId;
 
 /// What was typed; not judged.
@@ -41,55 +41,35 @@ pub(crate) struct ClusterArgs {
     pub(crate) ha_max_lag: Option<String>,
 }
 
-/// What is meant.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct ClusterRequest {
-    /// Its name; `None` where it need not be named.
-    pub(crate) name: Option<String>,
-    preference: Preference,
-    member: Option<MemberId>,
-    max_lag: u64,
-}
-
-impl ClusterRequest {
-    /// # Errors
-    /// [`RequestError::Word`] for the first option that is not understood.
-    pub(crate) fn from_args(args: &ClusterArgs) -> Result<ClusterRequest, RequestError> {
-        let unless_given = Wanted::default();
-        Ok(ClusterRequest {
-            name: given(args.cluster.as_deref()).map(str::to_owned),
-            preference: word(
-                "ha-prefer",
-                args.ha_prefer.as_deref(),
-                "master, slave or any is expected",
-                |text| Preference::from_name(&text.to_ascii_lowercase()),
-            )?
-            .unwrap_or(unless_given.preference),
-            member: word(
-                "ha-member",
-                args.ha_member.as_deref(),
-                "the number of a member is expected",
-                |text| text.parse().ok().map(MemberId),
-            )?,
-            max_lag: word(
-                "ha-max-lag",
-                args.ha_max_lag.as_deref(),
-                "a number of transactions is expected",
-                |text| text.parse().ok(),
-            )?
-            .unwrap_or(unless_given.max_lag),
-        })
-    }
-
-    /// What is asked of members, to bring `base` up to date, or for a backup of its own.
-    pub(crate) fn wanted(&self, base: Option<Base>) -> Wanted {
-        Wanted {
-            preference: self.preference,
-            member: self.member,
-            max_lag: self.max_lag,
-            base,
-        }
-    }
+/// The options that these arguments make.
+///
+/// # Errors
+/// [`RequestError::Word`] for the first argument that is not understood.
+pub(crate) fn options(args: &ClusterArgs) -> Result<ClusterOptions, RequestError> {
+    let defaults = ClusterOptions::default();
+    Ok(ClusterOptions {
+        name: given(args.cluster.as_deref()).map(str::to_owned),
+        preference: word(
+            "ha-prefer",
+            args.ha_prefer.as_deref(),
+            "master, slave or any is expected",
+            |text| Preference::from_name(&text.to_ascii_lowercase()),
+        )?
+        .unwrap_or(defaults.preference),
+        member: word(
+            "ha-member",
+            args.ha_member.as_deref(),
+            "the number of a member is expected",
+            |text| text.parse().ok().map(MemberId),
+        )?,
+        max_lag: word(
+            "ha-max-lag",
+            args.ha_max_lag.as_deref(),
+            "a number of transactions is expected",
+            |text| text.parse().ok(),
+        )?
+        .unwrap_or(defaults.max_lag),
+    })
 }
 
 fn word<T>(
@@ -112,12 +92,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn options_that_are_not_given_leave_the_master_first() {
-        let request = ClusterRequest::from_args(&ClusterArgs::default()).unwrap();
-        assert_eq!(
-            (request.name.as_deref(), request.wanted(None)),
-            (None, Wanted::default())
-        );
+    fn absent_options_leave_the_defaults() {
+        assert_eq!(options(&ClusterArgs::default()).unwrap(), ClusterOptions::default());
     }
 
     #[test]
@@ -128,19 +104,19 @@ mod tests {
             ha_member: Some(member.into()),
             ha_max_lag: Some(lag.into()),
         };
-        let request = ClusterRequest::from_args(&given("Any", "-3", "0")).unwrap();
-        assert_eq!(request.name.as_deref(), Some("alpha"));
-        let wanted = request.wanted(None);
-        assert_eq!(
-            (wanted.preference, wanted.member, wanted.max_lag),
-            (Preference::Any, Some(MemberId(-3)), 0)
-        );
+        let expected = ClusterOptions {
+            name: Some("alpha".into()),
+            preference: Preference::Any,
+            member: Some(MemberId(-3)),
+            max_lag: 0,
+        };
+        assert_eq!(options(&given("Any", "-3", "0")).unwrap(), expected);
         for (args, option) in [
             (given("leader", "1", "1"), "ha-prefer"),
             (given("any", "one", "1"), "ha-member"),
             (given("any", "1", "-1"), "ha-max-lag"),
         ] {
-            let error = ClusterRequest::from_args(&args).unwrap_err();
+            let error = options(&args).unwrap_err();
             assert!(
                 matches!(error, RequestError::Word { option: o, .. } if o == option),
                 "{error}"

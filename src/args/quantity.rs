@@ -2,6 +2,8 @@
 
 use std::{num::NonZeroU64, time::Duration};
 
+use neo4j_backup_core::target::archived_logs::KeepLogs;
+
 /// The longest time that is taken, one year: no run and no log is meant to last longer.
 const MAX_SECONDS: u64 = 366 * 24 * 60 * 60;
 
@@ -26,15 +28,6 @@ pub(crate) enum QuantityError {
     /// More than is taken.
     #[error("it is too large")]
     TooLarge,
-}
-
-/// How much history `-prune-logs` keeps.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Keep {
-    /// Logs whose last transaction is not older than this.
-    Time(Duration),
-    /// The newest logs up to so many bytes together.
-    Bytes(NonZeroU64),
 }
 
 /// A time: `90` and `90s` are seconds, `5m` minutes, `2h` hours, `7d` days.
@@ -70,15 +63,15 @@ fn bytes(text: &str, otherwise: QuantityError) -> Result<NonZeroU64, QuantityErr
 }
 
 /// A time as [`time`] takes it, or a size. A size needs its `b`: `10m` are minutes, `10mb` are bytes.
-pub(crate) fn keep(text: &str) -> Result<Keep, QuantityError> {
+pub(crate) fn keep(text: &str) -> Result<KeepLogs, QuantityError> {
     let (number, unit) = split(text).ok_or(QuantityError::NotAKeep)?;
     if let Some(prefix) = unit.strip_suffix('b') {
         let factor = binary_factor(prefix).ok_or(QuantityError::NotAKeep)?;
-        return positive(number, factor).map(Keep::Bytes);
+        return positive(number, factor).map(|bytes| KeepLogs::Bytes(bytes.get()));
     }
     match time(text) {
         // A bare number could be either.
-        Ok(time) if !unit.is_empty() => Ok(Keep::Time(time)),
+        Ok(time) if !unit.is_empty() => Ok(KeepLogs::Time(time)),
         Ok(_) | Err(QuantityError::NotATime) => Err(QuantityError::NotAKeep),
         Err(error) => Err(error),
     }
@@ -175,10 +168,10 @@ mod tests {
 
     #[test]
     fn minutes_and_megabytes_of_history_cannot_be_confused() {
-        assert_eq!(keep("10m"), Ok(Keep::Time(Duration::from_mins(10))));
-        assert_eq!(keep("10mb"), Ok(Keep::Bytes(nonzero(10 << 20))));
-        assert_eq!(keep("7d"), Ok(Keep::Time(Duration::from_hours(7 * 24))));
-        assert_eq!(keep("2GB"), Ok(Keep::Bytes(nonzero(2 << 30))));
+        assert_eq!(keep("10m"), Ok(KeepLogs::Time(Duration::from_mins(10))));
+        assert_eq!(keep("10mb"), Ok(KeepLogs::Bytes(10 << 20)));
+        assert_eq!(keep("7d"), Ok(KeepLogs::Time(Duration::from_hours(7 * 24))));
+        assert_eq!(keep("2GB"), Ok(KeepLogs::Bytes(2 << 30)));
         for text in ["10", "10g", "", "all", "10tb"] {
             assert_eq!(keep(text), Err(QuantityError::NotAKeep), "{text}");
         }

@@ -1,76 +1,18 @@
 //! What was meant: the arguments of a backup, judged, as types that cannot be wrong.
 
-use std::{num::NonZeroU64, path::PathBuf, time::Duration};
+use std::path::PathBuf;
 
 use super::{
-    cluster::ClusterRequest,
+    cluster,
     definitions::{Args, ModeSwitches, Switch},
-    quantity::{self, Keep, QuantityError},
+    quantity::{self, QuantityError},
 };
 use neo4j_backup_core::{
-    Error, ErrorKind,
+    Backup, Error, ErrorKind, Mode,
+    consistency::Checks,
+    replay::apply::Growth,
     source::uri::{Source, UriError},
 };
-
-/// Which backup is asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Mode {
-    /// All store files.
-    Full,
-    /// Only what is new.
-    Incremental,
-    /// Full where the target is absent or empty, incremental otherwise.
-    Auto,
-}
-
-impl Mode {
-    /// The word for it in reports.
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Mode::Full => "full",
-            Mode::Incremental => "incremental",
-            Mode::Auto => "auto",
-        }
-    }
-}
-
-/// How much of the finished backup is checked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Verify {
-    /// Nothing.
-    Off,
-    /// What this kind of backup checks by default.
-    On,
-    /// Every rule over the whole store.
-    Full,
-}
-
-/// What a full backup does with an older backup of the same database.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Existing {
-    /// Refuses, as the original does.
-    Refuse,
-    /// Replaces it in one step, once the new one is complete.
-    Replace,
-}
-
-/// What happens where an incremental backup cannot go on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Fallback {
-    /// The run ends with the code that says a full backup is needed.
-    Stop,
-    /// A full backup is taken beside the old one and swapped in.
-    Full,
-}
-
-/// What happens where the common history cannot be proven.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum History {
-    /// The report says so.
-    Reported,
-    /// The run is refused.
-    Required,
-}
 
 /// How the result is written to standard output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,37 +23,17 @@ pub(crate) enum Output {
     Json,
 }
 
-/// A backup to take.
+/// A backup to take, and the words of it that reports repeat.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct BackupRequest {
     /// Which backup.
     pub(crate) mode: Mode,
-    /// Where from.
-    pub(crate) source: Source,
-    /// Which cluster and which of its members, where the source is one.
-    pub(crate) cluster: ClusterRequest,
-    /// `-from` as it was typed, for messages.
+    /// `-from` as it was typed.
     pub(crate) from: String,
     /// Where to.
     pub(crate) target: PathBuf,
-    /// How much is checked at the end.
-    pub(crate) verify: Verify,
-    /// What a full backup may replace.
-    pub(crate) existing: Existing,
-    /// What an incremental backup that cannot go on does.
-    pub(crate) fallback: Fallback,
-    /// How much an unproven history matters.
-    pub(crate) history: History,
-    /// Which history logs are kept; `None` keeps all.
-    pub(crate) keep: Option<Keep>,
-    /// Limit of the whole run.
-    pub(crate) timeout: Option<Duration>,
-    /// Limit of the quiet on a connection; `None` leaves it to the dialect.
-    pub(crate) silence_timeout: Option<Duration>,
-    /// Bytes received a second at most.
-    pub(crate) max_rate: Option<NonZeroU64>,
-    /// Bytes by which transactions may make a store file grow; `None` leaves it to the file's length.
-    pub(crate) max_growth: Option<NonZeroU64>,
+    /// All of it, for the library.
+    pub(crate) backup: Backup,
 }
 
 /// Why the arguments make no request.
@@ -179,33 +101,35 @@ impl BackupRequest {
             Some(path) if !path.is_empty() => PathBuf::from(path),
             _ => return Err(RequestError::NoTarget),
         };
+        let source = Source::parse(&from)?;
+        let mut backup = Backup::new(source, &target)
+            .source_name(&from)
+            .mode(mode)
+            .cluster(cluster::options(&args.of_cluster)?)
+            .checks(checks(args.verify.as_deref())?)
+            .overwrite(args.overwrite)
+            .fallback_full(args.fallback_full)
+            .require_history(args.require_history);
+        if let Some(keep) = quantity("prune-logs", args.prune_logs.as_deref(), quantity::keep)? {
+            backup = backup.keep_logs(keep);
+        }
+        if let Some(limit) = quantity("timeout", args.timeout.as_deref(), quantity::time)? {
+            backup = backup.time_limit(limit);
+        }
+        if let Some(limit) = quantity("silence-timeout", args.silence_timeout.as_deref(), quantity::time)? {
+            backup = backup.silence_timeout(limit);
+        }
+        if let Some(rate) = quantity("max-rate", args.max_rate.as_deref(), quantity::rate)? {
+            backup = backup.max_rate(rate);
+        }
+        if let Some(bytes) = quantity("max-growth", args.max_growth.as_deref(), quantity::size)? {
+            backup = backup.max_growth(Growth::Bytes(bytes.get()));
+        }
         Ok(BackupRequest {
             mode,
-            source: Source::parse(&from)?,
-            cluster: ClusterRequest::from_args(&args.of_cluster)?,
             from,
             target,
-            verify: verify(args.verify.as_deref())?,
-            existing: if args.overwrite {
-                Existing::Replace
-            } else {
-                Existing::Refuse
-            },
-            fallback: if args.fallback_full {
-                Fallback::Full
-            } else {
-                Fallback::Stop
-            },
-            history: if args.require_history {
-                History::Required
-            } else {
-                History::Reported
-            },
-            keep: quantity("prune-logs", args.prune_logs.as_deref(), quantity::keep)?,
-            timeout: quantity("timeout", args.timeout.as_deref(), quantity::time)?,
-            silence_timeout: quantity("silence-timeout", args.silence_timeout.as_deref(), quantity::time)?,
-            max_rate: quantity("max-rate", args.max_rate.as_deref(), quantity::rate)?,
-            max_growth: quantity("max-growth", args.max_growth.as_deref(), quantity::size)?,
+            backup,
         })
     }
 }
@@ -253,14 +177,14 @@ fn mode(modes: ModeSwitches) -> Option<Mode> {
     }
 }
 
-fn verify(text: Option<&str>) -> Result<Verify, RequestError> {
+fn checks(text: Option<&str>) -> Result<Checks, RequestError> {
     let Some(text) = given(text) else {
-        return Ok(Verify::On);
+        return Ok(Checks::Usual);
     };
     match text.to_ascii_lowercase().as_str() {
-        "true" => Ok(Verify::On),
-        "false" => Ok(Verify::Off),
-        "full" => Ok(Verify::Full),
+        "true" => Ok(Checks::Usual),
+        "false" => Ok(Checks::None),
+        "full" => Ok(Checks::Whole),
         _ => Err(RequestError::Word {
             option: "verify",
             text: text.to_owned(),
@@ -292,7 +216,10 @@ pub(crate) fn given(text: Option<&str>) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::cluster::ClusterArgs, *};
+    use std::{num::NonZeroU64, time::Duration};
+
+    use super::*;
+    use neo4j_backup_core::{ClusterOptions, target::archived_logs::KeepLogs};
 
     fn modes(full: Switch, incremental: Switch, auto: Switch) -> ModeSwitches {
         ModeSwitches {
@@ -326,26 +253,17 @@ mod tests {
     #[test]
     fn the_examples_are_requests() {
         let full = request(&["--full", "--from", "single://192.168.1.34", "--to", "/mnt/b"]).unwrap();
+        let source = Source::Single {
+            host: "192.168.1.34".into(),
+            port: 6362,
+        };
         assert_eq!(
             full,
             BackupRequest {
                 mode: Mode::Full,
-                source: Source::Single {
-                    host: "192.168.1.34".into(),
-                    port: 6362,
-                },
-                cluster: ClusterRequest::from_args(&ClusterArgs::default()).unwrap(),
                 from: "single://192.168.1.34".into(),
                 target: "/mnt/b".into(),
-                verify: Verify::On,
-                existing: Existing::Refuse,
-                fallback: Fallback::Stop,
-                history: History::Reported,
-                keep: None,
-                timeout: None,
-                silence_timeout: None,
-                max_rate: None,
-                max_growth: None,
+                backup: Backup::new(source, "/mnt/b").source_name("single://192.168.1.34"),
             }
         );
     }
@@ -365,27 +283,34 @@ mod tests {
             "--silence-timeout=5",
             "--max-rate=1k",
             "--max-growth=8g",
+            "--ha-max-lag=7",
         ])
         .unwrap();
-        assert_eq!(request.mode, Mode::Auto);
-        assert_eq!(request.verify, Verify::Full);
-        assert_eq!(request.existing, Existing::Replace);
-        assert_eq!(request.fallback, Fallback::Full);
-        assert_eq!(request.history, History::Required);
-        assert_eq!(request.keep, Some(Keep::Time(Duration::from_hours(7 * 24))));
-        assert_eq!(request.timeout, Some(Duration::from_hours(2)));
-        assert_eq!(request.silence_timeout, Some(Duration::from_secs(5)));
-        assert_eq!(request.max_rate, NonZeroU64::new(1024));
-        assert_eq!(request.max_growth, NonZeroU64::new(8 << 30));
+        let cluster = ClusterOptions {
+            max_lag: 7,
+            ..ClusterOptions::default()
+        };
+        let expected = Backup::new(Source::parse("h").unwrap(), "d")
+            .source_name("h")
+            .mode(Mode::Auto)
+            .checks(Checks::Whole)
+            .overwrite(true)
+            .fallback_full(true)
+            .require_history(true)
+            .keep_logs(KeepLogs::Time(Duration::from_hours(7 * 24)))
+            .time_limit(Duration::from_hours(2))
+            .silence_timeout(Duration::from_secs(5))
+            .max_rate(NonZeroU64::new(1024).unwrap())
+            .max_growth(Growth::Bytes(8 << 30))
+            .cluster(cluster);
+        assert_eq!((request.mode, request.backup), (Mode::Auto, expected));
     }
 
     #[test]
     fn empty_values_count_as_absent() {
         let request = request(&["--full", "--from=h", "--to=d", "--verify=", "--timeout=", "--max-rate="]).unwrap();
-        assert_eq!(
-            (request.verify, request.timeout, request.max_rate),
-            (Verify::On, None, None)
-        );
+        let expected = Backup::new(Source::parse("h").unwrap(), "d").source_name("h");
+        assert_eq!(request.backup, expected);
     }
 
     #[test]

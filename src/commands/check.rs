@@ -26,6 +26,7 @@ use crate::{
 use neo4j_backup_core::{
     Error, ErrorKind,
     check::{self, CheckOptions, CheckReport, Finding, Listener, Memory, Rule, Severity, What},
+    outcome::Verdict,
     progress::{Phase, Progress},
 };
 
@@ -48,9 +49,6 @@ pub(crate) struct CheckArgs {
     #[arg(long, value_name = "COUNT", hide_env = true, env = "NEO4J_BACKUP_LIMIT")]
     limit: Option<String>,
 }
-
-/// Exit code where inconsistencies were found.
-const INCONSISTENT: u8 = 3;
 
 /// Checks a directory and reports what was found.
 pub(crate) fn run(wanted: &CheckArgs, output: Output, loudness: Verbosity, logs: LevelFilter) -> ExitCode {
@@ -76,7 +74,12 @@ pub(crate) fn run(wanted: &CheckArgs, output: Output, loudness: Verbosity, logs:
         Verbosity::Quiet => findings(found),
     };
     report::command("check", &result.map(Told), output, text, |Told(found)| {
-        if found.is_consistent() { 0 } else { INCONSISTENT }
+        if found.is_consistent() {
+            Verdict::Good
+        } else {
+            Verdict::Inconsistent
+        }
+        .exit_code()
     })
 }
 

@@ -10,7 +10,7 @@ use crate::{
 };
 use neo4j_backup_core::{
     inspect::{DirectoryKind, Inspection, inspect, logs::LogSummary, stores::StoreSummary},
-    manifest::{Mode, Run, State},
+    manifest::{BackupKind, Run, State},
     verify::traces::Opened,
 };
 
@@ -153,8 +153,8 @@ fn log_line(logs: &LogSummary) -> Option<String> {
 
 fn run_line(run: &Run) -> String {
     let mode = match run.mode {
-        Mode::Full => "full",
-        Mode::Incremental => "incremental",
+        BackupKind::Full => "full",
+        BackupKind::Incremental => "incremental",
     };
     let when = i64::try_from(run.started).map(utc).unwrap_or_default();
     format!(

@@ -3,12 +3,11 @@
 use std::{collections::BTreeMap, fmt::Write as _, process::ExitCode};
 
 use serde::Serialize;
-use tokio::runtime::Handle;
 use tracing::level_filters::LevelFilter;
 
 use crate::{
     args::{
-        cluster::{ClusterArgs, ClusterRequest},
+        cluster::{self, ClusterArgs},
         request::{Output, RequestError, given},
     },
     output::{
@@ -19,12 +18,10 @@ use crate::{
     },
 };
 use neo4j_backup_core::{
-    Error, ErrorKind,
+    ClusterOptions, Error, ErrorKind,
+    members::{ClusterMembers, members},
     source::{
-        discovery::{
-            Answer, Answers, Cluster, DiscoveryError, Last, Master, Member, Patience, Ranking, Search, ask_members,
-            discover, rank,
-        },
+        discovery::{Answer, Cluster, Last, Master, Member},
         uri::{HostPort, Source},
     },
 };
@@ -82,7 +79,9 @@ struct Row {
 pub(crate) fn run(args: &MembersArgs, output: Output, loudness: Verbosity, logs: LevelFilter) -> ExitCode {
     let terminal = Terminal::start(loudness, logs);
     let result = match request(args) {
-        Ok((search, cluster)) => look(&search, &cluster),
+        Ok((source, options)) => signals::cancelling(ErrorKind::Failed, |cancel| {
+            members(&source, &options, cancel).map(|found| View::new(&found))
+        }),
         Err(RequestError::Source(error)) => {
             let marked = streams::marked(error.uri(), &error.range());
             return report::refused(&Failure::marked(error.into(), marked), output);
@@ -96,18 +95,11 @@ pub(crate) fn run(args: &MembersArgs, output: Output, loudness: Verbosity, logs:
     report::command("members", &result, output, View::text, View::exit_code)
 }
 
-fn request(args: &MembersArgs) -> Result<(Search, ClusterRequest), RequestError> {
+fn request(args: &MembersArgs) -> Result<(Source, ClusterOptions), RequestError> {
     let from = given(args.from.as_deref()).ok_or(RequestError::NoSource)?;
-    let cluster = ClusterRequest::from_args(&args.of_cluster)?;
+    let options = cluster::options(&args.of_cluster)?;
     match Source::parse(from)? {
-        Source::Ha { coordinators, chroot } => Ok((
-            Search {
-                coordinators,
-                chroot,
-                cluster: cluster.name.clone(),
-            },
-            cluster,
-        )),
+        source @ Source::Ha { .. } => Ok((source, options)),
         Source::Single { .. } => Err(RequestError::Word {
             option: "from",
             text: from.to_owned(),
@@ -116,23 +108,14 @@ fn request(args: &MembersArgs) -> Result<(Search, ClusterRequest), RequestError>
     }
 }
 
-fn look(search: &Search, cluster: &ClusterRequest) -> Result<View, Error> {
-    signals::cancelling(ErrorKind::Failed, |cancel| {
-        Handle::current().block_on(async {
-            let found = discover(search, cancel).await?;
-            let wanted = cluster.wanted(None);
-            let answers = ask_members(&found, &wanted, Patience::Everybody, cancel).await?;
-            let ranking = rank(&found, &answers, &wanted);
-            if found.members.is_empty() {
-                return Err(DiscoveryError::NoMembers(found.label()).into());
-            }
-            Ok(View::new(&found, &answers, &ranking))
-        })
-    })
-}
-
 impl View {
-    fn new(cluster: &Cluster, answers: &Answers, ranking: &Ranking) -> View {
+    fn new(found: &ClusterMembers) -> View {
+        let ClusterMembers {
+            cluster,
+            answers,
+            ranking,
+            ..
+        } = found;
         let reasons: BTreeMap<MemberId, String> = ranking
             .passed_over
             .iter()

@@ -7,7 +7,6 @@ pub(crate) mod demo;
 pub(crate) mod generate;
 pub(crate) mod inspect;
 pub(crate) mod invocation;
-pub(crate) mod job;
 pub(crate) mod members;
 #[cfg(feature = "demo")]
 pub(crate) mod sandbox;

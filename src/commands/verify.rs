@@ -1,6 +1,6 @@
 //! `verify`: are these the bytes that were written?
 
-use std::{fmt::Write as _, path::PathBuf, process::ExitCode, time::SystemTime};
+use std::{fmt::Write as _, path::PathBuf, process::ExitCode};
 
 use indicatif::HumanBytes;
 use tracing::level_filters::LevelFilter;
@@ -14,10 +14,8 @@ use crate::{
     },
 };
 use neo4j_backup_core::{
-    ErrorKind,
-    adopt::adopt,
-    target::staging,
-    verify::{Cause, FileFinding, VerifyOutcome, VerifyVerdict, verify},
+    ErrorKind, adopt, verify,
+    verify::{Cause, FileFinding, VerifyOutcome, VerifyVerdict},
 };
 
 /// What is verified.
@@ -38,9 +36,8 @@ pub(crate) struct VerifyArgs {
 pub(crate) fn run(wanted: &VerifyArgs, output: Output, loudness: Verbosity, logs: LevelFilter) -> ExitCode {
     let terminal = Terminal::start(loudness, logs);
     let result = signals::cancelling(ErrorKind::Failed, |cancel| {
-        staging::refuse_if_at_work(&wanted.dir)?;
         if wanted.adopt {
-            let manifest = adopt(&wanted.dir, &run_id(), &terminal, cancel)?;
+            let manifest = adopt(&wanted.dir, &terminal, cancel)?;
             Ok(VerifyOutcome::adopted(&manifest))
         } else {
             verify(&wanted.dir, &terminal, cancel)
@@ -52,11 +49,6 @@ pub(crate) fn run(wanted: &VerifyArgs, output: Output, loudness: Verbosity, logs
         Verbosity::Quiet => String::new(),
     };
     report::command("verify", &result, output, text, |outcome| outcome.verdict.exit_code())
-}
-
-fn run_id() -> String {
-    let seed = format!("{:?} {}", SystemTime::now(), std::process::id());
-    blake3::hash(seed.as_bytes()).to_hex().chars().take(32).collect()
 }
 
 fn text(outcome: &VerifyOutcome) -> String {

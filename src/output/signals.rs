@@ -9,27 +9,26 @@ use tokio::{
 
 use neo4j_backup_core::{Error, ErrorKind, cancel::Cancel};
 
-/// Does `work` on this thread, while one beside it watches for signals and drives the sockets and timers that `work`
-/// starts: neither can hold up the other.
+/// Does `work` on this thread while another one watches for signals.
 ///
 /// # Errors
-/// Those of `work`; the system's, of this `kind`, where a thread or a handler cannot be had.
-pub(crate) fn cancelling<T>(kind: ErrorKind, work: impl FnOnce(&Cancel) -> Result<T, Error>) -> Result<T, Error> {
+/// Those of `work`; the system's, of this `kind`, if a thread or a handler is not available.
+pub(crate) fn cancelling<T, E: From<Error>>(
+    kind: ErrorKind,
+    work: impl FnOnce(&Cancel) -> Result<T, E>,
+) -> Result<T, E> {
     let failed = |error: io::Error| Error::new(kind, error);
     let runtime = runtime::Builder::new_multi_thread()
         .worker_threads(1)
-        .enable_all()
+        .enable_io()
         .build()
         .map_err(failed)?;
     let cancel = Cancel::default();
-    let result = {
+    {
         let _entered = runtime.enter();
         watch(&cancel).map_err(failed)?;
-        work(&cancel)
-    };
-    // A name that is still being looked up must not keep a finished run alive.
-    runtime.shutdown_background();
-    result
+    }
+    work(&cancel)
 }
 
 /// Cancels the run at the first signal. The second of the same kind ends the process at once, which is safe at every

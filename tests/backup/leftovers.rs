@@ -18,7 +18,7 @@ use crate::support::{Finished, Mounted, copy_dir, our_tool};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use neo4j_backup_core::manifest::{MANIFEST, Manifest, Mode, Run};
+use neo4j_backup_core::manifest::{BackupKind, MANIFEST, Manifest, Run};
 
 fn back_up(server: &Server, target: &Path, options: &[&str]) -> Finished {
     let mut args = vec!["-full", "-from"];
@@ -165,7 +165,7 @@ fn a_backup_that_a_killed_incremental_had_changed_is_not_replaced_unasked() {
     assert_eq!(back_up(&server, &target, &[]).code, Some(0));
     let mut changed = Manifest::read(&target).unwrap().unwrap();
     let run = Run {
-        mode: Mode::Incremental,
+        mode: BackupKind::Incremental,
         run_id: "0123".to_owned(),
         ..changed.chain[0].clone()
     };

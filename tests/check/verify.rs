@@ -30,7 +30,7 @@ fn backup(format: StoreFormat, rng: &mut Rng) -> TempDir {
     let dir = TempDir::new().unwrap();
     let database = dir.path().join("db");
     crate::damage::database(&database, format, rng);
-    adopt(&database, "run", &Quiet, &Cancel::default()).unwrap();
+    adopt(&database, &Quiet, &Cancel::default()).unwrap();
     assert_eq!(verified(&database).verdict, VerifyVerdict::Intact);
     dir
 }
@@ -80,7 +80,7 @@ fn an_update_that_was_interrupted_behind_a_start_of_neo4j_is_no_damage() {
         if let Some(text) = before {
             fs::write(&messages, text).unwrap();
         }
-        let mut manifest = adopt(&dir, "run", &Quiet, &Cancel::default()).unwrap();
+        let mut manifest = adopt(&dir, &Quiet, &Cancel::default()).unwrap();
         manifest.state = State::Updating;
         manifest.write(&dir.join(MANIFEST)).unwrap();
         let started = [before.unwrap_or_default(), "started"].concat();

@@ -9,7 +9,7 @@ use super::{
     replay::pending_index::PendingIndex,
     target::{
         archived_logs, durable, links,
-        staging::{Occupant, Target},
+        staging::{Occupant, Target, refuse_if_at_work},
     },
 };
 use crate::{
@@ -20,6 +20,7 @@ use crate::{
         files::{NEW_MANIFEST, NEW_SUMS},
     },
     progress::{Phase, Progress},
+    run_id::RunId,
 };
 use neo4j_format::{
     DiskError,
@@ -32,8 +33,9 @@ use neo4j_format::{
 ///
 /// # Errors
 /// There is a manifest already, or no database; it is in use; of the disk; the run was cancelled.
-pub fn adopt(dir: &Path, run_id: &str, progress: &dyn Progress, cancel: &Cancel) -> Result<Manifest, Error> {
-    let target = Target::lock(dir, run_id, now())?;
+pub fn adopt(dir: &Path, progress: &dyn Progress, cancel: &Cancel) -> Result<Manifest, Error> {
+    refuse_if_at_work(dir)?;
+    let target = Target::lock(dir, &RunId::random()?.to_string(), now())?;
     let result = locked(&target, progress, cancel);
     target.release(&result);
     result

@@ -14,6 +14,8 @@ use crate::{Error, ErrorKind};
 pub struct Cancel {
     token: CancellationToken,
     shared: Arc<Shared>,
+    /// When the run ends by itself.
+    deadline: Option<Instant>,
 }
 
 #[derive(Debug, Default)]
@@ -24,6 +26,17 @@ struct Shared {
 }
 
 impl Cancel {
+    /// The same cancellation, with a limit on the time from now: whoever holds the result is cancelled with
+    /// [`ErrorKind::TimeLimit`] once it has passed. The limit does not cancel `self`.
+    #[must_use]
+    pub fn limited(&self, limit: Duration) -> Cancel {
+        let end = Instant::now().checked_add(limit);
+        Cancel {
+            deadline: self.deadline.into_iter().chain(end).min(),
+            ..self.clone()
+        }
+    }
+
     /// Ends the run with `reason`; only the first call counts.
     pub fn cancel(&self, reason: ErrorKind) {
         self.reason().get_or_insert(reason);
@@ -36,7 +49,7 @@ impl Cancel {
     /// # Errors
     /// The reason given to [`Cancel::cancel`].
     pub fn check(&self) -> Result<(), Error> {
-        if self.token.is_cancelled() {
+        if self.token.is_cancelled() || self.is_past(Instant::now()) {
             Err(self.error())
         } else {
             Ok(())
@@ -45,7 +58,14 @@ impl Cancel {
 
     /// Completes when the run is cancelled.
     pub async fn cancelled(&self) -> Error {
-        self.token.cancelled().await;
+        match self.deadline {
+            None => self.token.cancelled().await,
+            Some(end) => {
+                let left = end.saturating_duration_since(Instant::now());
+                // either way the run is over
+                let _ = tokio::time::timeout(left, self.token.cancelled()).await;
+            }
+        }
         self.error()
     }
 
@@ -54,18 +74,27 @@ impl Cancel {
     /// # Errors
     /// The reason given to [`Cancel::cancel`].
     pub fn wait(&self, time: Duration) -> Result<(), Error> {
-        let until = Instant::now() + time;
+        let begun = Instant::now();
         let mut reason = self.reason();
         while reason.is_none() {
-            let left = until.saturating_duration_since(Instant::now());
+            let now = Instant::now();
+            if self.is_past(now) {
+                break;
+            }
+            let left = time.saturating_sub(now.duration_since(begun));
             if left.is_zero() {
                 return Ok(());
             }
+            let left = self.deadline.map_or(left, |end| left.min(end.duration_since(now)));
             let woken = self.shared.given.wait_timeout(reason, left);
             reason = woken.unwrap_or_else(PoisonError::into_inner).0;
         }
         drop(reason);
         Err(self.error())
+    }
+
+    fn is_past(&self, now: Instant) -> bool {
+        self.deadline.is_some_and(|end| end <= now)
     }
 
     /// A thread that panicked with the lock leaves a whole value behind.
@@ -74,7 +103,11 @@ impl Cancel {
     }
 
     fn error(&self) -> Error {
-        let kind = self.reason().unwrap_or(ErrorKind::Interrupted);
+        let given = *self.reason();
+        let kind = given.unwrap_or(match self.deadline {
+            Some(_) if !self.token.is_cancelled() => ErrorKind::TimeLimit,
+            _ => ErrorKind::Interrupted,
+        });
         let what = match kind {
             ErrorKind::TimeLimit => "the time limit of the whole run (-timeout) has passed",
             ErrorKind::Terminated => "terminated by a signal",
@@ -97,5 +130,26 @@ mod tests {
         cancel.cancel(ErrorKind::Terminated);
         cancel.cancel(ErrorKind::Interrupted);
         assert_eq!(waiting.join().unwrap().unwrap_err().kind(), ErrorKind::Terminated);
+    }
+
+    #[tokio::test]
+    async fn a_limit_ends_its_holder_and_nobody_else() {
+        let cancel = Cancel::default();
+        let limited = cancel
+            .limited(Duration::from_millis(5))
+            .limited(Duration::from_hours(1));
+        limited.check().unwrap();
+        assert_eq!(limited.cancelled().await.kind(), ErrorKind::TimeLimit);
+        assert_eq!(limited.check().unwrap_err().kind(), ErrorKind::TimeLimit);
+        assert_eq!(
+            limited.wait(Duration::from_hours(1)).unwrap_err().kind(),
+            ErrorKind::TimeLimit
+        );
+        cancel.check().unwrap();
+
+        let limited = cancel.limited(Duration::from_hours(1));
+        cancel.cancel(ErrorKind::Interrupted);
+        assert_eq!(limited.cancelled().await.kind(), ErrorKind::Interrupted);
+        assert_eq!(limited.check().unwrap_err().kind(), ErrorKind::Interrupted);
     }
 }

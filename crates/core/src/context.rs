@@ -7,7 +7,7 @@ use std::{
 
 use super::{
     consistency::Checks,
-    manifest::{Mode, Run},
+    manifest::{BackupKind, Run},
     replay::apply::Growth,
     source::confirm::Authority,
 };
@@ -56,7 +56,7 @@ impl BackupContext<'_> {
     }
 
     /// The run as the manifest keeps it, before anything was received; `started` in milliseconds since 1970.
-    pub(crate) fn run(&self, mode: Mode, started: u64) -> Run {
+    pub(crate) fn run(&self, mode: BackupKind, started: u64) -> Run {
         Run {
             run_id: self.run_id.to_owned(),
             mode,

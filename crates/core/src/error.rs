@@ -43,61 +43,84 @@ pub enum ErrorKind {
     Terminated,
 }
 
+/// An exit code of the program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ExitStatus {
+    /// The code.
+    pub code: u8,
+    /// The word for it in JSON reports.
+    pub name: &'static str,
+    /// What it means: a phrase for tables.
+    pub meaning: &'static str,
+}
+
+/// The table of exit codes: a constant for each, and [`EXIT_STATUSES`] with all of them in the order of the codes.
+macro_rules! exit_statuses {
+    ($($constant:ident = $code:literal, $name:literal, $meaning:literal;)*) => {
+        $(pub(crate) const $constant: ExitStatus = ExitStatus { code: $code, name: $name, meaning: $meaning };)*
+
+        /// Every exit code, lowest first: of errors, of [`crate::outcome::Verdict`] and of [`crate::verify::Verdict`].
+        pub const EXIT_STATUSES: &[ExitStatus] = &[$($constant),*];
+    };
+}
+
+exit_statuses! {
+    SUCCESS = 0, "success", "success; a backup is complete and durable";
+    FAILED = 1, "failed", "failed for a reason that no other code covers";
+    NOT_CHECKED = 2, "not-checked", "backup complete, but the consistency check could not run";
+    INCONSISTENT = 3, "inconsistent", "backup complete, but inconsistent or without some of its indexes";
+    SOURCE_DEMOTED = 4, "source-demoted", "backup complete, but its source lost the master role during the backup";
+    UNREACHABLE = 10, "unreachable", "source unreachable";
+    TARGET_IN_USE = 11, "target-in-use", "target in use by another run or by Neo4j";
+    NO_MEMBER = 12, "no-member", "no ZooKeeper server reachable, unknown cluster, or no eligible member";
+    NOT_OURS = 13, "not-ours", "the target holds another database or a different history";
+    FULL_NEEDED = 14, "full-needed", "a full backup is needed";
+    PROTOCOL = 15, "protocol", "protocol or version not supported";
+    SERVER = 16, "server", "the server reported an error";
+    TIME_LIMIT = 17, "time-limit", "time limit exceeded";
+    NO_SPACE = 18, "no-space", "no space left on the device";
+    DISK = 19, "disk", "disk error";
+    DAMAGED = 20, "damaged", "verify: the backup is damaged";
+    CHANGED = 21, "changed", "verify: no damage, but changed by Neo4j or by an interrupted update";
+    USAGE = 64, "usage", "usage error";
+    CONFIGURATION = 78, "configuration", "configuration error";
+    INTERRUPTED = 130, "interrupted", "interrupted (SIGINT)";
+    TERMINATED = 143, "terminated", "terminated (SIGTERM)";
+}
+
 impl ErrorKind {
-    /// The process exit code.
-    pub fn exit_code(self) -> u8 {
+    /// The exit code of a program that ends with an error of this kind.
+    pub const fn exit_status(self) -> ExitStatus {
         match self {
-            ErrorKind::Failed => 1,
-            ErrorKind::NotChecked => 2,
-            ErrorKind::Unreachable => 10,
-            ErrorKind::TargetInUse => 11,
-            ErrorKind::NoMember => 12,
-            ErrorKind::NotOurs => 13,
-            ErrorKind::FullNeeded => 14,
-            ErrorKind::Protocol => 15,
-            ErrorKind::Server => 16,
-            ErrorKind::TimeLimit => 17,
-            ErrorKind::NoSpace => 18,
-            ErrorKind::Disk => 19,
-            ErrorKind::Damaged => 20,
-            ErrorKind::Changed => 21,
-            ErrorKind::Usage => 64,
-            ErrorKind::Configuration => 78,
-            ErrorKind::Interrupted => 130,
-            ErrorKind::Terminated => 143,
+            ErrorKind::Failed => FAILED,
+            ErrorKind::NotChecked => NOT_CHECKED,
+            ErrorKind::Unreachable => UNREACHABLE,
+            ErrorKind::TargetInUse => TARGET_IN_USE,
+            ErrorKind::NoMember => NO_MEMBER,
+            ErrorKind::NotOurs => NOT_OURS,
+            ErrorKind::FullNeeded => FULL_NEEDED,
+            ErrorKind::Protocol => PROTOCOL,
+            ErrorKind::Server => SERVER,
+            ErrorKind::TimeLimit => TIME_LIMIT,
+            ErrorKind::NoSpace => NO_SPACE,
+            ErrorKind::Disk => DISK,
+            ErrorKind::Damaged => DAMAGED,
+            ErrorKind::Changed => CHANGED,
+            ErrorKind::Usage => USAGE,
+            ErrorKind::Configuration => CONFIGURATION,
+            ErrorKind::Interrupted => INTERRUPTED,
+            ErrorKind::Terminated => TERMINATED,
         }
+    }
+
+    /// The process exit code.
+    pub const fn exit_code(self) -> u8 {
+        self.exit_status().code
     }
 
     /// The word for this kind in the JSON report.
-    pub fn name(self) -> &'static str {
-        match self {
-            ErrorKind::Failed => "failed",
-            ErrorKind::NotChecked => "not-checked",
-            ErrorKind::Unreachable => "unreachable",
-            ErrorKind::TargetInUse => "target-in-use",
-            ErrorKind::NoMember => "no-member",
-            ErrorKind::NotOurs => "not-ours",
-            ErrorKind::FullNeeded => "full-needed",
-            ErrorKind::Protocol => "protocol",
-            ErrorKind::Server => "server",
-            ErrorKind::TimeLimit => "time-limit",
-            ErrorKind::NoSpace => "no-space",
-            ErrorKind::Disk => "disk",
-            ErrorKind::Damaged => "damaged",
-            ErrorKind::Changed => "changed",
-            ErrorKind::Usage => "usage",
-            ErrorKind::Configuration => "configuration",
-            ErrorKind::Interrupted => "interrupted",
-            ErrorKind::Terminated => "terminated",
-        }
-    }
-
-    /// Whether another member, or the same one a little later, may do better.
-    pub fn is_transient(self) -> bool {
-        matches!(
-            self,
-            ErrorKind::Unreachable | ErrorKind::Server | ErrorKind::Protocol | ErrorKind::TimeLimit
-        )
+    pub const fn name(self) -> &'static str {
+        self.exit_status().name
     }
 }
 
@@ -166,5 +189,21 @@ impl fmt::Display for Error {
 impl error::Error for Error {
     fn source(&self) -> Option<&(dyn error::Error + 'static)> {
         self.cause.source()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exit_codes_and_names_are_unique_and_in_order() {
+        for pair in EXIT_STATUSES.windows(2) {
+            assert!(pair[0].code < pair[1].code, "{pair:?}");
+        }
+        let mut names: Vec<_> = EXIT_STATUSES.iter().map(|status| status.name).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), EXIT_STATUSES.len());
     }
 }

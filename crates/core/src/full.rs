@@ -12,10 +12,10 @@ use super::{
     consistency::{Checked, Checks, Finished},
     context::{BackupContext, now},
     manifest::{
-        MANIFEST, Manifest, Mode, Run, State,
+        BackupKind, MANIFEST, Manifest, Run, State,
         checksums::{self, Known},
     },
-    outcome::{BackupOutcome, HistoryProof, TakenMode},
+    outcome::{BackupOutcome, HistoryProof},
     receive::{
         database::same_database,
         files::{self, RECEIVED_SUMS, ReceivedFiles},
@@ -95,7 +95,7 @@ fn staged(
             dir: target.create_partial()?,
             progress,
             cancel,
-            run: request.order.run(Mode::Full, now()),
+            run: request.order.run(BackupKind::Full, now()),
             tries,
         };
         let (manifest, outcome) = job.fill(target, replaces.as_ref())?;
@@ -224,7 +224,7 @@ impl Job<'_> {
         let verdict = unopened.verdict();
         let history_bytes = fs::metadata(self.dir.join(&history)).map_or(0, |found| found.len());
         let outcome = BackupOutcome {
-            mode: TakenMode::Full,
+            mode: BackupKind::Full,
             member: self.run.member.clone(),
             dialect: self.run.dialect.clone(),
             releases: self.request.order.member.dialect().releases().to_owned(),
@@ -240,6 +240,7 @@ impl Job<'_> {
             history_log_bytes: history_bytes,
             verdict: check.as_ref().map_or(verdict, |check| check.verdict(verdict)),
             check,
+            members: None,
         };
         Ok((manifest, outcome))
     }

@@ -27,12 +27,12 @@ use super::{
     consistency::{Checked, Checks, Finished},
     context::{BackupContext, now},
     manifest::{
-        MANIFEST, Manifest, Mode, Run, SUMS, State,
+        BackupKind, MANIFEST, Manifest, Run, SUMS, State,
         checksums::{self, Known},
         files::{self, NEW_MANIFEST},
         precheck,
     },
-    outcome::{BackupOutcome, HistoryProof, TakenMode, Verdict},
+    outcome::{BackupOutcome, HistoryProof, Verdict},
     receive::{
         database::{ask_store_id, same_database},
         proof::{self, Unproven},
@@ -232,7 +232,7 @@ impl Job<'_> {
             self.check(&received, was_left_active)
         };
         Ok(BackupOutcome {
-            mode: TakenMode::Incremental,
+            mode: BackupKind::Incremental,
             member: self.request.order.member.address().to_owned(),
             dialect: dialect.name().to_owned(),
             releases: dialect.releases().to_owned(),
@@ -250,6 +250,7 @@ impl Job<'_> {
                 .as_ref()
                 .map_or(Verdict::Good, |check| check.verdict(Verdict::Good)),
             check,
+            members: None,
         })
     }
 
@@ -266,7 +267,7 @@ impl Job<'_> {
         Run {
             bytes: logs.bytes(),
             transactions: logs.count(),
-            ..self.request.order.run(Mode::Incremental, started)
+            ..self.request.order.run(BackupKind::Incremental, started)
         }
     }
 

@@ -4,18 +4,8 @@ use std::{collections::BTreeMap, path::PathBuf};
 
 use serde::{Serialize, Serializer};
 
-use super::consistency::Checked;
+use crate::{backup::AskedMembers, consistency::Checked, error, manifest::BackupKind};
 use neo4j_format::ids::{DataSource, StoreId, TxId};
-
-/// Which kind of backup was taken in the end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum TakenMode {
-    /// All store files.
-    Full,
-    /// The transactions since the last backup.
-    Incremental,
-}
 
 /// Whether the source's history is known to be the continuation of the target's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -49,19 +39,21 @@ impl Verdict {
     /// The process exit code.
     pub fn exit_code(self) -> u8 {
         match self {
-            Verdict::Good => 0,
-            Verdict::NotChecked => 2,
-            Verdict::Inconsistent | Verdict::IndexesMissing => 3,
-            Verdict::SourceDemoted => 4,
+            Verdict::Good => error::SUCCESS,
+            Verdict::NotChecked => error::NOT_CHECKED,
+            Verdict::Inconsistent | Verdict::IndexesMissing => error::INCONSISTENT,
+            Verdict::SourceDemoted => error::SOURCE_DEMOTED,
         }
+        .code
     }
 }
 
 /// A durable backup.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct BackupOutcome {
     /// What was taken, where the request left the choice.
-    pub mode: TakenMode,
+    pub mode: BackupKind,
     /// `host:port` of the member that served it.
     pub member: String,
     /// The wire dialect found, by the name `docs/formats/wire-protocol.md` §1 gives it.
@@ -96,6 +88,34 @@ pub struct BackupOutcome {
     pub check: Option<Checked>,
     /// How good it is.
     pub verdict: Verdict,
+    /// Who gave the backup, who failed and who was skipped; `None` if the source is a single server.
+    #[serde(skip)]
+    pub members: Option<AskedMembers>,
+}
+
+impl BackupOutcome {
+    /// A backup that is good and received nothing: what a run fills in.
+    pub fn new(mode: BackupKind, target: PathBuf, store_id: StoreId) -> BackupOutcome {
+        BackupOutcome {
+            mode,
+            member: String::new(),
+            dialect: String::new(),
+            releases: String::new(),
+            target,
+            store_id,
+            last_transactions: BTreeMap::new(),
+            files: 0,
+            bytes: 0,
+            transactions: 0,
+            behind_master: None,
+            history: HistoryProof::NotNeeded,
+            pending_index_log_bytes: 0,
+            history_log_bytes: 0,
+            check: None,
+            verdict: Verdict::Good,
+            members: None,
+        }
+    }
 }
 
 fn lossy<S: Serializer>(path: &std::path::Path, serializer: S) -> Result<S::Ok, S::Error> {

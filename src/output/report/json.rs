@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, time::Duration};
 use serde::Serialize;
 
 use super::causes;
-use crate::{commands::job::Members, output::streams::printable};
-use neo4j_backup_core::{Error, outcome::BackupOutcome};
+use crate::output::streams::printable;
+use neo4j_backup_core::{Error, backup::AskedMembers, outcome::BackupOutcome};
 
 /// Counted up whenever a field of the JSON object changes its meaning or goes away; new fields may come at any time.
 pub(crate) const SCHEMA_VERSION: u32 = 1;
@@ -21,7 +21,7 @@ pub(crate) struct JsonReport<'a> {
     pub(crate) source: Option<&'a str>,
     pub(crate) target: Option<String>,
     pub(crate) result: Option<&'a BackupOutcome>,
-    pub(crate) members: Option<&'a Members>,
+    pub(crate) members: Option<&'a AskedMembers>,
     pub(crate) seconds: BTreeMap<&'static str, f64>,
     pub(crate) warnings: &'a [String],
     pub(crate) error: Option<JsonError>,

@@ -16,20 +16,22 @@ use super::{
     terminal::{Record, Verbosity},
 };
 use crate::{
-    args::request::{BackupRequest, Mode, Output},
-    commands::{check, job::Done},
+    args::request::{BackupRequest, Output},
+    commands::check,
 };
 use neo4j_backup_core::{
-    Error,
+    Error, Mode,
+    backup::{AskedMembers, BackupFailure},
     consistency::Checked,
-    outcome::{BackupOutcome, HistoryProof, TakenMode, Verdict},
+    manifest::BackupKind,
+    outcome::{BackupOutcome, HistoryProof, Verdict},
 };
 
 /// A run that has ended.
 pub(crate) struct Report<'a> {
     pub(crate) request: &'a BackupRequest,
     pub(crate) record: Record,
-    pub(crate) done: Done,
+    pub(crate) result: Result<BackupOutcome, BackupFailure>,
 }
 
 /// An error with the lines that show where in the arguments it is.
@@ -57,7 +59,7 @@ impl From<Error> for Failure {
 impl Report<'_> {
     /// Prints the result, and the error if it is one.
     pub(crate) fn print(&self, output: Output, loudness: Verbosity) -> ExitCode {
-        match &self.done.result {
+        match &self.result {
             Ok(outcome) => {
                 if let Some(warning) = verdict_warning(outcome.verdict) {
                     to_stderr(&format!("warning: {warning}\n"));
@@ -67,9 +69,9 @@ impl Report<'_> {
                     to_stderr(&format!("hint: {INCONSISTENT_HINT}\n"));
                 }
             }
-            Err(error) => to_stderr(&error_text(error, None)),
+            Err(failure) => to_stderr(&error_text(&failure.error, None)),
         }
-        match (output, &self.done.result) {
+        match (output, &self.result) {
             (Output::Json, _) => to_stdout(&to_line(&self.json())),
             (Output::Text, Ok(outcome)) if loudness == Verbosity::Normal => to_stdout(&self.text(outcome)),
             (Output::Text, _) => {}
@@ -78,9 +80,16 @@ impl Report<'_> {
     }
 
     fn exit_code(&self) -> u8 {
-        match &self.done.result {
+        match &self.result {
             Ok(outcome) => outcome.verdict.exit_code(),
-            Err(error) => error.kind().exit_code(),
+            Err(failure) => failure.error.kind().exit_code(),
+        }
+    }
+
+    fn members(&self) -> Option<&AskedMembers> {
+        match &self.result {
+            Ok(outcome) => outcome.members.as_ref(),
+            Err(failure) => failure.members.as_deref(),
         }
     }
 
@@ -94,21 +103,21 @@ impl Report<'_> {
             mode: Some(self.request.mode.name()),
             source: Some(&self.request.from),
             target: Some(self.request.target.to_string_lossy().into_owned()),
-            result: self.done.result.as_ref().ok(),
-            members: self.done.members.as_ref(),
+            result: self.result.as_ref().ok(),
+            members: self.members(),
             seconds: phases
                 .chain([total])
                 .map(|(name, time)| (name, to_milliseconds(time)))
                 .collect(),
             warnings: &self.record.warnings,
-            error: self.done.result.as_ref().err().map(JsonError::new),
+            error: self.result.as_ref().err().map(|failure| JsonError::new(&failure.error)),
         }
     }
 
     fn text(&self, outcome: &BackupOutcome) -> String {
         let taken = match outcome.mode {
-            TakenMode::Full => "full",
-            TakenMode::Incremental => "incremental",
+            BackupKind::Full => "full",
+            BackupKind::Incremental => "incremental",
         };
         let last: Vec<String> = outcome
             .last_transactions
@@ -135,7 +144,7 @@ impl Report<'_> {
             outcome.transactions,
             HumanBytes(outcome.bytes)
         );
-        let served = self.done.members.as_ref().and_then(|members| members.served);
+        let served = self.members().and_then(|members| members.served);
         let served = served.map_or(String::new(), |member| {
             format!("{} ({}) at ", member.id, member.role.name())
         });
@@ -165,15 +174,15 @@ impl Report<'_> {
 
     /// Members that did not give the backup, each with the reason.
     fn others(&self) -> Vec<(&'static str, String)> {
-        let Some(members) = &self.done.members else {
+        let Some(members) = self.members() else {
             return Vec::new();
         };
         let failed = members.failed.iter().map(|attempt| ("failed", attempt.to_string()));
-        let passed_over = members.passed_over.iter().map(|member| {
+        let skipped = members.skipped.iter().map(|member| {
             let text = format!("member {} ({}): {}", member.id, member.role.name(), member.reason);
             ("not asked", text)
         });
-        failed.chain(passed_over).collect()
+        failed.chain(skipped).collect()
     }
 
     fn seconds(&self) -> String {

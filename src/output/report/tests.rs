@@ -1,59 +1,40 @@
 //! How runs end, as text and as JSON.
 
-use std::{num::NonZeroU64, time::Duration};
+use std::time::Duration;
 
 use serde_json::json;
 
 use super::*;
-use crate::args::{
-    cluster::{ClusterArgs, ClusterRequest},
-    request::{Existing, Fallback, History, Verify},
-};
-use neo4j_backup_core::{ErrorKind, source::uri::Source};
+use neo4j_backup_core::{Backup, ErrorKind, source::uri::Source};
 use neo4j_format::ids::{DataSource, StoreId, TxId};
 
 fn request(mode: Mode) -> BackupRequest {
     BackupRequest {
         mode,
-        source: Source::parse("db").unwrap(),
-        cluster: ClusterRequest::from_args(&ClusterArgs::default()).unwrap(),
         from: "single://db".into(),
         target: "/b".into(),
-        verify: Verify::On,
-        existing: Existing::Refuse,
-        fallback: Fallback::Stop,
-        history: History::Reported,
-        keep: None,
-        timeout: None,
-        silence_timeout: None,
-        max_rate: NonZeroU64::new(1),
-        max_growth: None,
+        backup: Backup::new(Source::parse("db").unwrap(), "/b"),
     }
 }
 
 fn outcome() -> BackupOutcome {
-    BackupOutcome {
-        mode: TakenMode::Incremental,
-        member: "db:6362".into(),
-        dialect: "D18".into(),
-        releases: "Neo4j 1.8".into(),
-        target: "/b".into(),
-        store_id: StoreId {
-            creation_time: 1_352_000_000_000,
-            random: -7,
-            store_version: None,
-        },
-        last_transactions: [(DataSource::Graph, TxId(12)), (DataSource::Lucene, TxId(3))].into(),
-        files: 34,
-        bytes: 3 << 20,
-        transactions: 10,
-        behind_master: Some(2),
-        history: HistoryProof::NotProven,
-        pending_index_log_bytes: 2048,
-        history_log_bytes: 0,
-        check: None,
-        verdict: Verdict::Good,
-    }
+    let store_id = StoreId {
+        creation_time: 1_352_000_000_000,
+        random: -7,
+        store_version: None,
+    };
+    let mut outcome = BackupOutcome::new(BackupKind::Incremental, "/b".into(), store_id);
+    outcome.member = "db:6362".into();
+    outcome.dialect = "D18".into();
+    outcome.releases = "Neo4j 1.8".into();
+    outcome.last_transactions = [(DataSource::Graph, TxId(12)), (DataSource::Lucene, TxId(3))].into();
+    outcome.files = 34;
+    outcome.bytes = 3 << 20;
+    outcome.transactions = 10;
+    outcome.behind_master = Some(2);
+    outcome.history = HistoryProof::NotProven;
+    outcome.pending_index_log_bytes = 2048;
+    outcome
 }
 
 fn record() -> Record {
@@ -68,7 +49,7 @@ fn report(request: &BackupRequest, result: Result<BackupOutcome, Error>) -> Repo
     Report {
         request,
         record: record(),
-        done: result.into(),
+        result: result.map_err(BackupFailure::from),
     }
 }
 
@@ -177,7 +158,9 @@ fn a_verdict_below_good_has_its_own_exit_code_and_a_warning() {
         (Verdict::IndexesMissing, 3),
         (Verdict::SourceDemoted, 4),
     ] {
-        let report = report(&request, Ok(BackupOutcome { verdict, ..outcome() }));
+        let mut outcome = outcome();
+        outcome.verdict = verdict;
+        let report = report(&request, Ok(outcome));
         assert_eq!(report.exit_code(), code);
         assert_eq!(verdict_warning(verdict).is_none(), verdict == Verdict::Good);
     }

@@ -34,7 +34,7 @@ pub enum State {
 /// How a run got its data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Mode {
+pub enum BackupKind {
     /// All store files.
     Full,
     /// Only the transactions since the last run.
@@ -47,7 +47,7 @@ pub struct Run {
     /// Random id of the run.
     pub run_id: String,
     /// Full or incremental.
-    pub mode: Mode,
+    pub mode: BackupKind,
     /// Milliseconds since 1970 at which it began.
     pub started: u64,
     /// The source as it was asked for.
@@ -184,7 +184,7 @@ pub(super) mod tests {
     pub(in crate::manifest) fn run(id: &str) -> Run {
         Run {
             run_id: id.to_owned(),
-            mode: Mode::Full,
+            mode: BackupKind::Full,
             started: 1,
             source: "single://h".to_owned(),
             member: "h:6362".to_owned(),

@@ -13,5 +13,5 @@ pub mod stored;
 pub mod sums;
 pub mod units;
 
-pub use document::{FileEntry, LastTransaction, MANIFEST, Manifest, Mode, Run, SCHEMA_VERSION, SUMS, State};
+pub use document::{BackupKind, FileEntry, LastTransaction, MANIFEST, Manifest, Run, SCHEMA_VERSION, SUMS, State};
 pub use stored::ManifestError;

@@ -28,7 +28,7 @@ use rustix::fs::{CWD, RenameFlags, renameat_with};
 
 use self::directories::{chown_tree, identity, occupant, remove_manifest_last, remove_ours, rename, resolve, sibling};
 use super::{durable, free_space, lock::RunLock};
-use crate::manifest::{Manifest, ManifestError, Mode, State};
+use crate::manifest::{BackupKind, Manifest, ManifestError, State};
 use crate::{
     Error,
     cancel::Cancel,
@@ -308,7 +308,9 @@ impl Target {
         let newest = in_place.and_then(|manifest| manifest.chain.last());
         // an incremental that could not say so changed a backup that was known
         Ok(match newest {
-            Some(run) if run.mode == Mode::Full && self.lock.leaves_unreported(&run.run_id) => Leftover::Unreported,
+            Some(run) if run.mode == BackupKind::Full && self.lock.leaves_unreported(&run.run_id) => {
+                Leftover::Unreported
+            }
             _ => Leftover::None,
         })
     }

@@ -1,0 +1,46 @@
+//! Which cluster, and which of its members.
+
+use crate::source::discovery::{Base, Preference, Wanted};
+use neo4j_format::ids::MemberId;
+
+/// Which cluster of an `ha://` source, and which of its members are asked first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClusterOptions {
+    /// Its name; `None` is enough if the coordinators know one cluster only, or one called `neo4j.ha`.
+    pub name: Option<String>,
+    /// Who is asked first; default: the master.
+    pub preference: Preference,
+    /// Only this member may be asked.
+    pub member: Option<MemberId>,
+    /// How many transactions a slave may be behind the master; default: 1000.
+    pub max_lag: u64,
+}
+
+impl Default for ClusterOptions {
+    fn default() -> ClusterOptions {
+        let Wanted {
+            preference,
+            member,
+            max_lag,
+            base: _,
+        } = Wanted::default();
+        ClusterOptions {
+            name: None,
+            preference,
+            member,
+            max_lag,
+        }
+    }
+}
+
+impl ClusterOptions {
+    /// The request to members: to bring `base` up to date, or for a full backup.
+    pub(crate) fn wanted(&self, base: Option<Base>) -> Wanted {
+        Wanted {
+            preference: self.preference,
+            member: self.member,
+            max_lag: self.max_lag,
+            base,
+        }
+    }
+}
