@@ -224,6 +224,47 @@ fn siblings_that_no_run_made_are_refused_and_stay_as_they_are() {
     refuses("a file with two names");
 }
 
+#[test]
+fn a_log_that_a_crash_left_is_replayed_before_new_transactions_arrive() {
+    let work = TempDir::new().unwrap();
+    let (dir, base) = (work.path().join("source"), work.path().join("base"));
+    fs::create_dir(&dir).unwrap();
+    let id = StoreId {
+        creation_time: TIME,
+        random: 7,
+        store_version: Some(CURRENT_VERSION),
+    };
+    let generator = Generator::new(7, WorkloadProfile::of(StoreFormat::Current));
+    let mut database = Database::create(&dir, StoreFormat::Current, id).unwrap();
+    for step in 0..BEFORE {
+        generator.step(&mut database, TIME + step).unwrap();
+    }
+    copy_dir(&dir, &base);
+    for step in BEFORE..BEFORE + SINCE {
+        generator.step(&mut database, TIME + step).unwrap();
+    }
+    database.close().unwrap();
+    let source = Serving::start(&dir);
+    let adopted = our_tool(&["verify", "-adopt", base.to_str().unwrap()]);
+    assert_eq!(adopted.code, Some(0), "{adopted:?}");
+    let damaged = work.path().join("damaged");
+    copy_dir(&base, &damaged);
+
+    let taken = run("-incremental", &source.uri(), &base, &[]);
+    assert!(taken.success() && taken.stderr.contains("left pending"), "{taken:?}");
+    assert_eq!(verify(&base), Some(0));
+
+    let store = damaged.join("neostore.propertystore.db.strings");
+    let mut bytes = fs::read(&store).unwrap();
+    let at = bytes.len() / 2;
+    bytes[at] ^= 1;
+    fs::write(&store, bytes).unwrap();
+    let before = snapshot(&damaged);
+    let refused = run("-incremental", &source.uri(), &damaged, &[]);
+    assert_eq!(refused.code, Some(14), "{refused:?}");
+    assert_eq!(snapshot(&damaged), before);
+}
+
 /// What `cp -al` makes.
 fn link_dir(from: &Path, to: &Path) {
     fs::create_dir(to).unwrap();

@@ -30,7 +30,7 @@ use super::{
         BackupKind, MANIFEST, Manifest, Run, SUMS, State,
         checksums::{self, Known},
         files::{self, NEW_MANIFEST},
-        precheck,
+        precheck::{self, Changes},
     },
     outcome::{BackupOutcome, HistoryProof, Verdict},
     receive::{
@@ -168,7 +168,7 @@ impl Job<'_> {
         self.graph.finish_archiving()?;
         let started = now();
         let mut touched = BTreeMap::new();
-        // of files that got a new inode
+        // locks on copies that replaced shared files
         let mut locks = Vec::new();
         let mut manifest = self.before.clone();
         let mut nothing_new = manifest.as_ref().is_some_and(Manifest::is_complete);
@@ -178,6 +178,8 @@ impl Job<'_> {
             self.progress
                 .warning("the graph's log was left pending and is replayed first");
             nothing_new = false;
+            // what it and the new transactions change cannot be told apart afterwards
+            self.require_undamaged(Changes::Unknown)?;
             if let Some(manifest) = &mut manifest {
                 self.begin_update(manifest)?;
             }
@@ -191,10 +193,17 @@ impl Job<'_> {
         nothing_new &= logs.count() == 0;
         if !nothing_new {
             let dirty = logs.dirty();
-            self.require_undamaged(&dirty)?;
+            if !was_left_active {
+                self.require_undamaged(Changes::Chunks(&dirty))?;
+            }
             self.begin_update(&mut manifest)?;
             locks.extend(self.separate_links(&dirty.into_keys().collect())?);
             self.apply(&received, &mut touched)?;
+        }
+        let prunable = archived_logs::prunable(self.dir, self.request.keep, SystemTime::now())?;
+        if nothing_new && !prunable.is_empty() {
+            self.require_undamaged(Changes::Chunks(&BTreeMap::new()))?;
+            self.begin_update(&mut manifest)?;
         }
         self.progress.phase(Phase::Sealing);
         let dialect = self.request.order.member.dialect();
@@ -208,11 +217,6 @@ impl Job<'_> {
             known(DataSource::Graph, last),
             known(DataSource::Lucene, pending.last_tx),
         ];
-        let prunable = archived_logs::prunable(self.dir, self.request.keep, SystemTime::now())?;
-        if nothing_new && !prunable.is_empty() {
-            self.require_undamaged(&BTreeMap::new())?;
-            self.begin_update(&mut manifest)?;
-        }
         archived_logs::prune(self.dir, &prunable)?;
         if !nothing_new || !prunable.is_empty() {
             self.checksum(&touched, &mut manifest)?;
@@ -406,10 +410,10 @@ impl Job<'_> {
     }
 
     /// Refuses a base in which something that is going to be written or digested again is not what it was.
-    fn require_undamaged(&self, dirty: &BTreeMap<StoreFile, DirtyChunks>) -> Result<(), Error> {
+    fn require_undamaged(&self, changes: Changes<'_>) -> Result<(), Error> {
         let sums = self.dir.join(SUMS);
         match self.known_digests(&sums)? {
-            Some(known) => precheck::require_undamaged(self.dir, self.graph.format, &known, dirty, self.cancel),
+            Some(known) => precheck::require_undamaged(self.dir, self.graph.format, &known, changes, self.cancel),
             None => Ok(()),
         }
     }

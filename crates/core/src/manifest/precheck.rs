@@ -41,8 +41,17 @@ impl From<Damage> for Error {
     }
 }
 
-/// Compares what an update of `dir` is going to change with the digests that are known of it. `dirty` says which chunks
-/// of the store files will be written; files that are neither store files nor written once are compared as a whole.
+/// What is known of an update before it begins.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Changes<'a> {
+    /// The chunks of the store files that it will write.
+    Chunks(&'a BTreeMap<StoreFile, DirtyChunks>),
+    /// Nothing: any store file may change.
+    Unknown,
+}
+
+/// Compares what an update of `dir` is going to change with the recorded digests. Files that are neither store files nor
+/// written once are compared as a whole.
 ///
 /// # Errors
 /// Of kind [`ErrorKind::FullNeeded`], with the file and the bytes; of the disk; the run was cancelled.
@@ -50,7 +59,7 @@ pub(crate) fn require_undamaged(
     dir: &Path,
     format: StoreFormat,
     known: &Known<'_>,
-    dirty: &BTreeMap<StoreFile, DirtyChunks>,
+    changes: Changes<'_>,
     cancel: &Cancel,
 ) -> Result<(), Error> {
     let in_sums = || DiskError::at(known.sums);
@@ -58,7 +67,7 @@ pub(crate) fn require_undamaged(
     for entry in known.files {
         cancel.check()?;
         let chunks = sums::chunks(entry.length);
-        let Some(wanted) = Wanted::of(dir, format, entry, dirty)? else {
+        let Some(compared) = Compared::of(dir, format, entry, changes)? else {
             digests.skip(chunks).map_err(in_sums())?;
             continue;
         };
@@ -79,7 +88,7 @@ pub(crate) fn require_undamaged(
         }
         for chunk in 0..chunks {
             let recorded: Digest = digests.next_digest().map_err(in_sums())?;
-            if wanted.has(chunk) && digest(&file, chunk, length).map_err(DiskError::at(&path))? != recorded {
+            if compared.has(chunk) && digest(&file, chunk, length).map_err(DiskError::at(&path))? != recorded {
                 let (start, end) = (chunk * CHUNK, ((chunk + 1) * CHUNK).min(length));
                 return Err(Damage::Chunk { path, start, end }.into());
             }
@@ -89,44 +98,45 @@ pub(crate) fn require_undamaged(
 }
 
 /// Which chunks of a file are compared.
-enum Wanted<'a> {
+enum Compared<'a> {
     /// None, but its length.
     Length,
     /// All.
     All,
-    /// Those that will be written, and those from the last record in use on: a file is cut there and gets a new end.
+    /// Those that will be written, and those from the end of the records in use on: sealing cuts the file there and writes
+    /// a new end.
     Written { dirty: &'a DirtyChunks, end: u64 },
 }
 
-impl<'a> Wanted<'a> {
+impl<'a> Compared<'a> {
     /// `None` for a file that is not of the store.
     fn of(
         dir: &Path,
         format: StoreFormat,
         entry: &FileEntry,
-        dirty: &'a BTreeMap<StoreFile, DirtyChunks>,
-    ) -> Result<Option<Wanted<'a>>, Error> {
-        Ok(match StoreFile::from_name(&entry.path) {
-            Some(StoreFile::Neostore) => Some(Wanted::All),
-            Some(kind) => match dirty.get(&kind) {
-                Some(dirty) => Some(Wanted::Written {
+        changes: Changes<'a>,
+    ) -> Result<Option<Compared<'a>>, Error> {
+        Ok(match (StoreFile::from_name(&entry.path), changes) {
+            (Some(StoreFile::Neostore), _) | (Some(_), Changes::Unknown) => Some(Compared::All),
+            (Some(kind), Changes::Chunks(dirty)) => match dirty.get(&kind) {
+                Some(dirty) => Some(Compared::Written {
                     dirty,
                     end: seal::end_of_records(dir, kind, format)? / CHUNK,
                 }),
-                None if seal::is_clean(dir, kind, format)? => Some(Wanted::Length),
+                None if seal::is_clean(dir, kind, format)? => Some(Compared::Length),
                 // it is going to be sealed
-                None => Some(Wanted::All),
+                None => Some(Compared::All),
             },
-            None if files::is_written_once(&entry.path) => Some(Wanted::Length),
-            None => files::is_of_a_store(&entry.path).then_some(Wanted::All),
+            (None, _) if files::is_written_once(&entry.path) => Some(Compared::Length),
+            (None, _) => files::is_of_a_store(&entry.path).then_some(Compared::All),
         })
     }
 
     fn has(&self, chunk: u64) -> bool {
         match self {
-            Wanted::Length => false,
-            Wanted::All => true,
-            Wanted::Written { dirty, end } => dirty.has(chunk) || chunk >= *end,
+            Compared::Length => false,
+            Compared::All => true,
+            Compared::Written { dirty, end } => dirty.has(chunk) || chunk >= *end,
         }
     }
 }
