@@ -164,7 +164,7 @@ impl Error {
         self.kind
     }
 
-    /// What happened, where it is told as a `T`: the error of the module that found it.
+    /// The error of the module that found the fault, if it is a `T`.
     pub fn cause<T: error::Error + 'static>(&self) -> Option<&T> {
         self.cause.downcast_ref()
     }

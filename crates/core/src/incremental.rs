@@ -405,6 +405,7 @@ impl Job<'_> {
     }
 
     fn discard_received(&self) -> Result<(), DiskError> {
+        remove(&self.dir.join(hard_links::OWN_COPY))?;
         remove(&self.dir.join(graph_log::RECEIVED))?;
         remove(&self.dir.join(RECEIVED_INDEX_LOG))
     }
@@ -443,10 +444,7 @@ impl Job<'_> {
             return Ok(None);
         };
         let known = Known::of(manifest, sums)?.ok_or_else(|| {
-            let text = format!(
-                "{}: damaged, or not the file that the manifest counts on",
-                sums.display()
-            );
+            let text = format!("{}: damaged, or does not belong to this manifest", sums.display());
             Error::new(ErrorKind::FullNeeded, text).with_hint("the backup is damaged: take a full backup")
         })?;
         Ok(Some(known))

@@ -220,7 +220,7 @@ mod tests {
     fn a_directory_locked_by_a_run_of_this_tool_is_not_open_in_another_process() {
         let dir = tempfile::tempdir().expect("a temporary directory");
         std::fs::write(dir.path().join("neostore"), [1; 54]).expect("a file");
-        let lock = Neo4jLock::take(dir.path()).expect("nobody else has it");
+        let lock = Neo4jLock::take(dir.path()).expect("the directory was just created");
         assert!(!inspect(dir.path()).expect("a database").in_use);
         drop(lock);
     }

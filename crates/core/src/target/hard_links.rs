@@ -1,4 +1,4 @@
-//! Files with several names. A generation made by `cp -al` shares its files with the backup, so a file that is changed in
+//! Files with several links. A generation made by `cp -al` shares its files with the backup, so a file that is changed in
 //! place gets an inode of its own first.
 
 use std::{
@@ -13,14 +13,14 @@ use rustix::fs::OFlags;
 use super::durable::{self, remove};
 use neo4j_format::DiskError;
 
-/// Name of a copy until it takes the shared file's name.
+/// Name of a copy in the target's directory until it takes the shared file's name; the next run removes a leftover.
 pub(crate) const OWN_COPY: &str = "neo4j-backup.own-copy";
 
 /// Copies each of these files of `dir` that has more than one link, durably, and gives the copy its name. Files that do
 /// not exist are skipped. Returns those that were copied.
 ///
 /// # Errors
-/// Disk errors; every file is then either shared still or a whole copy.
+/// Disk errors. Each file is then still shared, or a whole copy.
 pub(crate) fn separate<'a>(dir: &Path, names: impl IntoIterator<Item = &'a str>) -> Result<Vec<&'a str>, DiskError> {
     let mut separated = Vec::new();
     for name in names {
@@ -31,7 +31,7 @@ pub(crate) fn separate<'a>(dir: &Path, names: impl IntoIterator<Item = &'a str>)
             Err(error) => return Err(DiskError::new(path, error)),
         };
         if found.is_file() && found.nlink() > 1 {
-            let own = path.with_file_name(OWN_COPY);
+            let own = dir.join(OWN_COPY);
             remove(&own)?;
             copy(&path, &own, &found).map_err(DiskError::at(&own))?;
             durable::rename(&own, &path)?;
@@ -54,7 +54,7 @@ fn copy(from: &Path, to: &Path, found: &fs::Metadata) -> io::Result<()> {
     if rustix::fs::ioctl_ficlone(&copy, &source).is_err() {
         io::copy(&mut source, &mut copy)?;
     }
-    // only root can give a file away; whoever may not keeps it
+    // only root can give a file away; other users keep it
     let _ = fchown(&copy, Some(found.uid()), Some(found.gid()));
     copy.set_permissions(fs::Permissions::from_mode(found.mode() & 0o7777))?;
     copy.sync_all()

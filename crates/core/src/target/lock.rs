@@ -6,15 +6,15 @@
 
 use std::{
     fs::{self, File, TryLockError},
-    io::{Read, Seek, Write},
+    io::{ErrorKind, Read, Seek, Write},
     os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
 
-use rustix::{fs::OFlags, process::geteuid};
+use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
 
-use super::staging::TargetError;
+use super::{owners::may_be_ours, staging::TargetError};
 use crate::Error;
 use neo4j_format::DiskError;
 
@@ -33,7 +33,7 @@ pub(crate) struct RunLock {
 const NOTE_MAX: u64 = 4096;
 
 /// What every note begins with.
-const NOTE_START: &[u8] = br#"{"pid":"#;
+const NOTE_START: &str = r#"{"pid":"#;
 
 #[derive(Debug, Serialize, Deserialize)]
 struct LockNote {
@@ -88,14 +88,21 @@ impl RunLock {
     /// # Errors
     /// [`TargetError::Locked`]; disk errors.
     pub(crate) fn refuse_if_held(path: &Path) -> Result<(), Error> {
-        if !path.exists() {
+        let mut file = match open(path, File::options().read(true)) {
+            Ok(file) => file,
+            // no run, or one of a user who does not let us look
+            Err(error) if matches!(error.cause().kind(), ErrorKind::NotFound | ErrorKind::PermissionDenied) => {
+                return Ok(());
+            }
+            Err(error) => return Err(error.into()),
+        };
+        if !file.metadata().map_err(DiskError::at(path))?.is_file() {
             return Ok(());
         }
-        let mut file = open(path, File::options().read(true))?;
-        // a file of somebody else's says nothing about a run
-        let Ok(text) = require_ours(&mut file, path) else {
+        let text = read(&mut file, path)?;
+        if !may_be_note(&text) {
             return Ok(());
-        };
+        }
         match file.try_lock_shared() {
             Ok(()) => Ok(()),
             Err(TryLockError::WouldBlock) => {
@@ -179,20 +186,27 @@ fn require_ours(file: &mut File, path: &Path) -> Result<String, Error> {
     if found.nlink() > 1 {
         return Err(foreign("has another name as well"));
     }
-    let parent = path.parent().unwrap_or(Path::new("/"));
-    let parent = fs::metadata(parent).map_err(DiskError::at(parent))?;
-    if ![0, geteuid().as_raw(), parent.uid()].contains(&found.uid()) {
+    if !may_be_ours(found.uid(), path.parent().unwrap_or(Path::new("/")))? {
         return Err(foreign("belongs to another user"));
     }
-    let mut text = Vec::new();
-    let read = Read::by_ref(file).take(NOTE_MAX).read_to_end(&mut text);
-    read.map_err(DiskError::at(path))?;
-    // a run that was killed may have written a part of its note
-    let is_note = serde_json::from_slice::<LockNote>(&text).is_ok();
-    if !is_note && !text.starts_with(NOTE_START) && !NOTE_START.starts_with(&text) {
+    let text = read(file, path)?;
+    if !may_be_note(&text) {
         return Err(foreign("was not written by this tool"));
     }
+    Ok(text)
+}
+
+/// The beginning of a file, as long as a note can be.
+fn read(file: &mut File, path: &Path) -> Result<String, DiskError> {
+    let mut text = Vec::new();
+    let read = file.take(NOTE_MAX).read_to_end(&mut text);
+    read.map_err(DiskError::at(path))?;
     Ok(String::from_utf8_lossy(&text).into_owned())
+}
+
+/// Whether this is a note, or the part of one that a killed run wrote.
+fn may_be_note(text: &str) -> bool {
+    serde_json::from_str::<LockNote>(text).is_ok() || text.starts_with(NOTE_START) || NOTE_START.starts_with(text)
 }
 
 fn holder(note: Option<&LockNote>) -> String {
@@ -236,7 +250,10 @@ mod tests {
         fs::write(&path, "# This file is generated").unwrap();
         assert_eq!(refused(&path).kind(), crate::ErrorKind::Configuration);
         assert_eq!(fs::read_to_string(&path).unwrap(), "# This file is generated");
+        let held = File::open(&path).unwrap();
+        held.lock().unwrap();
         RunLock::refuse_if_held(&path).unwrap();
+        drop(held);
 
         fs::write(&path, "").unwrap();
         fs::hard_link(&path, dir.path().join("other")).unwrap();
@@ -245,6 +262,7 @@ mod tests {
         let pipe = dir.path().join("pipe.lock");
         rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, rustix::fs::Mode::RWXU).unwrap();
         assert_eq!(refused(&pipe).kind(), crate::ErrorKind::Configuration);
+        RunLock::refuse_if_held(&pipe).unwrap();
 
         let torn = dir.path().join("torn.lock");
         fs::write(&torn, r#"{"pid":12,"ho"#).unwrap();

@@ -7,4 +7,5 @@ pub(crate) mod free_space;
 pub(crate) mod hard_links;
 pub(crate) mod links;
 pub(crate) mod lock;
+pub(crate) mod owners;
 pub mod staging;

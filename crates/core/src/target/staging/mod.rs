@@ -8,11 +8,13 @@
 //! | 4 rename or exchange `.ready` → `DIR`, fsync parent | `DIR` new, `.ready` is the replaced backup or gone | remove `.ready` if `DIR`'s manifest says that it replaced it |
 //! | 5 remove what was replaced, unlink `DIR.lock` | `DIR` new | nothing |
 //!
-//! A `.ready` that is not as its manifest says is of no use and is removed in place of being published. A `.partial` or
-//! `.ready` without our manifest, unless it is empty or `DIR` says that it replaced it, is somebody else's and is not
-//! touched. A stale
-//! `DIR.lock` names the run that did not end; where `DIR` is that very run's backup, nobody was told that it succeeded,
-//! so the next full backup may replace it without being told to.
+//! A `.ready` that does not match its manifest is removed instead of published. A complete one is published only if it may
+//! replace `DIR`: the same database, at least as recent, of the same owner; otherwise it is left alone
+//! ([`Leftover::Stranger`]). A `.partial` or `.ready` without our manifest is left alone as well, unless it is empty or `DIR`
+//! says that it replaced it, and so is a complete `.partial` of a run that `DIR.lock` does not name.
+//!
+//! A stale `DIR.lock` names the run that did not end. If `DIR` is that run's backup, its success was never reported, so the
+//! next full backup may replace it without `-overwrite`.
 
 mod directories;
 mod error;
@@ -27,11 +29,11 @@ use std::{
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
 use self::directories::{chown_tree, identity, occupant, remove_manifest_last, remove_ours, rename, resolve, sibling};
-use super::{durable, free_space, lock::RunLock};
-use crate::manifest::{BackupKind, Manifest, ManifestError, State};
+use super::{durable, free_space, lock::RunLock, owners::may_be_ours};
 use crate::{
     Error,
     cancel::Cancel,
+    manifest::{BackupKind, Manifest, ManifestError, State},
     progress::Progress,
     verify::{VerifyVerdict, verify},
 };
@@ -318,14 +320,11 @@ impl Target {
     /// Why a complete backup that waits for its place must not get it: what it would replace is judged as with
     /// `-overwrite`.
     fn refuses(&self, waiting: &Manifest, in_place: Option<&Manifest>) -> Result<Option<&'static str>, Error> {
-        let (ready, parent) = (self.ready(), self.parent());
         let owner = |path: &Path| Ok::<_, DiskError>(fs::symlink_metadata(path).map_err(DiskError::at(path))?.uid());
-        let mut owners = vec![0, rustix::process::geteuid().as_raw(), owner(parent)?];
+        let waiting_owner = owner(&self.ready())?;
         let replaces = self.occupant()? == Occupant::Database;
-        if replaces {
-            owners.push(owner(&self.dir)?);
-        }
-        if !owners.contains(&owner(&ready)?) {
+        let same_owner = replaces && waiting_owner == owner(&self.dir)?;
+        if !same_owner && !may_be_ours(waiting_owner, self.parent())? {
             return Ok(Some("belongs to another user"));
         }
         if !replaces {
