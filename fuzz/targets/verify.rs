@@ -13,7 +13,7 @@ use neo4j_backup_core::{
     adopt::adopt,
     cancel::Cancel,
     progress::Quiet,
-    verify::{Verdict, verify},
+    verify::{VerifyVerdict, verify},
 };
 
 static DIRECTORIES: LazyLock<Mutex<Directories>> = LazyLock::new(|| {
@@ -29,7 +29,11 @@ fuzz_target!(|input: &[u8]| {
     };
     match verify(directory.path(), &Quiet, &Cancel::default()) {
         Ok(found) => {
-            assert_eq!(found.verdict == Verdict::Intact, !directory.is_changed(), "{found:#?}");
+            assert_eq!(
+                found.verdict == VerifyVerdict::Intact,
+                !directory.is_changed(),
+                "{found:#?}"
+            );
             serde_json::to_string(&found).unwrap();
         }
         Err(_) => assert!(directory.is_changed()),

@@ -1,13 +1,17 @@
 //! The options of a cluster: which one, and which of its members.
 
-use super::request::{RequestError, given};
+use super::{
+    definitions::CLUSTER,
+    request::{RequestError, given},
+};
 use neo4j_backup_core::{ClusterOptions, source::discovery::Preference};
 use neo4j_format::ids::MemberId;
 
 /// What was typed; not judged.
 #[derive(Debug, Clone, Default, clap::Args)]
+#[command(next_help_heading = CLUSTER)]
 pub(crate) struct ClusterArgs {
-    /// The name of the cluster, where the coordinators know one that is not called neo4j.ha
+    /// Name of the cluster [default: neo4j.ha, or the only one]
     #[arg(
         long,
         alias = "ha.cluster_name",
@@ -17,21 +21,22 @@ pub(crate) struct ClusterArgs {
     )]
     pub(crate) cluster: Option<String>,
 
-    /// Which members of a cluster are asked first: master (the default), slave, or any, the most up-to-date
+    /// Which members to ask first: master, slave or any [default: master]
+    ///
+    /// any is the most up-to-date member. If a member fails, the next one is asked.
     #[arg(long, value_name = "WHICH", hide_env = true, env = "NEO4J_BACKUP_HA_PREFER")]
     pub(crate) ha_prefer: Option<String>,
 
     #[arg(
         long,
-        help = "Ask this member of a cluster and no other: its ha.server_id",
+        help = "Ask only this member: its ha.server_id [default: all eligible]",
         value_name = "ID",
         hide_env = true,
         env = "NEO4J_BACKUP_HA_MEMBER"
     )]
     pub(crate) ha_member: Option<String>,
 
-    /// How many transactions a slave may be behind the master and still give the backup, 1000
-    /// unless given
+    /// Accept slaves up to N transactions behind the master [default: 1000]
     #[arg(long, value_name = "N", hide_env = true, env = "NEO4J_BACKUP_HA_MAX_LAG")]
     pub(crate) ha_max_lag: Option<String>,
 }

@@ -1,12 +1,12 @@
 //! The original's spelling: one dash before a long name, and `-verify false` as two words
-//! (`docs/formats/wire-protocol.md` §11.1). clap knows neither, so arguments are rewritten before it sees them, and
-//! its texts on the way back.
+//! (`docs/formats/wire-protocol.md` §11.1). clap supports neither, so arguments are rewritten before clap parses them,
+//! and its messages afterwards.
 
 use std::{collections::HashMap, ffi::OsString, os::unix::ffi::OsStrExt};
 
 use clap::Command;
 
-/// Arguments that cannot be told apart.
+/// Arguments that are ambiguous.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum DashError {
     /// An option where the value of another is expected.
@@ -19,7 +19,7 @@ pub(crate) enum DashError {
     },
 }
 
-/// What an option wants after it.
+/// The value that an option takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Value {
     None,
@@ -30,8 +30,8 @@ enum Value {
 
 /// The arguments with two dashes before every long name; values are left as they are.
 ///
-/// An unknown name gets two dashes as well, so that clap names it whole in its error. Behind the name of a command its
-/// own options count. `command` has been built, so that the options that all commands share are in each.
+/// An unknown name gets two dashes as well, so that clap's error shows all of it. After the name of a command, the
+/// options of that command apply. `command` has been built, so that each command has the common options.
 ///
 /// # Errors
 /// An option that needs a value and is followed by what looks like an option.
@@ -87,7 +87,7 @@ pub(crate) fn rewrite(command: &Command, argv: &[OsString]) -> Result<Vec<OsStri
     Ok(rewritten)
 }
 
-/// Long names and aliases, and what each wants.
+/// Long names and aliases with the value that each takes.
 fn long_names(command: &Command) -> HashMap<String, Value> {
     let mut names = HashMap::new();
     for argument in command.get_arguments() {
@@ -104,7 +104,7 @@ fn long_names(command: &Command) -> HashMap<String, Value> {
     names
 }
 
-/// The text behind the dashes, if this is a long option; `-v` and `-vv` are short ones.
+/// The text after the dashes, if this is a long option; `-v` and `-vv` are short ones.
 fn long_option<'a>(command: &Command, argument: &'a [u8]) -> Option<&'a [u8]> {
     if let Some(body) = argument.strip_prefix(b"--") {
         return Some(body);
@@ -126,25 +126,17 @@ fn is_option(argument: &OsString) -> bool {
 /// clap's text with one dash before every long name.
 pub(crate) fn single_dashes(text: &str) -> String {
     let mut result = String::with_capacity(text.len());
-    for line in text.split_inclusive('\n') {
-        // The head of an option in the help, which clap indents to leave room for a short name.
-        let line = match line.strip_prefix("      --") {
-            Some(head) => format!("  --{head}"),
-            None => line.to_owned(),
-        };
-        let mut before = ' ';
-        let mut rest = line.as_str();
-        while let Some(character) = rest.chars().next() {
-            let starts_word = matches!(before, ' ' | '\'' | '[' | '(' | '\n');
-            let is_long = rest
-                .strip_prefix("--")
-                .is_some_and(|name| name.starts_with(|first: char| first.is_ascii_alphabetic()));
-            if !(starts_word && is_long) {
-                result.push(character);
-            }
-            before = character;
-            rest = rest.get(character.len_utf8()..).unwrap_or_default();
+    let mut before = ' ';
+    for (start, character) in text.char_indices() {
+        let starts_word = matches!(before, ' ' | '\'' | '[' | '(' | '\n');
+        let is_long = text
+            .get(start..)
+            .and_then(|rest| rest.strip_prefix("--"))
+            .is_some_and(|name| name.starts_with(|first: char| first.is_ascii_alphabetic()));
+        if !(starts_word && is_long) {
+            result.push(character);
         }
+        before = character;
     }
     result
 }
@@ -243,8 +235,8 @@ mod tests {
             "invalid value 'x' for '-verify'"
         );
         assert_eq!(
-            single_dashes("      --from <URI>\n          Text --to\n"),
-            "  -from <URI>\n          Text -to\n"
+            single_dashes("--from <URI>\n  Text --to\n"),
+            "-from <URI>\n  Text -to\n"
         );
         assert_eq!(single_dashes("a--b /--c -- ---d"), "a--b /--c -- ---d");
     }

@@ -7,7 +7,7 @@ use std::{env, ffi::OsString};
 
 use clap::{ArgAction, ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand, parser::ValueSource};
 
-use super::cluster::ClusterArgs;
+use super::{cluster::ClusterArgs, help};
 #[cfg(feature = "demo")]
 use crate::commands::{demo, sandbox};
 use crate::commands::{generate, inspect, members, serve, verify};
@@ -15,52 +15,30 @@ use crate::commands::{generate, inspect, members, serve, verify};
 /// Read by clap, and where clap cannot.
 const OUTPUT_VARIABLE: &str = "NEO4J_BACKUP_OUTPUT";
 
-/// Shown below the options.
-const AFTER_HELP: &str = "\
-EXAMPLES
-  neo4j-backup -full -from single://192.168.1.34 -to /mnt/backup/neo4j-backup
-  neo4j-backup -incremental -from single://192.168.1.34:9999 -to /mnt/backup/neo4j-backup
-  neo4j-backup -full -from ha://192.168.1.15:2181,192.168.1.16:2181 -to /mnt/backup/neo4j-backup
-
-The directory given with -to is the database: to restore, stop the server and put the directory in
-the place of its data directory.
-
-One dash or two are the same. Every option can also be set by an environment variable, NEO4J_BACKUP_
-and its name as in NEO4J_BACKUP_MAX_RATE; what is typed wins.
-
-EXIT STATUS
-    0  done and durable
-    1  failed, none of the below
-    2  backup good, check could not run
-    3  backup good, inconsistencies found, or indexes could not be had
-    4  backup good, but its source lost the master role meanwhile: the cluster may lose its last
-       transactions
-   10  source unreachable
-   11  target in use by another run or by Neo4j
-   12  coordinators unreachable, no such cluster, no usable member
-   13  target is not this source's to continue or replace
-   14  a full backup is needed
-   15  protocol or version not understood
-   16  the server reported an error
-   17  time limit
-   18  no space
-   19  disk error
-   20  verify: damage
-   21  verify: no damage, but Neo4j opened it since, or an update did not end
-   64  usage
-   78  configuration
-  130  interrupted (SIGINT)
-  143  terminated (SIGTERM)";
+/// Headings of the options in the help and the manual page, in this order.
+pub(crate) const BACKUP: &str = "Backup";
+pub(crate) const CLUSTER: &str = "Cluster";
+pub(crate) const LIMITS: &str = "Limits";
+pub(crate) const OUTPUT: &str = "Output";
 
 /// Consistent, bootable backups of running Neo4j 1.3 - 1.9 databases, full and incremental
+///
+/// neo4j-backup copies a running Neo4j 1.3 - 1.9 Enterprise database over the network, without a JVM. It detects the
+/// release that it talks to. The directory given with -to is a database: to restore, stop the server and put a copy of
+/// the directory where the server's data directory is.
+///
+/// One dash and two dashes before an option mean the same.
 #[derive(Debug, Parser)]
 #[command(
     name = "neo4j-backup",
     version,
     override_usage = "neo4j-backup -full|-incremental|-auto -from URI -to DIR [OPTIONS]\n       neo4j-backup COMMAND [OPTIONS]",
-    after_help = AFTER_HELP,
-    next_line_help = true,
-    max_term_width = 100,
+    after_help = "neo4j-backup -auto -from single://192.168.1.34 -to /mnt/backup/neo4j",
+    after_long_help = "\
+neo4j-backup -full -from single://192.168.1.34 -to /mnt/backup/neo4j
+neo4j-backup -incremental -from single://192.168.1.34:9999 -to /mnt/backup/neo4j
+neo4j-backup -auto -fallback-full -from ha://192.168.1.15:2181,192.168.1.16:2181 -to /mnt/backup/neo4j",
+    next_help_heading = BACKUP,
     args_override_self = true,
     args_conflicts_with_subcommands = true,
     subcommand_value_name = "COMMAND",
@@ -76,137 +54,221 @@ pub(crate) struct Args {
     #[command(subcommand)]
     pub(crate) command: Option<Command>,
 
-    /// Take a full backup: all store files, and the transactions committed meanwhile
+    /// Take a full backup
+    ///
+    /// Copies all store files and the transactions that are committed during the copy.
     #[arg(long, hide_env = true, env = "NEO4J_BACKUP_FULL", value_parser = switch)]
     pub(crate) full: bool,
 
-    /// Bring an existing backup up to the source's present state
+    /// Add the transactions since the last backup to the backup in DIR
+    ///
+    /// Proves first that the source has the same history as the backup.
     #[arg(long, hide_env = true, env = "NEO4J_BACKUP_INCREMENTAL", value_parser = switch)]
     pub(crate) incremental: bool,
 
-    /// Full where the target is absent or empty, incremental otherwise
+    /// Full if DIR is missing or empty, incremental otherwise
     #[arg(long, hide_env = true, env = "NEO4J_BACKUP_AUTO", value_parser = switch)]
     pub(crate) auto: bool,
 
     #[arg(
         long,
-        help = "The running database: single://host[:port], port 6362 unless given; or a cluster by its coordinators: \
-                ha://host[:port],host[:port][/chroot], port 2181 unless given",
+        help = "Source: single://host[:6362], or ha://host[:2181],host[:2181][/chroot]",
+        long_help = "Source of the backup: a server, single://host[:port] [default port: 6362], or a cluster by its \
+                     ZooKeeper servers, ha://host[:port],host[:port][/chroot] [default port: 2181]. host[:port] alone \
+                     is a server.",
         value_name = "URI",
         hide_env = true,
         env = "NEO4J_BACKUP_FROM"
     )]
     pub(crate) from: Option<String>,
 
-    /// The directory of the backup
+    /// Directory of the backup
+    ///
+    /// The parent directory must exist: temporary siblings, DIR.lock, DIR.partial and DIR.ready, are created there.
     #[arg(long, value_name = "DIR", hide_env = true, env = "NEO4J_BACKUP_TO",
           value_parser = clap::value_parser!(OsString))]
     pub(crate) to: Option<OsString>,
 
-    /// Check the consistency of the finished backup: true, the default, checks all of a full backup and what an
-    /// incremental one changed; full checks all; false nothing
+    /// Check consistency at the end: true, false or full [default: true]
+    ///
+    /// true checks everything after a full backup and the changed records after an incremental one; full always checks
+    /// everything; false checks nothing.
     #[arg(long, value_name = "WHAT", hide_env = true, env = "NEO4J_BACKUP_VERIFY",
           num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub(crate) verify: Option<String>,
 
-    /// Let a full backup replace an older backup of the same database, in one step and only when it is complete
+    /// Full: replace an older backup of the same database, in one step
+    ///
+    /// The old backup stays in place until the new one is complete. It is replaced only by a backup of the same
+    /// database that is at least as recent.
     #[arg(long, hide_env = true, env = "NEO4J_BACKUP_OVERWRITE", value_parser = switch)]
     pub(crate) overwrite: bool,
 
-    /// Take a full backup where an incremental one cannot go on
+    /// Incremental: take a full backup if the chain cannot be continued
+    ///
+    /// For example because the server has pruned the logs that are needed. The full backup replaces the old one in one
+    /// step.
     #[arg(long, hide_env = true, env = "NEO4J_BACKUP_FALLBACK_FULL", value_parser = switch)]
     pub(crate) fallback_full: bool,
 
-    /// Refuse to continue where it cannot be proven that the source still has the target's history
+    /// Incremental: refuse if the common history cannot be proven
+    ///
+    /// Without this option the report says `not proven`.
     #[arg(long, hide_env = true, env = "NEO4J_BACKUP_REQUIRE_HISTORY", value_parser = switch)]
     pub(crate) require_history: bool,
 
-    /// Remove history logs older than a time (7d, which is meant where nothing follows; 12h) or beyond a size (512mb,
-    /// 2gb); all are kept unless given
+    /// Delete old archived logs: 7d, 12h, 512mb, 2gb [default: keep all]
+    ///
+    /// Keeps the logs of this time, or up to this size. A time needs a unit, s, m, h or d; a size needs kb, mb or gb. Without a value: 7d. Servers that read from this
+    /// backup need its archived logs for their incremental backups.
     #[arg(long, value_name = "KEEP", hide_env = true, env = "NEO4J_BACKUP_PRUNE_LOGS",
           num_args = 0..=1, require_equals = true, default_missing_value = "7d")]
     pub(crate) prune_logs: Option<String>,
 
-    /// End the whole run after this time: 90, 90s, 5m, 2h, 1d
-    #[arg(long, value_name = "TIME", hide_env = true, env = "NEO4J_BACKUP_TIMEOUT")]
-    pub(crate) timeout: Option<String>,
-
-    /// Give up on a server that is silent for this time: 60s unless given, longer for old releases
-    #[arg(long, value_name = "TIME", hide_env = true, env = "NEO4J_BACKUP_SILENCE_TIMEOUT")]
-    pub(crate) silence_timeout: Option<String>,
-
-    /// Receive no more than this many bytes a second: 500k, 20m, 1g (powers of 1024)
-    #[arg(long, value_name = "RATE", hide_env = true, env = "NEO4J_BACKUP_MAX_RATE")]
-    pub(crate) max_rate: Option<String>,
-
-    /// Let transactions make a store file grow by this many bytes: 512m, 8g (powers of 1024); 1g, or four times its
-    /// length, unless given
-    #[arg(long, value_name = "SIZE", hide_env = true, env = "NEO4J_BACKUP_MAX_GROWTH")]
-    pub(crate) max_growth: Option<String>,
-
     #[command(flatten)]
     pub(crate) of_cluster: ClusterArgs,
+
+    /// End the run after this time: 90s, 5m, 2h, 1d [default: no limit]
+    ///
+    /// A number without a unit is in seconds.
+    #[arg(long, value_name = "TIME", help_heading = LIMITS, hide_env = true, env = "NEO4J_BACKUP_TIMEOUT")]
+    pub(crate) timeout: Option<String>,
+
+    /// Give up on a server that sends nothing for this time [default: 60s]
+    ///
+    /// The default is longer for releases that are known to pause.
+    #[arg(long, value_name = "TIME", help_heading = LIMITS, hide_env = true, env = "NEO4J_BACKUP_SILENCE_TIMEOUT")]
+    pub(crate) silence_timeout: Option<String>,
+
+    /// Receive at most this many bytes/s: 500k, 20m [default: no limit]
+    ///
+    /// k, m and g are powers of 1024.
+    #[arg(long, value_name = "RATE", help_heading = LIMITS, hide_env = true, env = "NEO4J_BACKUP_MAX_RATE")]
+    pub(crate) max_rate: Option<String>,
+
+    /// Let transactions extend a store file by at most this much [default: 1g]
+    ///
+    /// Protects against corrupt record numbers. The default is 1g or four times the length of the file, whichever is
+    /// more. k, m and g are powers of 1024.
+    #[arg(long, value_name = "SIZE", help_heading = LIMITS, hide_env = true, env = "NEO4J_BACKUP_MAX_GROWTH")]
+    pub(crate) max_growth: Option<String>,
 
     #[command(flatten)]
     pub(crate) common: Common,
 
-    /// Print this text
-    #[arg(long, short, global = true, action = ArgAction::Help)]
+    /// Print this help
+    #[arg(long, short, global = true, help_heading = OUTPUT, action = ArgAction::Help)]
     help: Option<bool>,
 
     /// Print the version
-    #[arg(long, short = 'V', action = ArgAction::Version)]
+    #[arg(long, short = 'V', hide = true, help_heading = OUTPUT, action = ArgAction::Version)]
     version: Option<bool>,
 }
 
 /// What every command takes.
 #[derive(Debug, clap::Args)]
+#[command(next_help_heading = OUTPUT)]
 pub(crate) struct Common {
-    /// The result on standard output: text (the default), or json: one object, on failure too
+    /// Format of the result on standard output: text or json [default: text]
+    ///
+    /// json prints one object, after a failure too. Its schema is in docs/schema.
     #[arg(long, global = true, value_name = "FORMAT", hide_env = true, env = OUTPUT_VARIABLE)]
     pub(crate) output: Option<String>,
 
-    /// No progress and no text on success; warnings and errors only
+    /// Print warnings and errors only
     #[arg(long, global = true, hide_env = true, env = "NEO4J_BACKUP_QUIET", value_parser = switch)]
     pub(crate) quiet: bool,
 
-    /// Log what happens on the wire and on disk; -vv and -vvv log more
+    /// Log to standard error; -vv and -vvv log more
+    ///
+    /// Each v adds detail: what happens, each step, each message on the wire.
     #[arg(short, long, global = true, action = ArgAction::Count, hide_env = true, env = "NEO4J_BACKUP_VERBOSE",
           value_parser = level)]
     pub(crate) verbose: u8,
 }
 
-/// Everything but taking a backup; each command's own file says what it takes.
+/// Every command except the backup itself; the options of each are in the file of the command.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Show who is in a cluster and who would be asked for a backup
+    /// List the members of a cluster
+    ///
+    /// Shows role, addresses and last transaction of each member, whether its backup service answers, and which
+    /// members a backup would use, in which order. Exit status 12 means that no member is eligible.
+    #[command(after_help = "neo4j-backup members -from ha://192.168.1.15:2181,192.168.1.16:2181")]
     Members(members::MembersArgs),
 
-    /// Look for inconsistencies in a backup or a database that nobody has open
-    Check(crate::commands::check::CheckArgs),
-
-    /// Print the completion script of a shell
-    Completions(generate::CompletionsArgs),
-
-    /// Print the manual page, in roff
-    Man,
-
-    /// Say what a directory is: which database, how far, since when, what the first start will do
+    /// Describe a backup or database
+    ///
+    /// Shows the database, its last transaction, its age, and what the first start of Neo4j will do. Reads headers
+    /// only and changes nothing.
+    #[command(after_help = "neo4j-backup inspect /mnt/backup/neo4j")]
     Inspect(inspect::InspectArgs),
 
-    /// Compare a backup with its checksums, every byte of it; exit code 20 for damage, 21 for changes by Neo4j
+    /// Compare a backup with its checksums
+    ///
+    /// Reads every byte. Exit status 20 means damage; 21 means that Neo4j or an interrupted update changed the backup.
+    #[command(after_help = "neo4j-backup verify /mnt/backup/neo4j")]
     Verify(verify::VerifyArgs),
 
-    /// Serve a cleanly closed database, or a backup, as a backup source
+    /// Check the consistency of the graph
+    ///
+    /// Checks every record of a backup, or of a database that is not open. Exit status 3 means that inconsistencies
+    /// were found.
+    #[command(after_help = "neo4j-backup check /mnt/backup/neo4j")]
+    Check(crate::commands::check::CheckArgs),
+
+    /// Serve a backup to other clients
+    ///
+    /// Offers a backup, or a database that was closed cleanly, as a source for this program and for the original
+    /// backup tools. An incremental backup may update the directory at the same time.
+    ///
+    /// The protocol has no authentication: everyone who can reach the port can copy the database. By default only this
+    /// machine can; restrict the clients with -allow if you listen on another address.
+    ///
+    /// SIGTERM waits for responses in progress; a second SIGTERM does not.
+    #[command(after_help = "neo4j-backup serve -db /mnt/backup/neo4j -listen 0.0.0.0:6362 -allow 10.0.0.0/8")]
     Serve(Box<serve::ServeArgs>),
 
-    /// Start a throw-away cluster to try everything on, with a prompt to break it
+    /// Start a test cluster with a prompt
+    ///
+    /// The members hold real databases that change all the time, behind backup services on 127.0.0.1. Needs no Java, no
+    /// network and no root. Commands on standard input kill, stall, slow and restart members; help lists them. Ctrl-C
+    /// ends the cluster.
+    #[command(after_help = "neo4j-backup sandbox -release 1.8 -members 3")]
     #[cfg(feature = "demo")]
     Sandbox(Box<sandbox::SandboxArgs>),
 
-    /// See all of this in ten seconds, on a throw-away cluster
+    /// Show it all on a test cluster
+    ///
+    /// Takes about ten seconds: members, a full backup, an incremental one, the failure of the master, verify, check
+    /// and inspect. Needs no Java and no network. Ends with an error if a step does not show what it claims.
+    #[command(after_help = "neo4j-backup demo -keep /tmp/demo")]
     #[cfg(feature = "demo")]
     Demo(demo::DemoArgs),
+
+    /// Print a shell's completion script
+    ///
+    /// For bash, zsh and fish. The script completes commands, options and their values.
+    #[command(after_help = "neo4j-backup completions bash > /etc/bash_completion.d/neo4j-backup")]
+    Completions(generate::CompletionsArgs),
+
+    /// Print or write the manual pages
+    ///
+    /// Prints the page of the program, or writes one page for each command into a directory.
+    #[command(after_help = "neo4j-backup man -to /usr/local/share/man/man1")]
+    Man(generate::ManArgs),
+
+    /// Print the help of a command
+    ///
+    /// Without a command: the help of the program. `help exit-status` lists the exit codes.
+    #[command(after_help = "neo4j-backup help members\nneo4j-backup help exit-status")]
+    Help(help::HelpArgs),
+
+    /// Print the version
+    ///
+    /// Prints the name and version of the program.
+    #[command(after_help = "neo4j-backup version")]
+    Version,
 }
 
 /// A switch and where it came from: what is typed wins over the environment.
@@ -220,7 +282,7 @@ pub(crate) enum Switch {
 impl Args {
     /// The definitions that parsing, help and the dash rewriting share.
     pub(crate) fn definitions() -> clap::Command {
-        Args::command()
+        help::with_help_texts(Args::command())
     }
 
     /// Reads arguments whose options have two dashes.
@@ -290,7 +352,9 @@ mod tests {
     #[test]
     fn every_option_has_the_environment_variable_of_its_name() {
         let root = Args::definitions();
-        let commands = root.get_subcommands().flat_map(clap::Command::get_arguments);
+        // A NEO4J_BACKUP_TO for backups must not send manual pages into the backup.
+        let commands = root.get_subcommands().filter(|command| command.get_name() != "man");
+        let commands = commands.flat_map(clap::Command::get_arguments);
         for argument in root.get_arguments().chain(commands) {
             let Some(name) = argument.get_long() else {
                 assert!(argument.is_positional());

@@ -3,5 +3,7 @@
 pub(crate) mod cluster;
 pub(crate) mod dashes;
 pub(crate) mod definitions;
+pub(crate) mod exit_status;
+pub(crate) mod help;
 pub(crate) mod quantity;
 pub(crate) mod request;

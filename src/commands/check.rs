@@ -33,17 +33,19 @@ use neo4j_backup_core::{
 /// What is checked, and with how much memory.
 #[derive(Debug, clap::Args)]
 pub(crate) struct CheckArgs {
-    /// The directory of the backup or database
+    /// Directory of the backup or database
     #[arg(value_name = "DIR", value_parser = clap::value_parser!(OsString))]
     dir: OsString,
 
-    /// Memory to keep within, for a store of any size: 64m, 1g (powers of 1024); 256m unless given, 24m at least. Less
-    /// memory takes more passes and finds the same
+    /// Use at most this much memory, at least 24m [default: 256m]
+    ///
+    /// Less memory takes more passes and finds the same. k, m and g are powers of 1024.
     #[arg(long, value_name = "SIZE", hide_env = true, env = "NEO4J_BACKUP_MEMORY")]
     memory: Option<String>,
 
-    /// Show so many findings of each rule, 100 unless given; all are counted. -output json prints each as a line of its
-    /// own when it is found, and a last line with the totals
+    /// Show at most this many findings per rule; all are counted [default: 100]
+    ///
+    /// With -output json each finding is a line of its own, printed when it is found; the last line has the totals.
     #[arg(long, value_name = "COUNT", hide_env = true, env = "NEO4J_BACKUP_LIMIT")]
     limit: Option<String>,
 }
@@ -112,7 +114,12 @@ fn options(wanted: &CheckArgs) -> Result<CheckOptions<'static>, Error> {
     let memory = match request::quantity("memory", wanted.memory.as_deref(), quantity::size)? {
         None => Memory::default(),
         Some(bytes) if bytes.get() >= Memory::MIN => Memory::new(bytes.get()),
-        Some(_) => return Err(Error::new(ErrorKind::Usage, "-memory has to be 24m at least")),
+        Some(_) => {
+            return Err(Error::new(
+                ErrorKind::Usage,
+                "invalid value for -memory: at least 24m is expected",
+            ));
+        }
     };
     let limit = match wanted.limit.as_deref().map(str::trim).filter(|text| !text.is_empty()) {
         None => CheckOptions::default().limit,

@@ -1,7 +1,7 @@
 //! `demo`: the whole program in ten seconds, on a cluster of the sandbox.
 //!
-//! Each step runs this very program as a user would and shows what it prints; then it checks that what the step shows is
-//! true, against what the cluster committed. A step that does not hold ends the demo with an error.
+//! Each step runs this program as a user would, shows its output and compares the result with what the cluster
+//! committed. A difference ends the demo with an error.
 
 use std::{
     env,
@@ -44,15 +44,10 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What is kept.
 #[derive(Debug, clap::Args)]
-#[command(
-    override_usage = "neo4j-backup demo [-keep DIR]",
-    after_help = "\
-Starts a cluster of three real databases that are written to, shows its members, takes a full backup
-and an incremental one, kills the master while it sends a third, verifies and checks what is there.
-Needs neither Java nor a network; ends with an error if a step does not show what it says."
-)]
 pub(crate) struct DemoArgs {
-    /// Keep databases and backups in this directory, which must not be there yet; they are thrown away unless given
+    /// Keep databases and backups in this directory [default: delete them]
+    ///
+    /// The directory must not exist yet.
     #[arg(long, value_name = "DIR", hide_env = true, env = "NEO4J_BACKUP_KEEP")]
     keep: Option<String>,
 }
@@ -90,7 +85,7 @@ fn play(args: &DemoArgs) -> Result<(), Error> {
     runtime.shutdown_timeout(PATIENCE);
     played?;
     if let Some(keep) = given(args.keep.as_deref()) {
-        to_stdout(&format!("\nAll of it is in {keep}.\n"));
+        to_stdout(&format!("\nDatabases and backups are in {keep}\n"));
     }
     scratch.close()
 }
@@ -98,7 +93,7 @@ fn play(args: &DemoArgs) -> Result<(), Error> {
 /// All steps in their order.
 async fn story(stage: &Stage) -> Result<(), Error> {
     let start = Instant::now();
-    title("A cluster of three members that behaves like Neo4j 1.8 and is written to all the time");
+    title("A cluster of three members that behaves like Neo4j 1.8 and commits all the time");
     let plan = Plan {
         rate: 200,
         session_timeout: Duration::from_secs(1),
@@ -110,20 +105,20 @@ async fn story(stage: &Stage) -> Result<(), Error> {
         to_stdout(&format!("member {}: backup service on {}\n", member.id, member.backup));
     }
 
-    title("Who is in it, and who would be asked for a backup");
+    title("The members, and which of them a backup would use");
     stage.shown(&["members", "-from", &uri]).await?;
 
-    title("A full backup, while the master commits");
+    title("A full backup while the master commits");
     stage.shown(&["-full", "-from", &uri, "-to", BACKUP]).await?;
     let full = stage.judge(&cluster, BACKUP)?;
 
-    title("The transactions since");
+    title("An incremental backup");
     reached(&cluster, full.last.0 + MEANWHILE).await?;
     stage.shown(&["-incremental", "-from", &uri, "-to", BACKUP]).await?;
     let incremental = stage.judge(&cluster, BACKUP)?;
-    holds(incremental.last > full.last, "the incremental backup brought nothing")?;
+    holds(incremental.last > full.last, "the incremental backup is empty")?;
 
-    title("The master is killed while it sends another one: a slave goes on");
+    title("The master is killed during a full backup: a slave takes over");
     let killed = full.member;
     cluster.slow(killed, SLOW)?;
     let sent = sent(&cluster, killed)?;
@@ -138,15 +133,15 @@ async fn story(stage: &Stage) -> Result<(), Error> {
     let second = stage.judge(&cluster, SECOND)?;
     holds(second.member != killed, "the backup is not from another member")?;
 
-    title("Every byte of both backups against its checksum");
+    title("Every byte of both backups matches its checksum");
     stage.shown(&["verify", BACKUP]).await?;
     stage.shown(&["verify", SECOND]).await?;
 
-    title("Every record against the rules of the graph");
+    title("Every record of both backups is consistent");
     stage.shown(&["check", BACKUP]).await?;
     stage.shown(&["check", SECOND]).await?;
 
-    title("What is on disk: a database, and what its first start would do");
+    title("What is on disk, and what the first start of Neo4j will do");
     stage.shown(&["inspect", BACKUP]).await?;
     to_stdout(&listing(&stage.dir.join(BACKUP))?);
     to_stdout(&format!("\nThat took {:.1} seconds.\n", start.elapsed().as_secs_f64()));
@@ -196,7 +191,7 @@ impl Stage {
         let run = manifest
             .chain
             .last()
-            .ok_or_else(|| wrong("the manifest tells of no run"))?;
+            .ok_or_else(|| wrong("the manifest has no backup run"))?;
         let member = cluster
             .status()
             .into_iter()
@@ -206,12 +201,12 @@ impl Stage {
         let (graph, lucene) = (last(DataSource::Graph), last(DataSource::Lucene));
         let held = cluster.contents_at(member.id, graph, lucene)?;
         let found = Contents::read(&dir).map_err(Error::from)?;
-        holds(found == held, "the backup is not what its source held")?;
+        holds(found == held, "the backup differs from its source")?;
         to_stdout(&format!(
-            "(compared: {} nodes and {} relationships, exactly what member {} held after transaction {graph})\n",
+            "(identical to member {} at transaction {graph}: {} nodes, {} relationships)\n",
+            member.id,
             found.nodes.len(),
-            found.relationships.len(),
-            member.id
+            found.relationships.len()
         ));
         Ok(Judged {
             member: member.id,
@@ -248,7 +243,7 @@ async fn reached(cluster: &Cluster, transaction: i64) -> Result<(), Error> {
 async fn until(mut is_true: impl FnMut() -> Result<bool, Error>) -> Result<(), Error> {
     let start = Instant::now();
     while !is_true()? {
-        holds(start.elapsed() < PATIENCE, "the cluster did not go on")?;
+        holds(start.elapsed() < PATIENCE, "the cluster did not make progress")?;
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
     Ok(())

@@ -9,7 +9,7 @@ use crate::{
     output::{calendar::utc, report, streams::printable},
 };
 use neo4j_backup_core::{
-    inspect::{Inspection, Kind, inspect, logs::Logs, stores::Store},
+    inspect::{DirectoryKind, Inspection, inspect, logs::LogSummary, stores::StoreSummary},
     manifest::{BackupKind, Run, State},
     verify::traces::Opened,
 };
@@ -20,7 +20,7 @@ const RUNS: usize = 5;
 /// What is inspected.
 #[derive(Debug, clap::Args)]
 pub(crate) struct InspectArgs {
-    /// A backup, of this tool or another, or the directory of a database
+    /// Directory of a backup or database
     #[arg(value_name = "DIR")]
     dir: PathBuf,
 }
@@ -104,20 +104,20 @@ fn kind(found: &Inspection) -> String {
         .map(|time| format!(", as of {}", utc(time)))
         .unwrap_or_default();
     match (found.kind, found.state) {
-        (Kind::Backup | Kind::Adopted, Some(State::Receiving)) => {
+        (DirectoryKind::Backup | DirectoryKind::Adopted, Some(State::Receiving)) => {
             "a full backup that did not end: of no use".to_owned()
         }
-        (Kind::Backup | Kind::Adopted, Some(State::Updating)) => {
+        (DirectoryKind::Backup | DirectoryKind::Adopted, Some(State::Updating)) => {
             "a backup whose last update did not end: run it again".to_owned()
         }
-        (Kind::Backup, _) => format!("a backup of this tool{when}"),
-        (Kind::Adopted, _) => format!("taken over from another tool{when}"),
-        (Kind::Database, _) => "no manifest: a backup of another tool, or a database".to_owned(),
-        (Kind::Unknown, _) => "its manifest cannot be read".to_owned(),
+        (DirectoryKind::Backup, _) => format!("a backup of this tool{when}"),
+        (DirectoryKind::Adopted, _) => format!("taken over from another tool{when}"),
+        (DirectoryKind::Database, _) => "no manifest: a backup of another tool, or a database".to_owned(),
+        (DirectoryKind::Unknown, _) => "its manifest cannot be read".to_owned(),
     }
 }
 
-fn store_line(store: &Store) -> String {
+fn store_line(store: &StoreSummary) -> String {
     let mut line = store.name.to_owned();
     match (store.bytes, store.records) {
         (Some(bytes), Some(records)) => {
@@ -134,7 +134,7 @@ fn store_line(store: &Store) -> String {
     line
 }
 
-fn log_line(logs: &Logs) -> Option<String> {
+fn log_line(logs: &LogSummary) -> Option<String> {
     let (first, last) = logs.versions?;
     let covered = match logs.transactions {
         Some((first, last)) => format!("transactions {first} to {last}"),
@@ -169,10 +169,10 @@ fn run_line(run: &Run) -> String {
 fn neo4j(found: &Inspection) -> &'static str {
     match (found.in_use, found.opened) {
         (true, _) => "another process has it open now",
-        (false, None) => "whether it was opened since it was made cannot be told",
+        (false, None) => "unknown whether Neo4j has opened it since the backup",
         (false, Some(Opened::No)) => "not opened since the backup",
         (false, Some(Opened::Closed)) => "opened since the backup, and closed",
         (false, Some(Opened::NotClosed)) => "opened since the backup, and not closed",
-        (false, Some(Opened::Contradictory)) => "traces contradict each other: verify tells more",
+        (false, Some(Opened::Contradictory)) => "contradictory traces of a start; run verify for details",
     }
 }

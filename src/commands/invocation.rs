@@ -31,7 +31,7 @@ pub(crate) fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
         Ok(words) => words,
         Err(error) => {
             let error = Error::new(ErrorKind::Usage, error)
-                .with_hint("a value that begins with a dash is written behind an equals sign, as in -to=-dir");
+                .with_hint("a value that begins with a dash is written after an equals sign, as in -to=-dir");
             return report::refused(&error.into(), output_of(&words));
         }
     };
@@ -57,8 +57,10 @@ pub(crate) fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
         None => take_backup(&args, modes, output, loudness, logs),
         Some(Command::Members(wanted)) => members::run(wanted, output, loudness, logs),
         Some(Command::Check(wanted)) => super::check::run(wanted, output, loudness, logs),
-        Some(Command::Completions(wanted)) => generate::completions(wanted, definitions, output),
-        Some(Command::Man) => generate::man(definitions, output),
+        Some(Command::Completions(wanted)) => generate::completions(wanted, &definitions, output),
+        Some(Command::Man(wanted)) => generate::man(wanted, &definitions, output),
+        Some(Command::Help(wanted)) => generate::help(wanted, &definitions, output),
+        Some(Command::Version) => generate::version(&definitions, output),
         Some(Command::Inspect(wanted)) => inspect::run(wanted, output),
         Some(Command::Verify(wanted)) => verify::run(wanted, output, loudness, logs),
         Some(Command::Serve(wanted)) => serve::run(wanted, output, loudness, logs),

@@ -18,7 +18,7 @@ use crate::{
     },
 };
 use neo4j_backup_core::{
-    ClusterOptions, ErrorKind,
+    ClusterOptions, Error, ErrorKind,
     members::{ClusterMembers, members},
     source::{
         discovery::{Answer, Cluster, Last, Master, Member},
@@ -32,7 +32,7 @@ use neo4j_format::ids::MemberId;
 pub(crate) struct MembersArgs {
     #[arg(
         long,
-        help = "The cluster's coordinators: ha://host[:port],host[:port][/chroot], port 2181 unless given",
+        help = "ZooKeeper servers of the cluster: ha://host[:2181],host[:2181][/chroot]",
         value_name = "URI",
         hide_env = true,
         env = "NEO4J_BACKUP_FROM"
@@ -86,6 +86,9 @@ pub(crate) fn run(args: &MembersArgs, output: Output, loudness: Verbosity, logs:
             let marked = streams::marked(error.uri(), &error.range());
             return report::refused(&Failure::marked(error.into(), marked), output);
         }
+        // The library's hint names single://, which has no members.
+        Err(RequestError::NoSource) => Err(Error::new(ErrorKind::Usage, RequestError::NoSource)
+            .with_hint("for example -from ha://192.168.1.15:2181,192.168.1.16:2181")),
         Err(error) => Err(error.into()),
     };
     terminal.finish();
@@ -100,7 +103,7 @@ fn request(args: &MembersArgs) -> Result<(Source, ClusterOptions), RequestError>
         Source::Single { .. } => Err(RequestError::Word {
             option: "from",
             text: from.to_owned(),
-            expected: "coordinators are expected, as in ha://host:2181",
+            expected: "a cluster is expected, for example ha://192.168.1.15:2181",
         }),
     }
 }

@@ -34,39 +34,39 @@ const MOST: u16 = 16;
 
 /// What kind of cluster.
 #[derive(Debug, clap::Args)]
-#[command(
-    override_usage = "neo4j-backup sandbox [OPTIONS]",
-    after_help = "\
-Real databases, written to by a reproducible stream of transactions, behind backup services on
-127.0.0.1; coordinators that stand in for a ZooKeeper ensemble. No Java, no network, no root. Lines on
-standard input kill, stall, slow and restart members: help lists them. Ctrl-C ends it."
-)]
 pub(crate) struct SandboxArgs {
-    /// The release that the cluster behaves like, 1.3 to 1.8; 1.8 unless given
+    /// Neo4j release that the cluster behaves like, 1.3 to 1.8 [default: 1.8]
     #[arg(long, value_name = "RELEASE", hide_env = true, env = "NEO4J_BACKUP_RELEASE")]
     release: Option<String>,
 
-    /// Number of members: 3 unless given
+    /// Number of members, 1 to 16 [default: 3]
     #[arg(long, value_name = "COUNT", hide_env = true, env = "NEO4J_BACKUP_MEMBERS")]
     members: Option<String>,
 
-    /// Number of coordinators: 1 unless given
-    #[arg(long, value_name = "COUNT", hide_env = true, env = "NEO4J_BACKUP_COORDINATORS")]
+    #[arg(
+        long,
+        help = "Number of ZooKeeper servers, 1 to 16 [default: 1]",
+        value_name = "COUNT",
+        hide_env = true,
+        env = "NEO4J_BACKUP_COORDINATORS"
+    )]
     coordinators: Option<String>,
 
-    /// Transactions a second that the master commits: 20 unless given
+    /// Transactions that the master commits per second [default: 20]
     #[arg(long, value_name = "COUNT", hide_env = true, env = "NEO4J_BACKUP_RATE")]
     rate: Option<String>,
 
-    /// Transactions before the cluster starts: 500 unless given
+    /// Transactions before the cluster starts [default: 500]
     #[arg(long, value_name = "COUNT", hide_env = true, env = "NEO4J_BACKUP_TRANSACTIONS")]
     transactions: Option<String>,
 
-    /// The same seed gives the same transactions: 1 unless given
+    /// Seed of the transactions; the same seed gives the same ones [default: 1]
     #[arg(long, value_name = "NUMBER", hide_env = true, env = "NEO4J_BACKUP_SEED")]
     seed: Option<String>,
 
-    /// Keep the databases in this directory, which must not be there yet; they are thrown away unless given
+    /// Keep the databases in this directory [default: delete them]
+    ///
+    /// The directory must not exist yet.
     #[arg(long, value_name = "DIR", hide_env = true, env = "NEO4J_BACKUP_KEEP")]
     keep: Option<String>,
 }

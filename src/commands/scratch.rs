@@ -1,4 +1,4 @@
-//! A directory to play in: a new one that goes away at the end, or one that the user wants to keep.
+//! The directory of a demo or sandbox: temporary, or kept for the user.
 
 use std::{
     env, fs, io,
@@ -8,7 +8,7 @@ use std::{
 
 use neo4j_backup_core::{Error, ErrorKind};
 
-/// The directory. One that is not to be kept is removed when this is dropped.
+/// A directory, removed when this is dropped unless it is kept.
 #[derive(Debug)]
 pub(crate) struct Scratch {
     path: PathBuf,
@@ -16,19 +16,20 @@ pub(crate) struct Scratch {
 }
 
 impl Scratch {
-    /// Makes the directory `keep`, which must not be there, or one among temporary files.
+    /// Creates the directory `keep`, which must not exist, or a temporary one.
     pub(crate) fn make(keep: Option<&str>, purpose: &str) -> Result<Scratch, Error> {
         let path = match keep {
             Some(keep) => PathBuf::from(keep),
             None => env::temp_dir().join(format!("neo4j-backup-{purpose}-{}", process::id())),
         };
         let failed = |error: io::Error| Error::new(ErrorKind::Disk, format!("{}: {error}", path.display()));
-        fs::create_dir(&path).map_err(|error| {
-            let hint = match error.kind() {
-                io::ErrorKind::AlreadyExists => "name a directory that is not there yet",
-                _ => "name another directory with -keep",
-            };
-            failed(error).with_hint(hint)
+        fs::create_dir(&path).map_err(|error| match error.kind() {
+            io::ErrorKind::AlreadyExists => Error::new(
+                ErrorKind::Configuration,
+                format!("{}: the directory exists", path.display()),
+            )
+            .with_hint("choose a directory that does not exist with -keep"),
+            _ => failed(error).with_hint("choose another directory with -keep"),
         })?;
         let path = path.canonicalize().map_err(failed)?;
         Ok(Scratch {
@@ -41,7 +42,7 @@ impl Scratch {
         &self.path
     }
 
-    /// Removes the directory, unless it is to be kept.
+    /// Removes the directory, unless it is kept.
     pub(crate) fn close(mut self) -> Result<(), Error> {
         if self.is_kept {
             return Ok(());
@@ -55,7 +56,7 @@ impl Scratch {
 impl Drop for Scratch {
     fn drop(&mut self) {
         if !self.is_kept {
-            // the end of a run that failed: the first error is the one to tell
+            // the run has failed already; its first error is reported
             let _ = fs::remove_dir_all(&self.path);
         }
     }

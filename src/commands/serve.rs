@@ -31,36 +31,33 @@ const MOST_CONNECTIONS: usize = 4096;
 
 /// What is served, and to whom.
 #[derive(Debug, clap::Args)]
-#[command(
-    override_usage = "neo4j-backup serve -db DIR [OPTIONS]",
-    after_help = "\
-The protocol has no authentication: whoever reaches the port can copy the database. So it listens on
-127.0.0.1 unless -listen or a host in the file given with -config says otherwise; name those who may
-ask with -allow then.
-
-Clients get what the directory holds when they ask. It may be a backup that an incremental run of this
-tool brings up to date meanwhile. SIGTERM lets responses under way end, a second one does not."
-)]
+#[command(override_usage = "neo4j-backup serve -db DIR [OPTIONS]")]
 pub(crate) struct ServeArgs {
-    /// The directory of a cleanly closed database, or of a backup
+    /// Directory of a backup, or of a database that was closed cleanly
     #[arg(long, value_name = "DIR", hide_env = true, env = "NEO4J_BACKUP_DB",
           value_parser = clap::value_parser!(OsString))]
     db: Option<OsString>,
 
-    /// Where to listen: host, :port or host:port; port 0 takes a free one. 127.0.0.1:6362 unless given
+    /// Address to listen on: host, :port or host:port [default: 127.0.0.1:6362]
+    ///
+    /// Port 0 chooses a free port.
     #[arg(long, value_name = "HOST:PORT", hide_env = true, env = "NEO4J_BACKUP_LISTEN")]
     listen: Option<String>,
 
-    /// Take the port, and a host if there is one, from the settings of a neo4j.properties
+    /// Read address and port from this neo4j.properties
     #[arg(long, value_name = "FILE", hide_env = true, env = "NEO4J_BACKUP_CONFIG",
           value_parser = clap::value_parser!(OsString))]
     config: Option<OsString>,
 
-    /// The release that the directory and the settings are of, where the directory does not tell: 1.3, 1.4.2, 1.8
+    /// Neo4j release of the directory, for example 1.4.2 [default: detected]
+    ///
+    /// Needed if the directory does not show its release, and for settings that releases spell differently.
     #[arg(long, value_name = "RELEASE", hide_env = true, env = "NEO4J_BACKUP_RELEASE")]
     release: Option<String>,
 
-    /// Who may ask: an address or network such as 10.0.0.0/8; anybody unless given. May be repeated
+    /// Accept clients from this address or network [default: all]
+    ///
+    /// For example 10.0.0.0/8. Can be repeated.
     #[arg(
         long,
         value_name = "CIDR",
@@ -70,23 +67,25 @@ pub(crate) struct ServeArgs {
     )]
     allow: Vec<String>,
 
-    /// Send no more than this many bytes a second to all clients together: 500k, 20m, 1g (powers of 1024)
+    /// Send at most this many bytes/s in total: 500k, 20m [default: no limit]
+    ///
+    /// k, m and g are powers of 1024.
     #[arg(long, value_name = "RATE", hide_env = true, env = "NEO4J_BACKUP_MAX_RATE")]
     max_rate: Option<String>,
 
-    /// Clients at once: 100 unless given
+    /// Accept at most this many clients at a time [default: 100]
     #[arg(long, value_name = "COUNT", hide_env = true, env = "NEO4J_BACKUP_MAX_CONNECTIONS")]
     max_connections: Option<String>,
 
-    /// Close a connection on which nothing was asked for this time: 10m unless given
+    /// Close a connection without a request for this time [default: 10m]
     #[arg(long, value_name = "TIME", hide_env = true, env = "NEO4J_BACKUP_IDLE_TIMEOUT")]
     idle_timeout: Option<String>,
 
-    /// Give up on a client that takes less than 256 KiB in this time: 10m unless given
+    /// Close a connection that takes under 256 KiB in this time [default: 10m]
     #[arg(long, value_name = "TIME", hide_env = true, env = "NEO4J_BACKUP_READER_TIMEOUT")]
     reader_timeout: Option<String>,
 
-    /// Once told to end, let responses under way go on for this time: 30s unless given
+    /// After SIGTERM, wait this long for responses in progress [default: 30s]
     #[arg(long, value_name = "TIME", hide_env = true, env = "NEO4J_BACKUP_DRAIN_TIMEOUT")]
     drain_timeout: Option<String>,
 }

@@ -15,18 +15,19 @@ use crate::{
 };
 use neo4j_backup_core::{
     ErrorKind, adopt, verify,
-    verify::{Cause, Finding, Verdict, VerifyOutcome},
+    verify::{Cause, FileFinding, VerifyOutcome, VerifyVerdict},
 };
 
 /// What is verified.
 #[derive(Debug, clap::Args)]
 pub(crate) struct VerifyArgs {
-    /// The directory of the backup
+    /// Directory of the backup
     #[arg(value_name = "DIR")]
     dir: PathBuf,
 
-    /// Take over a backup that another tool made, or a database as it stands: write a manifest with checksums of what
-    /// is there now, so that later changes show
+    /// Write checksums for a directory that has none
+    ///
+    /// For a backup of another tool or a plain database. Later changes can then be detected; earlier damage cannot.
     #[arg(long, hide_env = true, env = "NEO4J_BACKUP_ADOPT", value_parser = switch)]
     adopt: bool,
 }
@@ -65,25 +66,31 @@ fn text(outcome: &VerifyOutcome) -> String {
         bytes => format!("; {} have no checksum that can be read", HumanBytes(bytes)),
     };
     let verdict = match outcome.verdict {
-        Verdict::Intact => "Intact".to_owned(),
-        Verdict::ChangedByNeo4j => format!(
+        VerifyVerdict::Intact => "Intact".to_owned(),
+        VerifyVerdict::ChangedByNeo4j => format!(
             "Changed since the backup by Neo4j, no damage: {} files differ",
             of(Cause::Neo4j)
         ),
-        Verdict::InterruptedUpdate => "Interrupted update, no damage: run the incremental backup again".to_owned(),
-        Verdict::Damaged => format!("Damaged: {} files", of(Cause::Damage) + of(Cause::Checksums)),
+        VerifyVerdict::InterruptedUpdate => {
+            "Interrupted update, no damage: run the incremental backup again".to_owned()
+        }
+        VerifyVerdict::Damaged => format!("Damaged: {} files", of(Cause::Damage) + of(Cause::Checksums)),
     };
     let _ = writeln!(text, "{verdict}; {files} files, {bytes} in the manifest{unchecked}");
     text
 }
 
 /// One finding: what, where, and why where that is known.
-fn line(finding: &Finding) -> String {
-    let mut line = format!("{}: {}", finding.problem.name(), finding.path);
+fn line(finding: &FileFinding) -> String {
+    let mut line = match finding.cause {
+        Cause::Neo4j => format!("changed by Neo4j: {} ({})", finding.path, finding.problem.change()),
+        Cause::Update => format!("interrupted update: {} ({})", finding.path, finding.problem.change()),
+        Cause::Damage | Cause::Checksums => format!("{}: {}", finding.problem.name(), finding.path),
+    };
     if let (Some(expected), Some(found)) = (finding.expected_length, finding.found_length)
         && expected != found
     {
-        let _ = write!(line, ", {found} bytes in place of {expected}");
+        let _ = write!(line, ", {found} bytes instead of {expected}");
     }
     if !finding.ranges.is_empty() {
         let ranges = finding.ranges.iter().take(RANGES);
@@ -96,12 +103,9 @@ fn line(finding: &Finding) -> String {
     if let Some(error) = &finding.error {
         let _ = write!(line, " ({error})");
     }
-    line.push_str(match finding.cause {
-        Cause::Damage => "",
-        Cause::Neo4j => " [by Neo4j]",
-        Cause::Update => " [by the update]",
-        Cause::Checksums => " [or its checksums, which are damaged]",
-    });
+    if finding.cause == Cause::Checksums {
+        line.push_str(" [or its checksums, which are damaged]");
+    }
     line
 }
 
@@ -111,21 +115,24 @@ const RANGES: usize = 8;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use neo4j_backup_core::verify::{Problem, finding::ByteRange};
+    use neo4j_backup_core::verify::{FileProblem, finding::ByteRange};
 
     #[test]
     fn a_line_says_what_and_where() {
-        let mut finding = Finding::whole("neostore", Problem::Truncated, Some(100), Some(60));
+        let mut finding = FileFinding::whole("neostore", FileProblem::Truncated, Some(100), Some(60));
         finding.ranges = vec![ByteRange { start: 60, end: 100 }];
         assert_eq!(
             line(&finding),
-            "truncated: neostore, 60 bytes in place of 100, bytes 60-100"
+            "truncated: neostore, 60 bytes instead of 100, bytes 60-100"
         );
         finding.ranges = (0..10).map(|i| ByteRange { start: i, end: i }).collect();
         finding.bytes = 77;
         assert!(line(&finding).ends_with(" 7-7 and more, 77 together"));
-        let mut missing = Finding::whole("index.db", Problem::Missing, Some(100), None);
+        let mut missing = FileFinding::whole("index.db", FileProblem::Missing, Some(100), None);
         missing.cause = Cause::Neo4j;
-        assert_eq!(line(&missing), "missing: index.db [by Neo4j]");
+        assert_eq!(line(&missing), "changed by Neo4j: index.db (missing)");
+        let mut changed = FileFinding::whole("neostore", FileProblem::Damaged, Some(100), Some(100));
+        changed.cause = Cause::Neo4j;
+        assert_eq!(line(&changed), "changed by Neo4j: neostore (other content)");
     }
 }

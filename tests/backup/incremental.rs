@@ -1,11 +1,7 @@
 //! Incremental backups by the built program from a source whose transactions are made up: what becomes of the backup,
 //! and that whatever a source sends wrong leaves it as it was.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    reason = "panicking is how tests report"
-)]
+#![expect(clippy::unwrap_used, reason = "panicking is how tests report")]
 
 use std::{
     collections::{BTreeMap, BTreeSet},

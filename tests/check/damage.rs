@@ -1,5 +1,6 @@
 //! Databases of random bytes in the shape of real ones, and random damage to them.
-#![allow(dead_code, reason = "each test file uses a part of it")]
+
+#![expect(clippy::unwrap_used, clippy::print_stderr, reason = "panicking is how tests report")]
 
 use std::{
     env, fs,

@@ -1,6 +1,6 @@
 //! `inspect` on real directories of several releases, and on damaged ones; `tests/run full verify` does more of both.
 
-#![expect(clippy::unwrap_used, clippy::print_stderr, reason = "panicking is how tests report")]
+#![expect(clippy::unwrap_used, reason = "panicking is how tests report")]
 
 use std::path::Path;
 

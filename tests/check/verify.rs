@@ -3,12 +3,7 @@
 //! `VERIFY_SEED` chooses other damage and `VERIFY_DAMAGES` how much of it; `tests/run full verify` does 10 000, and all
 //! releases.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::print_stderr,
-    clippy::panic,
-    reason = "panicking is how tests report"
-)]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "panicking is how tests report")]
 
 use std::{fs, path::Path};
 
@@ -22,7 +17,7 @@ use neo4j_backup_core::{
     cancel::Cancel,
     manifest::{MANIFEST, State, files},
     progress::Quiet,
-    verify::{Cause, Problem, Verdict, VerifyOutcome, verify},
+    verify::{Cause, FileProblem, VerifyOutcome, VerifyVerdict, verify},
 };
 use neo4j_format::store::StoreFormat;
 
@@ -36,7 +31,7 @@ fn backup(format: StoreFormat, rng: &mut Rng) -> TempDir {
     let database = dir.path().join("db");
     crate::damage::database(&database, format, rng);
     adopt(&database, &Quiet, &Cancel::default()).unwrap();
-    assert_eq!(verified(&database).verdict, Verdict::Intact);
+    assert_eq!(verified(&database).verdict, VerifyVerdict::Intact);
     dir
 }
 
@@ -69,7 +64,7 @@ fn every_damage_is_named(format: StoreFormat) {
             }
         }
     }
-    assert_eq!(verified(&dir).verdict, Verdict::Intact);
+    assert_eq!(verified(&dir).verdict, VerifyVerdict::Intact);
 }
 
 /// A start of Neo4j wrote into `messages.log`, and the update has taken away by what a start is told.
@@ -90,10 +85,10 @@ fn an_update_that_was_interrupted_behind_a_start_of_neo4j_is_no_damage() {
         manifest.write(&dir.join(MANIFEST)).unwrap();
         let started = [before.unwrap_or_default(), "started"].concat();
         fs::write(&messages, &started).unwrap();
-        assert_eq!(verified(&dir).verdict, Verdict::InterruptedUpdate);
+        assert_eq!(verified(&dir).verdict, VerifyVerdict::InterruptedUpdate);
         if before.is_some() {
             fs::write(&messages, started.replace("made", "MADE")).unwrap();
-            assert_eq!(verified(&dir).verdict, Verdict::Damaged);
+            assert_eq!(verified(&dir).verdict, VerifyVerdict::Damaged);
         }
     }
 }
@@ -101,7 +96,7 @@ fn an_update_that_was_interrupted_behind_a_start_of_neo4j_is_no_damage() {
 /// The damaged file is named with what is wrong and where, and no other is accused.
 fn assert_named(damage: &Damage, outcome: &VerifyOutcome, round: u64) {
     let context = || format!("round {round}: {damage:?}: {outcome:#?}");
-    assert_eq!(outcome.verdict, Verdict::Damaged, "{}", context());
+    assert_eq!(outcome.verdict, VerifyVerdict::Damaged, "{}", context());
     let accused: Vec<_> = outcome
         .findings
         .iter()
@@ -113,11 +108,11 @@ fn assert_named(damage: &Damage, outcome: &VerifyOutcome, round: u64) {
     assert_eq!(finding.path, damage.path(), "{}", context());
     let is_ledger = damage.path().starts_with("neo4j-backup.");
     let expected = match damage {
-        Damage::Flip { .. } => Problem::Damaged,
-        Damage::Cut { .. } if damage.path() == "neo4j-backup.json" => Problem::Damaged,
-        Damage::Cut { .. } => Problem::Truncated,
-        Damage::Removal { .. } => Problem::Missing,
-        Damage::Addition { .. } => Problem::Extra,
+        Damage::Flip { .. } => FileProblem::Damaged,
+        Damage::Cut { .. } if damage.path() == "neo4j-backup.json" => FileProblem::Damaged,
+        Damage::Cut { .. } => FileProblem::Truncated,
+        Damage::Removal { .. } => FileProblem::Missing,
+        Damage::Addition { .. } => FileProblem::Extra,
     };
     assert_eq!(finding.problem, expected, "{}", context());
     if let Damage::Flip { at, .. } | Damage::Cut { length: at, .. } = damage

@@ -145,7 +145,11 @@ fn a_cluster_is_found(release: Release, version: ZooKeeper, coordinators: usize,
         let uri = format!("ha://[::1]:{}", coordinators.servers[0].port());
         eventually("both addresses lead to the same cluster", || {
             let [one, other] = [&uri, &coordinators.uri()].map(|uri| look(uri, None, &Wanted::default()).unwrap().0);
-            if one == other { Ok(()) } else { Err((one, other)) }
+            if one == other {
+                Ok(())
+            } else {
+                Err(format!("{one:?} {other:?}"))
+            }
         });
     }
 

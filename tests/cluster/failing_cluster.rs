@@ -1,5 +1,13 @@
 //! A real cluster whose members and coordinators go away while it is backed up.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    reason = "panicking is how tests report"
+)]
+
 use std::{
     fs,
     io::{Read, Write},

@@ -3,12 +3,7 @@
 //! Starting a cluster is what takes long, so each test tells one story of one cluster. Small clusters of the releases
 //! between are left to `tests/run full clusters`.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    reason = "panicking is how tests report"
-)]
+#![expect(clippy::unwrap_used, reason = "panicking is how tests report")]
 
 use std::{
     fs,

@@ -1,5 +1,13 @@
 //! The load of `tests/peers/Ledger.java`, whose every state shows whether it is one that was committed.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    reason = "panicking is how tests report"
+)]
+
 use std::{
     collections::BTreeSet,
     panic::{AssertUnwindSafe, catch_unwind},

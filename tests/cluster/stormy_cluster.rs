@@ -1,5 +1,13 @@
 //! A cluster of 1.8 whose members and coordinators are killed and come back at random.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    reason = "panicking is how tests report"
+)]
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,

@@ -96,7 +96,7 @@ fn usage_errors_say_what_is_wrong_and_what_to_do() {
         (
             &["-to", "-full"],
             "error: -to needs a value, but the option \"-full\" follows it\n\
-             hint: a value that begins with a dash is written behind an equals sign, as in -to=-dir\n"
+             hint: a value that begins with a dash is written after an equals sign, as in -to=-dir\n"
                 .into(),
         ),
         (
@@ -371,34 +371,6 @@ fn a_target_need_not_be_utf8() {
         .output()
         .unwrap();
     assert_eq!(report(&output)["target"], "/nonexistent/\u{fffd}");
-}
-
-#[test]
-fn completions_are_made_for_every_shell() {
-    for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
-        let output = run(&["completions", shell]);
-        assert_eq!((output.status.code(), stderr(&output)), (Some(0), ""), "{shell}");
-        assert!(stdout(&output).contains("silence-timeout"), "{shell}");
-    }
-    let output = run(&["completions", "dos"]);
-    assert_eq!(output.status.code(), Some(64));
-    assert!(stderr(&output).contains("'dos'"), "{}", stderr(&output));
-}
-
-#[test]
-fn the_manual_page_shows_options_and_exit_codes() {
-    let output = run(&["man"]);
-    let page = stdout(&output);
-    assert_eq!((output.status.code(), stderr(&output)), (Some(0), ""));
-    assert!(
-        page.contains(".TH neo4j\\-backup") || page.contains(".TH neo4j-backup"),
-        "{page}"
-    );
-    assert!(
-        page.contains("\\-silence\\-timeout") && !page.contains("\\-\\-from"),
-        "{page}"
-    );
-    assert!(page.contains("143  terminated"), "{page}");
 }
 
 #[test]

@@ -1,10 +1,6 @@
 //! `serve` without Java: what it hands out, and what it does not serve.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    reason = "panicking is how tests report"
-)]
+#![expect(clippy::unwrap_used, reason = "panicking is how tests report")]
 
 use std::{
     fs::{self, File},

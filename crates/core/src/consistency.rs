@@ -11,7 +11,7 @@ use super::{outcome::Verdict, replay};
 use crate::{
     Error,
     cancel::Cancel,
-    check::{self, CheckError, CheckOptions, CheckReport, Origin, Place, What, WrittenRecords},
+    check::{self, CheckError, CheckOptions, CheckReport, Origin, RecordRef, What, WrittenRecords},
 };
 use neo4j_format::{DiskError, log::Layout, store::StoreFile};
 
@@ -131,7 +131,7 @@ impl Finished<'_> {
 
 /// Says of each finding whether a transaction of this run wrote its record.
 fn traced(mut report: CheckReport, written: &WrittenRecords) -> Checked {
-    report.findings.trace(|place: &Place| {
+    report.findings.trace(|place: &RecordRef| {
         let kind = StoreFile::from_name(&place.file).filter(|kind| *kind != StoreFile::Neostore)?;
         let is_written = written.has(kind, place.record?)?;
         Some(if is_written {

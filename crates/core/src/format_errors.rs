@@ -5,7 +5,7 @@ use std::io;
 use crate::{Error, ErrorKind};
 use neo4j_format::{
     DiskError,
-    log::{LogError, Problem, error::VALUE_LENGTH},
+    log::{LogError, LogProblem, error::VALUE_LENGTH},
     store::{HeaderError, index_config::IndexConfigError, neo4j_lock::LockError},
 };
 
@@ -83,7 +83,7 @@ fn kind_of(error: &LogError) -> ErrorKind {
     match error {
         // the files of a full backup hold it, and no command has to be looked at
         LogError::Malformed {
-            problem: Problem::Limit {
+            problem: LogProblem::Limit {
                 field: VALUE_LENGTH, ..
             },
             ..
@@ -105,16 +105,16 @@ mod tests {
     use super::*;
     use neo4j_format::{
         ids::{DataSource, TxId},
-        log::Place,
+        log::LogElement,
     };
 
     fn unknown_entry() -> LogError {
         LogError::Malformed {
             source_name: DataSource::Graph,
             transaction: Some(TxId(43)),
-            place: Place::EntryType,
+            place: LogElement::EntryType,
             offset: 16,
-            problem: Problem::UnknownEntry(0x55),
+            problem: LogProblem::UnknownEntry(0x55),
         }
     }
 

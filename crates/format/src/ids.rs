@@ -69,7 +69,9 @@ impl StoreId {
 
 impl fmt::Display for StoreId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}-{}", self.creation_time, self.random)
+        // the random half is negative in every second store
+        let (creation_time, random) = (self.creation_time.cast_unsigned(), self.random.cast_unsigned());
+        write!(f, "{creation_time:x}-{random:016x}")
     }
 }
 
@@ -115,5 +117,20 @@ impl DataSource {
 impl fmt::Display for DataSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_store_id_has_one_dash_also_when_its_random_half_is_negative() {
+        let id = StoreId {
+            creation_time: 1_340_000_000_000,
+            random: -7,
+            store_version: None,
+        };
+        assert_eq!(id.to_string(), "137fe395800-fffffffffffffff9".to_owned());
     }
 }

@@ -7,12 +7,12 @@ use super::{
     error::CheckError,
     judge::Judge,
     lookup::Lookup,
+    pass::{Whole, Worker},
     record::is_legal_in_use,
     rings,
     rules::Rule,
     scan::Records,
     stores::Store,
-    whole::{Whole, Worker},
 };
 use neo4j_format::store::{StoreFile, record::RecordId};
 
@@ -20,7 +20,7 @@ use neo4j_format::store::{StoreFile, record::RecordId};
 const STEPS: u64 = 1 << 16;
 
 /// What is known of the blocks of a range.
-struct Known {
+struct BlockLinks {
     /// Another block leads there.
     continued: Bits,
     /// Several do.
@@ -33,7 +33,7 @@ pub(super) fn check(whole: &Whole<'_>, store: &Store, workers: &mut [Worker<'_>]
     let room = whole.stores.room(file);
     for range in whole.memory.ranges(store.records, 2) {
         let is_first = range.start == 0;
-        let known = Known {
+        let known = BlockLinks {
             continued: Bits::new(range.clone()),
             shared: Bits::new(range.clone()),
         };
@@ -53,7 +53,7 @@ pub(super) fn check(whole: &Whole<'_>, store: &Store, workers: &mut [Worker<'_>]
                 }
                 if is_first {
                     in_use += 1;
-                    claim::block(file, id, &header, format, &mut worker.say());
+                    claim::block(file, id, &header, format, &mut worker.sink());
                     if header.length == 0 || header.length > room || header.next.is_some() {
                         worker.judge.block_alone(file, id, &header);
                     }
@@ -82,7 +82,7 @@ fn walk(
     whole: &Whole<'_>,
     worker: &mut Worker<'_>,
     records: Records<'_>,
-    known: &Known,
+    known: &BlockLinks,
     (file, head): (StoreFile, u64),
 ) -> Result<(), CheckError> {
     let mut value = Some(Value::new(file, whole.stores.format));
@@ -176,7 +176,7 @@ impl Judge<'_> {
         self.add(
             Rule::BlockCycle,
             (file, head),
-            || "its blocks have no end".to_owned(),
+            || "its chain of blocks does not end".to_owned(),
             None,
         );
         Ok(())

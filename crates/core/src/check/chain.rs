@@ -13,7 +13,7 @@ pub(super) struct Value {
     encoding: Encoding,
     /// Bytes that are only understood with those that follow.
     held: Vec<u8>,
-    state: State,
+    state: ArrayState,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,7 +23,7 @@ enum Encoding {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
+enum ArrayState {
     /// Text, of which so many bytes are left; `None` to the end of the chain. So many more strings of an array follow.
     Text { left: Option<u64>, strings: u64 },
     /// The header of an array, not whole yet.
@@ -42,9 +42,9 @@ impl Value {
     /// The value of a chain in this store.
     pub(super) fn new(file: StoreFile, format: StoreFormat) -> Value {
         let state = if file == StoreFile::Array {
-            State::Header
+            ArrayState::Header
         } else {
-            State::Text { left: None, strings: 0 }
+            ArrayState::Text { left: None, strings: 0 }
         };
         Value {
             encoding: match format {
@@ -60,7 +60,7 @@ impl Value {
     pub(super) fn feed(&mut self, mut data: &[u8]) -> Result<(), Fault> {
         while !data.is_empty() || self.wants_nothing() {
             match self.state {
-                State::Text { left, strings } => {
+                ArrayState::Text { left, strings } => {
                     let here = left.map_or(data.len(), |left| {
                         data.len().min(usize::try_from(left).unwrap_or(usize::MAX))
                     });
@@ -69,12 +69,12 @@ impl Value {
                     self.text(text, left == Some(0))?;
                     data = rest;
                     self.state = match (left, strings) {
-                        (Some(0), 0) => State::End,
-                        (Some(0), strings) => State::Length { strings },
-                        _ => State::Text { left, strings },
+                        (Some(0), 0) => ArrayState::End,
+                        (Some(0), strings) => ArrayState::Length { strings },
+                        _ => ArrayState::Text { left, strings },
                     };
                 }
-                State::Header => {
+                ArrayState::Header => {
                     let wanted = self.header_size(data);
                     if !self.hold(&mut data, wanted) {
                         return Ok(());
@@ -82,34 +82,34 @@ impl Value {
                     self.state = self.header()?;
                     self.held.clear();
                 }
-                State::Length { strings } => {
+                ArrayState::Length { strings } => {
                     if !self.hold(&mut data, 4) {
                         return Ok(());
                     }
                     let length = self.held_length()?;
                     self.held.clear();
                     if self.encoding == Encoding::Utf16 && length % 2 != 0 {
-                        return Err("a string of it has half a character");
+                        return Err("one of its strings ends within a character");
                     }
                     let strings = strings - 1;
-                    self.state = State::Text {
+                    self.state = ArrayState::Text {
                         left: Some(length),
                         strings,
                     };
                 }
-                State::Elements { bits, unused, bytes } => {
+                ArrayState::Elements { bits, unused, bytes } => {
                     let bytes = bytes + data.len() as u64;
-                    self.state = State::Elements { bits, unused, bytes };
+                    self.state = ArrayState::Elements { bits, unused, bytes };
                     return Ok(());
                 }
-                State::Booleans { left } => {
+                ArrayState::Booleans { left } => {
                     let left = left
                         .checked_sub(data.len() as u64)
                         .ok_or("more bytes than its elements need")?;
-                    self.state = State::Booleans { left };
+                    self.state = ArrayState::Booleans { left };
                     return Ok(());
                 }
-                State::End => return Err("more bytes than its elements need"),
+                ArrayState::End => return Err("more bytes than its elements need"),
             }
         }
         Ok(())
@@ -118,15 +118,17 @@ impl Value {
     /// Judges what has arrived as a whole.
     pub(super) fn end(self) -> Result<(), Fault> {
         match self.state {
-            State::End | State::Booleans { left: 0 } | State::Elements { bits: 0, bytes: 0, .. } => Ok(()),
-            State::Text { left: None, .. } if self.held.is_empty() => Ok(()),
-            State::Text { left: None, .. } => Err("it ends within a character"),
-            State::Text { .. } | State::Length { .. } | State::Booleans { .. } => {
+            ArrayState::End | ArrayState::Booleans { left: 0 } | ArrayState::Elements { bits: 0, bytes: 0, .. } => {
+                Ok(())
+            }
+            ArrayState::Text { left: None, .. } if self.held.is_empty() => Ok(()),
+            ArrayState::Text { left: None, .. } => Err("it ends within a character"),
+            ArrayState::Text { .. } | ArrayState::Length { .. } | ArrayState::Booleans { .. } => {
                 Err("it ends before its last element")
             }
-            State::Header => Err("it ends within its header"),
-            State::Elements { bits: 0, .. } => Err("its elements have no bits, and bytes follow"),
-            State::Elements { bits, unused, bytes } => match (bytes * 8).checked_sub(unused) {
+            ArrayState::Header => Err("it ends within its header"),
+            ArrayState::Elements { bits: 0, .. } => Err("its elements have no bits, but bytes follow"),
+            ArrayState::Elements { bits, unused, bytes } => match (bytes * 8).checked_sub(unused) {
                 Some(all) if all % bits == 0 => Ok(()),
                 None if bytes == 0 => Ok(()),
                 _ => Err("it ends within an element"),
@@ -136,7 +138,7 @@ impl Value {
 
     /// Whether a string without characters is to be passed over.
     fn wants_nothing(&self) -> bool {
-        matches!(self.state, State::Text { left: Some(0), .. })
+        matches!(self.state, ArrayState::Text { left: Some(0), .. })
     }
 
     /// Moves bytes until `wanted` are held.
@@ -151,7 +153,7 @@ impl Value {
 
     fn held_length(&self) -> Result<u64, Fault> {
         let bytes = self.held.last_chunk::<4>().copied().unwrap_or_default();
-        u64::try_from(i32::from_be_bytes(bytes)).map_err(|_| "a length of it is negative")
+        u64::try_from(i32::from_be_bytes(bytes)).map_err(|_| "one of its lengths is negative")
     }
 
     fn text(&mut self, text: &[u8], is_end: bool) -> Result<(), Fault> {
@@ -176,7 +178,7 @@ impl Value {
             }
         }
         if is_end && !self.held.is_empty() {
-            return Err("a string of it ends within a character");
+            return Err("one of its strings ends within a character");
         }
         Ok(())
     }
@@ -193,43 +195,43 @@ impl Value {
         }
     }
 
-    fn header(&self) -> Result<State, Fault> {
+    fn header(&self) -> Result<ArrayState, Fault> {
         let kind = self.kind(&[]);
         let strings = |count: u64| match count {
-            0 => State::End,
-            strings => State::Length { strings },
+            0 => ArrayState::End,
+            strings => ArrayState::Length { strings },
         };
-        let whole = |bytes: u64| State::Elements {
+        let whole = |bytes: u64| ArrayState::Elements {
             bits: bytes * 8,
             unused: 0,
             bytes: 0,
         };
         match (self.encoding, kind) {
             (Encoding::Utf8, 9) | (Encoding::Utf16, 2) => Ok(strings(self.held_length()?)),
-            (Encoding::Utf16, 3) => Ok(State::Booleans {
+            (Encoding::Utf16, 3) => Ok(ArrayState::Booleans {
                 left: self.held_length()?.div_ceil(8),
             }),
             (Encoding::Utf8, 1..=8) => {
                 let [_, used, bits] = self.held.first_chunk::<3>().copied().unwrap_or_default();
                 match (used, bits) {
-                    (1..=8, 0..=64) => Ok(State::Elements {
+                    (1..=8, 0..=64) => Ok(ArrayState::Elements {
                         bits: u64::from(bits),
                         unused: u64::from(8 - used),
                         bytes: 0,
                     }),
-                    (_, 0) => Ok(State::Elements {
+                    (_, 0) => Ok(ArrayState::Elements {
                         bits: 0,
                         unused: 0,
                         bytes: 0,
                     }),
-                    _ => Err("its elements have an impossible size"),
+                    _ => Err("its element size is invalid"),
                 }
             }
             (Encoding::Utf16, 1 | 5) => Ok(whole(4)),
             (Encoding::Utf16, 4 | 6) => Ok(whole(8)),
             (Encoding::Utf16, 7) => Ok(whole(1)),
             (Encoding::Utf16, 8 | 10) => Ok(whole(2)),
-            _ => Err("its elements have no legal type"),
+            _ => Err("its element type is invalid"),
         }
     }
 }

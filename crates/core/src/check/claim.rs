@@ -103,7 +103,7 @@ impl Pointing {
 /// What is said; credit and debit of the same thing have equal keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Key {
-    kind: Kind,
+    kind: PointingKind,
     owner: u64,
     /// One more than the id, 0 for none.
     previous: u64,
@@ -111,7 +111,7 @@ pub(super) struct Key {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Kind {
+enum PointingKind {
     /// At node `owner`, `record` comes behind `previous`.
     Relationship,
     /// Property `record` comes behind `previous`, or is the first of something.
@@ -127,10 +127,10 @@ impl Key {
     #[inline]
     pub(super) fn words(&self) -> [u64; 3] {
         let kind = match self.kind {
-            Kind::Relationship => 0,
-            Kind::Property => 1,
-            Kind::Block(file) => 2 + number(file),
-            Kind::BlockOrder(file) => 6 + number(file),
+            PointingKind::Relationship => 0,
+            PointingKind::Property => 1,
+            PointingKind::Block(file) => 2 + number(file),
+            PointingKind::BlockOrder(file) => 6 + number(file),
         };
         // ids have 36 bits at most
         [self.owner << 4 ^ kind, self.previous, self.record]
@@ -139,19 +139,19 @@ impl Key {
     /// The store whose block several records refer to, if it is about that.
     pub(super) fn block(&self) -> Option<StoreFile> {
         match self.kind {
-            Kind::Block(file) => Some(file),
+            PointingKind::Block(file) => Some(file),
             _ => None,
         }
     }
 
     /// Whether it is about the order of blocks rather than their being referred to.
     pub(super) fn is_order(&self) -> bool {
-        matches!(self.kind, Kind::BlockOrder(_))
+        matches!(self.kind, PointingKind::BlockOrder(_))
     }
 
     /// Whether it is the head of a property chain.
     pub(super) fn is_first_property(&self) -> bool {
-        self.kind == Kind::Property && self.previous == 0
+        self.kind == PointingKind::Property && self.previous == 0
     }
 }
 
@@ -212,7 +212,7 @@ fn optional(pointer: Pointer) -> u64 {
 #[inline]
 fn chain(node: RecordId, previous: Pointer, record: u64) -> Key {
     Key {
-        kind: Kind::Relationship,
+        kind: PointingKind::Relationship,
         owner: node.0,
         previous: optional(previous),
         record,
@@ -222,7 +222,7 @@ fn chain(node: RecordId, previous: Pointer, record: u64) -> Key {
 #[inline]
 fn property_after(previous: Pointer, record: u64) -> Key {
     Key {
-        kind: Kind::Property,
+        kind: PointingKind::Property,
         owner: 0,
         previous: optional(previous),
         record,
@@ -371,7 +371,7 @@ fn refer(
 
 fn referred(file: StoreFile, record: u64) -> Key {
     Key {
-        kind: Kind::Block(file),
+        kind: PointingKind::Block(file),
         owner: 0,
         previous: 0,
         record,
@@ -380,7 +380,7 @@ fn referred(file: StoreFile, record: u64) -> Key {
 
 fn ordered(file: StoreFile, previous: Pointer, record: u64) -> Key {
     Key {
-        kind: Kind::BlockOrder(file),
+        kind: PointingKind::BlockOrder(file),
         owner: 0,
         previous: optional(previous),
         record,

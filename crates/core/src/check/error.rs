@@ -1,4 +1,4 @@
-//! Why a check could not run; what it finds is no error.
+//! Why a check could not run. Findings are not errors.
 
 use std::{
     io,
@@ -8,7 +8,7 @@ use std::{
 use crate::{Error, ErrorKind};
 use neo4j_format::store::HeaderError;
 
-/// Why a check did not come to its end.
+/// Why a check did not complete.
 #[derive(Debug, thiserror::Error)]
 pub enum CheckError {
     /// The file system failed.
@@ -20,9 +20,9 @@ pub enum CheckError {
         source: io::Error,
     },
     /// There is no store.
-    #[error("{} doesn't contain a database: neostore is missing", .0.display())]
+    #[error("{} does not contain a database: neostore is missing", .0.display())]
     NoStore(PathBuf),
-    /// Nothing in the directory tells which of the two formats it has.
+    /// The store format cannot be determined.
     #[error(transparent)]
     Header(HeaderError),
     /// The run was cancelled.

@@ -12,7 +12,7 @@ use super::rules::{Rule, Severity};
 
 /// Where something is.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-pub struct Place {
+pub struct RecordRef {
     /// File, relative to the store directory.
     pub file: Cow<'static, str>,
     /// Record in it, where it has records.
@@ -35,13 +35,13 @@ pub enum Origin {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Finding {
     /// Where.
-    pub place: Place,
+    pub place: RecordRef,
     /// Which rule is broken.
     pub rule: Rule,
     /// What both sides say.
     pub message: String,
     /// The record on the other side, where there is one.
-    pub other: Option<Place>,
+    pub other: Option<RecordRef>,
     /// Where the record came from, where it can be told.
     pub origin: Option<Origin>,
 }
@@ -75,8 +75,8 @@ impl fmt::Display for Finding {
         write!(f, " (byte {}): {}", self.place.offset, self.message)?;
         match self.origin {
             None => Ok(()),
-            Some(Origin::Files) => f.write_str(" [from the files]"),
-            Some(Origin::Transactions) => f.write_str(" [from the transactions]"),
+            Some(Origin::Files) => f.write_str(" [in the received files]"),
+            Some(Origin::Transactions) => f.write_str(" [from applied transactions]"),
         }
     }
 }
@@ -111,7 +111,13 @@ impl<'a> Collector<'a> {
     }
 
     /// Notes a finding; the text is made only if the finding is kept.
-    pub(super) fn add(&mut self, rule: Rule, place: Place, message: impl FnOnce() -> String, other: Option<Place>) {
+    pub(super) fn add(
+        &mut self,
+        rule: Rule,
+        place: RecordRef,
+        message: impl FnOnce() -> String,
+        other: Option<RecordRef>,
+    ) {
         let listener = self.listener;
         self.findings.add(rule, place, message, other, |finding| {
             if let Some(listener) = listener {
@@ -153,9 +159,9 @@ impl Findings {
     fn add(
         &mut self,
         rule: Rule,
-        place: Place,
+        place: RecordRef,
         message: impl FnOnce() -> String,
-        other: Option<Place>,
+        other: Option<RecordRef>,
         tell: impl FnOnce(&Finding),
     ) {
         let kept = self.per_rule.entry(rule).or_default();
@@ -221,7 +227,7 @@ impl Findings {
     }
 
     /// Says of each kept finding where it came from.
-    pub fn trace(&mut self, origin: impl Fn(&Place) -> Option<Origin>) {
+    pub fn trace(&mut self, origin: impl Fn(&RecordRef) -> Option<Origin>) {
         for kept in self.per_rule.values_mut() {
             kept.first = std::mem::take(&mut kept.first)
                 .into_iter()
@@ -238,8 +244,8 @@ impl Findings {
 mod tests {
     use super::*;
 
-    fn place(record: u64) -> Place {
-        Place {
+    fn place(record: u64) -> RecordRef {
+        RecordRef {
             file: "neostore.nodestore.db".into(),
             record: Some(record),
             offset: 9 * record,

@@ -4,7 +4,7 @@ use std::{fs::File, io, os::unix::fs::FileExt};
 
 use super::{
     error::CheckError,
-    finding::{Collector, Place},
+    finding::{Collector, RecordRef},
     rules::Rule,
     stores::Stores,
 };
@@ -80,8 +80,8 @@ pub(super) fn check(stores: &Stores, findings: &mut Collector<'_>) -> Result<Hea
 }
 
 /// Where something about the records of `neostore` is to be shown.
-pub(super) fn place(record: u64) -> Place {
-    Place {
+pub(super) fn place(record: u64) -> RecordRef {
+    RecordRef {
         file: StoreFile::Neostore.name().into(),
         record: Some(record),
         offset: record * RECORD as u64,

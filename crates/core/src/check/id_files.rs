@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fs::File, io, ops::Range, os::unix::fs::FileExt
 use super::{
     budget::Memory,
     error::CheckError,
-    finding::{Collector, Place},
+    finding::{Collector, RecordRef},
     lookup::{Lookup, PropertyRecord},
     rules::Rule,
     stores::{Store, Stores},
@@ -34,7 +34,7 @@ pub(super) fn check(
     let neostore = stores.get(StoreFile::Neostore);
     for store in stores.iter().chain([neostore]) {
         let path = stores.dir.join(store.kind.id_name());
-        let place = |offset| Place {
+        let place = |offset| RecordRef {
             file: store.kind.id_name().into(),
             record: None,
             offset,
@@ -45,7 +45,7 @@ pub(super) fn check(
         };
         let mut header = [0; 9];
         if length < HEADER || !(length - HEADER).is_multiple_of(8) {
-            let message = || format!("{length} bytes are no first byte, high id and free ids");
+            let message = || format!("{length} bytes is not a valid length for an id file");
             findings.add(Rule::IdFileDamaged, place(0), message, None);
             continue;
         }
@@ -74,7 +74,7 @@ pub(super) fn check(
             last_in_use(stores, store, cancel)?
         };
         if let Some(last) = last.filter(|last| *last >= high_id) {
-            let message = || format!("high id {high_id}, and record {last} is in use");
+            let message = || format!("high id is {high_id}, but record {last} is in use");
             findings.add(Rule::HighIdTooLow, place(1), message, Some(store.place(last)));
         }
         let free = FreeIds {
@@ -192,7 +192,7 @@ impl FreeIds<'_> {
                 let id = u64::from_be_bytes(*id);
                 if id >= self.high_id {
                     if start == 0 {
-                        let message = || format!("free id {id}, the high id is {}", self.high_id);
+                        let message = || format!("free id {id} is not below the high id {}", self.high_id);
                         findings.add(Rule::FreeIdTooHigh, self.place(index), message, None);
                     }
                 } else if id >= start && until.is_none_or(|until| id < until) {
@@ -234,14 +234,19 @@ impl FreeIds<'_> {
         findings: &mut Collector<'_>,
     ) -> Result<(), CheckError> {
         if before == Some(id) {
-            findings.add(Rule::FreeIdTwice, self.place(index), || format!("{id} once more"), None);
+            findings.add(
+                Rule::FreeIdTwice,
+                self.place(index),
+                || format!("id {id} is listed as free twice"),
+                None,
+            );
             return Ok(());
         }
         let stores = lookup.stores;
         let kind = self.store.kind;
         let bytes = lookup.bytes(kind, id)?;
         if bytes.is_some_and(|bytes| in_use(stores, kind, id, bytes)) {
-            let message = || format!("{id} is free, and its record is in use");
+            let message = || format!("id {id} is listed as free, but its record is in use");
             findings.add(
                 Rule::FreeIdInUse,
                 self.place(index),
@@ -252,8 +257,8 @@ impl FreeIds<'_> {
         Ok(())
     }
 
-    fn place(&self, index: u64) -> Place {
-        Place {
+    fn place(&self, index: u64) -> RecordRef {
+        RecordRef {
             file: self.store.kind.id_name().into(),
             record: None,
             offset: HEADER + index * 8,

@@ -6,7 +6,7 @@
 use super::{
     claim::{Claim, Entry, Pointing},
     error::CheckError,
-    finding::{Collector, Place},
+    finding::{Collector, RecordRef},
     ledger::Group,
     lookup::Lookup,
     rules::Rule,
@@ -135,7 +135,7 @@ impl<'a> Judge<'a> {
         self.found.add(rule, place, message, Some(other));
     }
 
-    pub(super) fn place(&self, kind: StoreFile, RecordId(id): RecordId) -> Place {
+    pub(super) fn place(&self, kind: StoreFile, RecordId(id): RecordId) -> RecordRef {
         self.lookup.stores.get(kind).place(id)
     }
 
@@ -187,7 +187,7 @@ impl<'a> Judge<'a> {
             }
             Pointing::Block(file) => {
                 if self.scope == Scope::Whole {
-                    let message = || "in use, and nothing refers to it".to_owned();
+                    let message = || "in use, but nothing refers to it".to_owned();
                     self.add(Rule::OrphanDynamicRecord, (file, id), message, None);
                 }
                 Ok(())

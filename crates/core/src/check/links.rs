@@ -61,7 +61,7 @@ impl Judge<'_> {
         };
         if Side::with(node, &relationship).is_none() {
             let (source, target) = (shown(relationship.first_node), shown(relationship.second_node));
-            let message = || format!("its first relationship {first} is from node {source} to node {target}");
+            let message = || format!("its first relationship {first} connects other nodes: {source} to {target}");
             self.add(Rule::RelationshipForOtherNode, at, message, other);
         }
         for side in Side::distinct(&relationship) {
@@ -73,7 +73,8 @@ impl Judge<'_> {
                     Side::Source => Rule::RelationshipNotFirstInSourceChain,
                     Side::Target => Rule::RelationshipNotFirstInTargetChain,
                 };
-                let message = || format!("its first relationship {first} has the previous one {previous} there");
+                let message =
+                    || format!("first relationship {first} is not the head of its chain (previous = {previous})");
                 self.add(rule, at, message, other);
             }
         }
@@ -97,7 +98,7 @@ impl Judge<'_> {
             if first != Some(id) {
                 let message = || {
                     format!(
-                        "has no previous one at node {node}, whose first one is {}",
+                        "is the head of a chain at node {node}, but the first relationship of that node is {}",
                         shown(first)
                     )
                 };
@@ -144,14 +145,17 @@ impl Judge<'_> {
         let other = Some((StoreFile::Relationship, neighbour));
         let Some(found) = self.lookup.relationship(neighbour)? else {
             let absent = self.lookup.absent(StoreFile::Relationship, neighbour);
-            let message = || format!("its {forth} one {neighbour} at node {node} {absent}");
+            let message = || format!("its {forth} relationship {neighbour} at node {node} {absent}");
             self.add(not_in_use, at, message, other);
             return Ok(());
         };
         let Some(side) = Side::with(node, &found) else {
             let (source, target) = (shown(found.first_node), shown(found.second_node));
-            let message =
-                || format!("its {forth} one {neighbour} at node {node} is from node {source} to node {target}");
+            let message = || {
+                format!(
+                    "its {forth} relationship {neighbour} at node {node} connects other nodes: {source} to {target}"
+                )
+            };
             self.add(other_nodes, at, message, other);
             return Ok(());
         };
@@ -159,7 +163,7 @@ impl Judge<'_> {
         if reference != Some(id) {
             let message = || {
                 format!(
-                    "its {forth} one {neighbour} at node {node} has {} as its {back} one there",
+                    "its {forth} relationship {neighbour} at node {node} does not refer back ({back} = {})",
                     shown(reference)
                 )
             };
@@ -177,7 +181,7 @@ impl Judge<'_> {
             return Ok(());
         };
         if let Some(previous) = found.previous {
-            let message = || format!("its first property {first} has the previous record {previous}");
+            let message = || format!("first property {first} is not the head of its chain (previous = {previous})");
             self.add(Rule::PropertyNotFirstInChain, at, message, other);
         }
         Ok(())
@@ -190,7 +194,7 @@ impl Judge<'_> {
         let at = (StoreFile::Property, id.0);
         let Some(previous) = record.previous else {
             if self.scope == Scope::Whole {
-                let message = || "has no previous record, and nothing has it as its first property".to_owned();
+                let message = || "is the head of a chain that nothing refers to".to_owned();
                 self.add(Rule::OrphanPropertyChain, at, message, None);
             }
             return Ok(());
@@ -205,7 +209,7 @@ impl Judge<'_> {
             Some(found) if found.next != Some(id) => {
                 let message = || {
                     format!(
-                        "its previous record {previous} has the next record {}",
+                        "its previous record {previous} does not refer back (next = {})",
                         shown(found.next)
                     )
                 };
@@ -228,7 +232,7 @@ impl Judge<'_> {
             Some(found) if found.previous != Some(id) => {
                 let message = || {
                     format!(
-                        "its next record {next} has the previous record {}",
+                        "its next record {next} does not refer back (previous = {})",
                         shown(found.previous)
                     )
                 };
@@ -261,7 +265,7 @@ impl Judge<'_> {
                 self.add(not_in_use, at, message, other);
             }
             Some(0) => {
-                let message = || format!("its {what} block {block} in {} holds nothing", file.name());
+                let message = || format!("its {what} block {block} in {} is empty", file.name());
                 self.add(empty, at, message, other);
             }
             Some(_) => {}
@@ -285,7 +289,7 @@ impl Judge<'_> {
             let message = || {
                 let leads = format!("{} {}", store.name(), claim.id);
                 format!(
-                    "has {} as its previous block, and {leads} leads to it",
+                    "its previous block is {}, but {leads} refers to it",
                     shown(header.previous)
                 )
             };

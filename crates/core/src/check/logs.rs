@@ -10,7 +10,7 @@ use std::{
 
 use super::{
     error::CheckError,
-    finding::{Collector, Place},
+    finding::{Collector, RecordRef},
     header::{self, Header},
     rules::Rule,
 };
@@ -73,8 +73,8 @@ pub(super) fn check(
     Ok(())
 }
 
-fn place(file: impl Into<String>, offset: u64) -> Place {
-    Place {
+fn place(file: impl Into<String>, offset: u64) -> RecordRef {
+    RecordRef {
         file: file.into().into(),
         record: None,
         offset,
@@ -115,7 +115,7 @@ fn index_config(dir: &Path, findings: &mut Collector<'_>) -> Result<(), CheckErr
         }
         None => {
             if small(&dir.join(index_config::OLD_PATH), 1)?.is_none() && has_lucene_files(dir) {
-                let explain = || format!("the file is missing, {} is not empty", index_config::LUCENE_DIR);
+                let explain = || format!("the file is missing, but {} is not empty", index_config::LUCENE_DIR);
                 findings.add(Rule::IndexConfigMissing, at(), explain, None);
             }
         }
@@ -136,7 +136,7 @@ fn has_lucene_files(dir: &Path) -> bool {
 fn transaction_manager(dir: &Path, findings: &mut Collector<'_>) -> Result<(), CheckError> {
     let Some(name) = small(&dir.join("active_tx_log"), 64)? else {
         if dir.join("tm_tx_log.1").exists() {
-            let message = || "tm_tx_log.1 is there, active_tx_log is not".to_owned();
+            let message = || "tm_tx_log.1 exists, but active_tx_log does not".to_owned();
             findings.add(Rule::TransactionManager, place("active_tx_log", 0), message, None);
         }
         return Ok(());
@@ -144,7 +144,7 @@ fn transaction_manager(dir: &Path, findings: &mut Collector<'_>) -> Result<(), C
     let known = ["tm_tx_log.1", "tm_tx_log.2"];
     let named = known.into_iter().find(|known| name == known.as_bytes());
     if named.is_none_or(|named| !dir.join(named).exists()) {
-        let message = || format!("names {:?}, which is not there", String::from_utf8_lossy(&name));
+        let message = || format!("names {:?}, which does not exist", String::from_utf8_lossy(&name));
         findings.add(Rule::TransactionManager, place("active_tx_log", 0), message, None);
     }
     Ok(())
@@ -181,14 +181,14 @@ impl Logs<'_, '_> {
                     .add(Rule::LogVersionDiffers, place(name.clone(), 1), message, None);
             }
             if Some(version) == self.next_version {
-                let message = || format!("the next log gets version {version}, too");
+                let message = || format!("the next log will get version {version} too");
                 self.findings
                     .add(Rule::LogVersionTaken, place(name.clone(), 0), message, None);
             }
             if let (Some((_, last)), Some(first)) = (before.filter(|(v, _)| v.next() == version), content.first)
                 && first > last.next()
             {
-                let message = || format!("begins with transaction {first}, the log before it ends with {last}");
+                let message = || format!("begins with transaction {first}, but the previous log ends with {last}");
                 self.findings
                     .add(Rule::LogOutOfOrder, place(name.clone(), LogHeader::END), message, None);
             }
@@ -196,7 +196,8 @@ impl Logs<'_, '_> {
                 (self.layout.source, content.last, graph.last_transaction)
                 && last > store
             {
-                let message = || format!("ends with transaction {last}, neostore has {store}");
+                let message =
+                    || format!("ends with transaction {last}, but the last transaction of neostore is {store}");
                 self.findings.add(
                     Rule::LogAheadOfStore,
                     place(name.clone(), 0),
@@ -259,7 +260,7 @@ impl Logs<'_, '_> {
             (Err(e), None) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
             (Err(e), _) if e.kind() == io::ErrorKind::NotFound => Some("the file is missing".to_owned()),
             (Err(e), _) => return Err(CheckError::at(&self.dir.join(name))(e)),
-            (Ok(length), _) if length < LogHeader::END => Some(format!("{length} bytes are no header")),
+            (Ok(length), _) if length < LogHeader::END => Some(format!("{length} bytes are too short for a header")),
             (Ok(_), _) => None,
         };
         if let Some(problem) = problem {
@@ -277,7 +278,7 @@ impl Logs<'_, '_> {
         if let Some(expected) = self.next_version.filter(|version| *version != content.header.version) {
             let message = || {
                 format!(
-                    "its header has version {}, the store {expected}",
+                    "its header has version {}, but the store expects {expected}",
                     content.header.version
                 )
             };
@@ -285,7 +286,7 @@ impl Logs<'_, '_> {
                 .add(Rule::LogVersionDiffers, place(name, 1), message, None);
         }
         if let (DataSource::Graph, Some(last)) = (source, content.last) {
-            let message = || format!("transactions up to {last} wait for a start of Neo4j");
+            let message = || format!("transactions up to {last} are applied at the next start of Neo4j");
             self.findings.add(Rule::UnrecoveredLog, place(name, 0), message, None);
         }
         Ok(())
@@ -312,7 +313,7 @@ impl Logs<'_, '_> {
             }
         };
         if is_archived && let Some(offset) = torn(&file, end).map_err(CheckError::at(&path))? {
-            let message = || format!("what follows byte {end} is no entry");
+            let message = || format!("no valid entry at byte {end}");
             self.findings
                 .add(Rule::LogUnreadable, place(name, offset), message, None);
         }

@@ -158,9 +158,9 @@ impl<'a> Lookup<'a> {
     /// Why a record is not there.
     pub(super) fn absent(&self, kind: StoreFile, id: RecordId) -> &'static str {
         if kind.is_dynamic() && id.0 == 0 {
-            "is the one that holds the block size"
+            "is the header block"
         } else if id.0 >= self.stores.get(kind).records {
-            "lies behind the end of the file"
+            "is beyond the end of the file"
         } else {
             "is not in use"
         }

@@ -8,11 +8,11 @@ use super::{
     error::CheckError,
     judge::Judge,
     lookup::{Lookup, PropertyRecord},
+    pass::{Whole, Worker},
     rings,
     rules::Rule,
     scan::Records,
     value,
-    whole::{Whole, Worker},
 };
 use neo4j_format::store::{StoreFile, StoreFormat, record::RecordId};
 
@@ -89,7 +89,7 @@ fn deleted(judge: &mut Judge<'_>, id: u64, bytes: &[u8]) {
             .copied()
             .map(u64::from_be_bytes);
         if let Some(first) = first.filter(|first| *first != 0) {
-            let message = || format!("type {}, which does not exist", first >> 24 & 15);
+            let message = || format!("unknown type {}", first >> 24 & 15);
             judge.add(Rule::InvalidPropertyType, (StoreFile::Property, id), message, None);
         }
     }
@@ -135,7 +135,7 @@ fn twice(judge: &mut Judge<'_>, head: u64, keys: &mut [u32]) {
     keys.sort_unstable();
     let pair = keys.windows(2).find(|pair| pair.first() == pair.last());
     if let Some(key) = pair.and_then(<[u32]>::first) {
-        let message = || format!("key {key} comes twice in the chain that begins here");
+        let message = || format!("key {key} occurs twice in the chain that begins here");
         judge.add(Rule::KeyTwice, (StoreFile::Property, head), message, None);
     }
 }

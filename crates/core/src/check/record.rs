@@ -24,10 +24,10 @@ impl Judge<'_> {
             self.add(Rule::LabelNotInUse, at, || format!("its type {kind} {absent}"), other);
         }
         if relationship.first_node.is_none() {
-            self.add(Rule::IllegalSourceNode, at, || "its start node is none".into(), None);
+            self.add(Rule::IllegalSourceNode, at, || "it has no start node".into(), None);
         }
         if relationship.second_node.is_none() {
-            self.add(Rule::IllegalTargetNode, at, || "its end node is none".into(), None);
+            self.add(Rule::IllegalTargetNode, at, || "it has no end node".into(), None);
         }
         let (source, target) = (Side::Source.of(relationship), Side::Target.of(relationship));
         if source.node.is_some() && source.node == target.node && source != target {
@@ -67,8 +67,11 @@ impl Judge<'_> {
             }
             Some(found) => {
                 if let (None, Some(previous)) = (found.first_relationship, end.previous) {
-                    let message =
-                        || format!("its previous one at its {what} node {node} is {previous}, and that node has none");
+                    let message = || {
+                        format!(
+                            "its previous relationship at its {what} node {node} is {previous}, but that node has no relationships"
+                        )
+                    };
                     self.add(no_relationships, at, message, other);
                 }
             }
@@ -82,7 +85,7 @@ impl Judge<'_> {
         let mut faults = Vec::new();
         value::judge(record, |key, wrong| faults.push((key, wrong)));
         for (key, wrong) in faults {
-            let of = key.map_or_else(|| "behind its blocks".to_owned(), |key| format!("of key {key}"));
+            let of = key.map_or_else(|| "after its blocks".to_owned(), |key| format!("of key {key}"));
             match wrong {
                 Wrong::Type(kind) => {
                     self.add(Rule::InvalidPropertyType, at, || format!("{of}: type {kind}"), None);
@@ -110,7 +113,7 @@ impl Judge<'_> {
         let at = (file, id);
         let (room, length) = (self.lookup.stores.room(file), header.length);
         if length > room {
-            let message = || format!("claims {length} bytes, there is room for {room}");
+            let message = || format!("its length is {length} bytes; the block holds at most {room}");
             self.add(Rule::InvalidLength, at, message, None);
         }
         if length == 0 {
@@ -118,11 +121,11 @@ impl Judge<'_> {
         }
         let Some(next) = header.next else { return };
         if next.0 == id {
-            let message = || format!("its next block is {next}, itself");
+            let message = || format!("its next block is itself ({next})");
             self.add(Rule::SelfReferentialNext, at, message, None);
         }
         if length < room {
-            let message = || format!("holds {length} of {room} bytes, and its next block is {next}");
+            let message = || format!("holds only {length} of {room} bytes, but its next block is {next}");
             self.add(Rule::RecordNotFullReferencesNext, at, message, Some((file, next)));
         }
     }

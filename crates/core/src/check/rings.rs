@@ -1,4 +1,4 @@
-//! Chains that bite their own tail. Both sides of every link agree in them, so the ledger does not see them.
+//! Cycles. Both sides of every link of a cycle agree, so the ledger does not see them.
 
 use std::{collections::HashMap, mem};
 
@@ -8,9 +8,9 @@ use super::{
     error::CheckError,
     judge::Judge,
     lookup::Lookup,
+    pass::{Whole, Worker},
     rules::Rule,
     scan::scan_backward,
-    whole::{Whole, Worker},
 };
 use neo4j_format::store::{
     StoreFile,
@@ -21,7 +21,7 @@ use neo4j_format::store::{
 const ENTRY: usize = 96;
 
 /// Looks for rings among the records of a store where the workers reached fewer of them, from the first ones of their
-/// chains, than are in use. What was reached is counted anew for the next store.
+/// chains, than are in use. Resets the counts for the next store.
 pub(super) fn of_unreached(
     whole: &Whole<'_>,
     kind: StoreFile,
@@ -58,7 +58,7 @@ fn locate(
             let (mut at, mut length) = (first, 1_u64);
             while let Some(found) = next(&mut judge.lookup, at)? {
                 if found == first {
-                    let message = || format!("one of {length} records that lead back to it");
+                    let message = || format!("start of a cycle of {length} records");
                     judge.add(rule, (kind, first), message, None);
                     break;
                 }
@@ -185,7 +185,7 @@ fn report(judge: &mut Judge<'_>, leads_to: &Labels) {
             leads_to.get(&(node, *label)).copied().filter(|next| *next != first)
         });
         let lowest = ring.min().unwrap_or(first);
-        let message = || format!("one of a ring at node {node}");
+        let message = || format!("part of a cycle at node {node}");
         let other = Some((StoreFile::Node, RecordId(node)));
         judge.add(
             Rule::RelationshipCycle,

@@ -49,9 +49,9 @@ macro_rules! rules {
 
 rules! {
     RelationshipNotInUse "relationshipNotInUse" Error "the first relationship of a node is not in use";
-    RelationshipForOtherNode "relationshipForOtherNode" Error "the first relationship of a node is one of other nodes";
-    RelationshipNotFirstInSourceChain "relationshipNotFirstInSourceChain" Error "the first relationship of a node, its start, has a previous one there";
-    RelationshipNotFirstInTargetChain "relationshipNotFirstInTargetChain" Error "the first relationship of a node, its end, has a previous one there";
+    RelationshipForOtherNode "relationshipForOtherNode" Error "the first relationship of a node connects other nodes";
+    RelationshipNotFirstInSourceChain "relationshipNotFirstInSourceChain" Error "the first relationship of its start node is not the head of its chain";
+    RelationshipNotFirstInTargetChain "relationshipNotFirstInTargetChain" Error "the first relationship of its end node is not the head of its chain";
 
     LabelNotInUse "labelNotInUse" Error "the type of a relationship is not in use";
     IllegalSourceNode "illegalSourceNode" Error "a relationship has no start node";
@@ -64,85 +64,85 @@ rules! {
     TargetNodeHasNoRelationships "targetNodeHasNoRelationships" Error "a relationship has a previous one at its end node, which has no relationships";
     SourcePrevNotInUse "sourcePrevNotInUse" Error "the previous relationship at the start node is not in use";
     TargetPrevNotInUse "targetPrevNotInUse" Error "the previous relationship at the end node is not in use";
-    SourcePrevReferencesOtherNodes "sourcePrevReferencesOtherNodes" Error "the previous relationship at the start node is one of other nodes";
-    TargetPrevReferencesOtherNodes "targetPrevReferencesOtherNodes" Error "the previous relationship at the end node is one of other nodes";
-    SourcePrevDoesNotReferenceBack "sourcePrevDoesNotReferenceBack" Error "the previous relationship at the start node has another next one";
-    TargetPrevDoesNotReferenceBack "targetPrevDoesNotReferenceBack" Error "the previous relationship at the end node has another next one";
+    SourcePrevReferencesOtherNodes "sourcePrevReferencesOtherNodes" Error "the previous relationship at the start node connects other nodes";
+    TargetPrevReferencesOtherNodes "targetPrevReferencesOtherNodes" Error "the previous relationship at the end node connects other nodes";
+    SourcePrevDoesNotReferenceBack "sourcePrevDoesNotReferenceBack" Error "the previous relationship at the start node does not refer back";
+    TargetPrevDoesNotReferenceBack "targetPrevDoesNotReferenceBack" Error "the previous relationship at the end node does not refer back";
     SourceNextNotInUse "sourceNextNotInUse" Error "the next relationship at the start node is not in use";
     TargetNextNotInUse "targetNextNotInUse" Error "the next relationship at the end node is not in use";
-    SourceNextReferencesOtherNodes "sourceNextReferencesOtherNodes" Error "the next relationship at the start node is one of other nodes";
-    TargetNextReferencesOtherNodes "targetNextReferencesOtherNodes" Error "the next relationship at the end node is one of other nodes";
-    SourceNextDoesNotReferenceBack "sourceNextDoesNotReferenceBack" Error "the next relationship at the start node has another previous one";
-    TargetNextDoesNotReferenceBack "targetNextDoesNotReferenceBack" Error "the next relationship at the end node has another previous one";
+    SourceNextReferencesOtherNodes "sourceNextReferencesOtherNodes" Error "the next relationship at the start node connects other nodes";
+    TargetNextReferencesOtherNodes "targetNextReferencesOtherNodes" Error "the next relationship at the end node connects other nodes";
+    SourceNextDoesNotReferenceBack "sourceNextDoesNotReferenceBack" Error "the next relationship at the start node does not refer back";
+    TargetNextDoesNotReferenceBack "targetNextDoesNotReferenceBack" Error "the next relationship at the end node does not refer back";
     LoopPointersDiffer "loopPointersDiffer" Error "a relationship from a node to itself has two different pairs of neighbours";
-    RelationshipCycle "relationshipCycle" Error "relationships of a node form a ring that no node leads to";
+    RelationshipCycle "relationshipCycle" Error "relationships of a node form a cycle";
 
     PropertyNotInUse "propertyNotInUse" Error "the first property of a node, a relationship or the graph is not in use";
-    PropertyNotFirstInChain "propertyNotFirstInChain" Error "the first property of a node, a relationship or the graph has a previous one";
+    PropertyNotFirstInChain "propertyNotFirstInChain" Error "the first property of a node, a relationship or the graph is not the head of its chain";
     MultipleOwners "multipleOwners" Error "a property chain is the first of more than one node, relationship or graph";
     OrphanPropertyChain "orphanPropertyChain" Ownership "nothing refers to a property chain";
     PrevNotInUse "prevNotInUse" Error "the previous record of a property is not in use";
     NextNotInUse "nextNotInUse" Error "the next record of a property is not in use";
-    PreviousDoesNotReferenceBack "previousDoesNotReferenceBack" Error "the previous record of a property has another next one";
-    NextDoesNotReferenceBack "nextDoesNotReferenceBack" Error "the next record of a property has another previous one";
-    PropertyCycle "propertyCycle" Error "property records form a ring that nothing leads to";
+    PreviousDoesNotReferenceBack "previousDoesNotReferenceBack" Error "the previous record of a property does not refer back";
+    NextDoesNotReferenceBack "nextDoesNotReferenceBack" Error "the next record of a property does not refer back";
+    PropertyCycle "propertyCycle" Error "property records form a cycle that nothing refers to";
     KeyNotInUse "keyNotInUse" Error "the key of a property is not in use";
-    KeyTwice "keyTwice" Error "a key comes twice in one property chain";
-    InvalidPropertyType "invalidPropertyType" Error "a property has a type that does not exist";
+    KeyTwice "keyTwice" Error "a key occurs twice in one property chain";
+    InvalidPropertyType "invalidPropertyType" Error "a property has an unknown type";
     InvalidPropertyValue "invalidPropertyValue" Error "the value of a property cannot be decoded";
     StringNotInUse "stringNotInUse" Error "the first block of a string is not in use";
     ArrayNotInUse "arrayNotInUse" Error "the first block of an array is not in use";
-    StringEmpty "stringEmpty" Error "the first block of a string holds nothing";
-    ArrayEmpty "arrayEmpty" Error "the first block of an array holds nothing";
+    StringEmpty "stringEmpty" Error "the first block of a string is empty";
+    ArrayEmpty "arrayEmpty" Error "the first block of an array is empty";
     StringMultipleOwners "stringMultipleOwners" Error "a string block is referred to more than once";
     ArrayMultipleOwners "arrayMultipleOwners" Error "an array block is referred to more than once";
 
-    InvalidLength "invalidLength" Error "a block claims more data than it has room for";
-    EmptyBlock "emptyBlock" Warning "a block in use holds nothing";
+    InvalidLength "invalidLength" Error "the length of a block exceeds the block size";
+    EmptyBlock "emptyBlock" Warning "a block in use is empty";
     SelfReferentialNext "selfReferentialNext" Error "the next block of a block is itself";
     NextBlockNotInUse "nextBlockNotInUse" Error "the next block of a block is not in use";
-    EmptyNextBlock "emptyNextBlock" Warning "the next block of a block holds nothing";
+    EmptyNextBlock "emptyNextBlock" Warning "the next block of a block is empty";
     RecordNotFullReferencesNext "recordNotFullReferencesNext" Warning "a block that is not full has a next one";
-    PreviousBlockDiffers "previousBlockDiffers" Error "a block of the old format names another previous block than the one that leads to it";
+    PreviousBlockDiffers "previousBlockDiffers" Error "a block of the old format has another previous block than the one that refers to it";
     OrphanDynamicRecord "orphanDynamicRecord" Ownership "nothing refers to a block in use";
-    BlockCycle "blockCycle" Error "blocks form a ring";
+    BlockCycle "blockCycle" Error "blocks form a cycle";
     InvalidText "invalidText" Error "a string or name over all its blocks is not text of the store's encoding";
     InvalidArray "invalidArray" Error "an array over all its blocks cannot be decoded";
 
     NameBlockNotInUse "nameBlockNotInUse" Error "the name of a relationship type or property key is not in use";
-    EmptyName "emptyName" Warning "the name of a relationship type or property key holds nothing";
+    EmptyName "emptyName" Warning "the name of a relationship type or property key is empty";
     NameMultipleOwners "nameMultipleOwners" Error "a name block is referred to more than once";
-    IllegalInUse "illegalInUse" Error "the in-use byte of a record has a value that it cannot have";
+    IllegalInUse "illegalInUse" Error "the in-use byte of a record has an invalid value";
 
     HeaderRecordMissing "headerRecordMissing" Error "a record of neostore is missing or not in use";
     StoreVersionDiffers "storeVersionDiffers" Error "neostore has another store version than the other files";
     StoreMissing "storeMissing" Error "a store file is missing";
-    TrailerMisaligned "trailerMisaligned" Error "type and version stand at the end of a file, but not behind a whole record: Neo4j takes them for records";
+    TrailerMisaligned "trailerMisaligned" Error "the trailer of a file does not follow a whole record: Neo4j reads it as records";
     TrailerOfOtherVersion "trailerOfOtherVersion" Error "the end of a file names another store version than neostore has";
-    NotClosed "notClosed" Warning "a file does not end with its type and version: it was not closed, and Neo4j makes its id file anew";
+    NotClosed "notClosed" Warning "a file does not end with its type and version: it was not closed; Neo4j rebuilds its id file";
     PartialRecord "partialRecord" Warning "a file ends within a record";
     BlockSize "blockSize" Error "the first block of a dynamic store does not hold a size that is possible";
 
-    IdFileMissing "idFileMissing" Warning "an id file is missing: Neo4j makes it anew";
-    IdFileNotClosed "idFileNotClosed" Warning "an id file is marked as in use: Neo4j makes it anew";
-    IdFileDamaged "idFileDamaged" Error "an id file has a length or first byte that it cannot have";
-    HighIdTooLow "highIdTooLow" Error "a record in use lies behind the high id: Neo4j cuts it off";
-    FreeIdInUse "freeIdInUse" Error "an id that is free according to the id file is in use: Neo4j writes another record over it";
+    IdFileMissing "idFileMissing" Warning "an id file is missing; Neo4j rebuilds it";
+    IdFileNotClosed "idFileNotClosed" Warning "an id file is marked as in use; Neo4j rebuilds it";
+    IdFileDamaged "idFileDamaged" Error "an id file has an invalid length or first byte";
+    HighIdTooLow "highIdTooLow" Error "a record in use is beyond the high id: Neo4j truncates it";
+    FreeIdInUse "freeIdInUse" Error "an id listed as free is in use: Neo4j overwrites the record";
     FreeIdTooHigh "freeIdTooHigh" Error "a free id is not below the high id";
-    FreeIdTwice "freeIdTwice" Error "an id is free twice: Neo4j hands it out twice";
+    FreeIdTwice "freeIdTwice" Error "an id is listed as free twice: Neo4j assigns it twice";
 
-    LogMarker "logMarker" Error "the marker that says which log is active cannot be read: no release starts";
-    ActiveLogMissing "activeLogMissing" Error "the log that the marker names is missing or has no header: no release starts";
-    UnrecoveredLog "unrecoveredLog" Warning "the graph's log is active: what it holds is not in the store until Neo4j was started";
+    LogMarker "logMarker" Error "the marker that says which log is active cannot be read: Neo4j does not start";
+    ActiveLogMissing "activeLogMissing" Error "the log that the marker names is missing or has no header: Neo4j does not start";
+    UnrecoveredLog "unrecoveredLog" Warning "the graph's log is active: its transactions are applied at the next start of Neo4j";
     LogUnreadable "logUnreadable" Error "a log cannot be read to its end";
     LogVersionDiffers "logVersionDiffers" Error "the header of a log has another version than its name or the store says";
     LogOutOfOrder "logOutOfOrder" Error "transactions are missing between two logs";
     LogAheadOfStore "logAheadOfStore" Error "an archived log has a newer transaction than neostore";
     LogVersionTaken "logVersionTaken" Warning "an archived log has the version that the next log will get";
-    TransactionManager "transactionManager" Error "the log that the transaction manager's file names is missing, or the file is: no release starts";
+    TransactionManager "transactionManager" Error "the log that the transaction manager's file names is missing, or that file is missing: Neo4j does not start";
     LuceneStoreUnreadable "luceneStoreUnreadable" Error "index/lucene-store.db cannot be read";
     IndexConfigUnreadable "indexConfigUnreadable" Error "index.db cannot be read";
-    IndexConfigMissing "indexConfigMissing" Error "there are files of indexes, but no index.db that says what they are: Neo4j starts without any index";
+    IndexConfigMissing "indexConfigMissing" Error "index files exist, but index.db is missing: Neo4j starts without indexes";
 }
 
 impl Serialize for Rule {

@@ -10,7 +10,7 @@ use std::{
 
 use super::{
     error::CheckError,
-    finding::{Collector, Place},
+    finding::{Collector, RecordRef},
     rules::Rule,
 };
 use neo4j_format::store::{
@@ -44,8 +44,8 @@ pub(super) struct Stores {
 
 impl Store {
     /// Where a record stands.
-    pub(super) fn place(&self, record: u64) -> Place {
-        Place {
+    pub(super) fn place(&self, record: u64) -> RecordRef {
+        RecordRef {
             file: self.kind.name().into(),
             record: Some(record),
             offset: record.saturating_mul(self.size),
@@ -154,7 +154,7 @@ fn format(dir: &Path, findings: &mut Collector<'_>) -> Result<StoreFormat, Check
         std::cmp::Ordering::Less => StoreFormat::Current,
         std::cmp::Ordering::Equal => return Err(CheckError::Header(error)),
     };
-    let place = Place {
+    let place = RecordRef {
         file: StoreFile::Neostore.name().into(),
         record: Some(4),
         offset: 36,
@@ -182,7 +182,7 @@ fn first_word(path: &Path) -> io::Result<u32> {
 
 fn open(dir: &Path, kind: StoreFile, format: StoreFormat, findings: &mut Collector<'_>) -> Result<Store, CheckError> {
     let path = dir.join(kind.name());
-    let place = |offset| Place {
+    let place = |offset| RecordRef {
         file: kind.name().into(),
         record: None,
         offset,
@@ -239,12 +239,12 @@ fn block_size(
     if possible && (found == usual || !is_name) {
         return Ok(u64::from(found));
     }
-    let place = Place {
+    let place = RecordRef {
         file: kind.name().into(),
         record: Some(0),
         offset: 0,
     };
-    let message = || format!("block size {found}, the releases write {usual}; checked with the latter");
+    let message = || format!("block size {found}; Neo4j writes {usual}, which this check uses");
     findings.add(Rule::BlockSize, place, message, None);
     Ok(u64::from(usual))
 }
@@ -252,7 +252,7 @@ fn block_size(
 /// Where the records end.
 fn framing(store: &Store, format: StoreFormat, length: u64, findings: &mut Collector<'_>) -> Result<u64, CheckError> {
     let Some(file) = &store.file else { return Ok(0) };
-    let place = |offset| Place {
+    let place = |offset| RecordRef {
         file: store.kind.name().into(),
         record: None,
         offset,
@@ -277,15 +277,25 @@ fn framing(store: &Store, format: StoreFormat, length: u64, findings: &mut Colle
             findings.add(Rule::TrailerOfOtherVersion, place(at), message, None);
         }
         if store.kind != StoreFile::Neostore && at % store.size != 0 {
-            let message = || format!("{text:?} behind {} bytes, {} a record", at, store.size);
+            let message = || {
+                format!(
+                    "{text:?} after {} bytes, which is not a multiple of the record size {}",
+                    at, store.size
+                )
+            };
             findings.add(Rule::TrailerMisaligned, place(at), message, None);
         }
         return Ok(at);
     }
-    findings.add(Rule::NotClosed, place(length), || "no type and version".into(), None);
+    findings.add(
+        Rule::NotClosed,
+        place(length),
+        || "the trailer with type and version is missing".into(),
+        None,
+    );
     let rest = length % store.size;
     if rest != 0 && store.kind != StoreFile::Neostore {
-        let message = || format!("{rest} bytes behind the last whole record of {} bytes", store.size);
+        let message = || format!("{rest} bytes after the last whole record of {} bytes", store.size);
         findings.add(Rule::PartialRecord, place(length - rest), message, None);
     }
     Ok(length)

@@ -163,9 +163,7 @@ fn current(block: &Block<'_>) -> Result<(), Wrong> {
     }
     match block.kind {
         11 => short_string(block, first),
-        12 if !(1..=8).contains(&bits(first, 28, 4)) => {
-            Err(Wrong::Value(block.kind, "its elements have no legal type"))
-        }
+        12 if !(1..=8).contains(&bits(first, 28, 4)) => Err(Wrong::Value(block.kind, "its element type is invalid")),
         _ => Ok(()),
     }
 }
@@ -188,9 +186,9 @@ fn short_string(block: &Block<'_>, first: u64) -> Result<(), Wrong> {
             }
         }
         // the table of URIs has no characters 27 to 31
-        6 if characters(6).any(|c| (27..=31).contains(&c)) => wrong("a character is not one of its encoding"),
+        6 if characters(6).any(|c| (27..=31).contains(&c)) => wrong("a character is outside its encoding"),
         1..=10 => Ok(()),
-        _ => wrong("its encoding does not exist"),
+        _ => wrong("its encoding is unknown"),
     }
 }
 
@@ -291,7 +289,7 @@ mod tests {
     fn illegal_values_are_named() {
         assert_eq!(
             wrong([0x0000_0000_BB00_0000, 0, 0, 0]),
-            [Wrong::Value(11, "its encoding does not exist")]
+            [Wrong::Value(11, "its encoding is unknown")]
         );
         assert_eq!(
             wrong([1 << 24, 1 << 24, 1 << 24, 0x0000_0000_0800_0006]),
@@ -303,7 +301,7 @@ mod tests {
         let uri = 0x0B00_0000 | 6 << 28 | 1 << 33 | 27 << 39;
         assert_eq!(
             wrong([uri, 0, 0, 0]),
-            [Wrong::Value(11, "a character is not one of its encoding")]
+            [Wrong::Value(11, "a character is outside its encoding")]
         );
     }
 

@@ -8,65 +8,31 @@
 //!            either? ─▶ once more: relationships against their nodes
 //! ```
 
-use std::{collections::BTreeMap, ops::Range};
+use std::collections::BTreeMap;
 
 use super::{
     bits::Bits,
     blocks,
-    budget::Memory,
     claim::{self, Claim, Pointing, Side},
+    emit::{emit_claims, emit_name},
     error::CheckError,
     finding::{Collector, Findings},
     judge::{Judge, Scope},
     ledger::{Balance, Collected, Hash, Ledger},
-    lookup::PropertyRecord,
-    properties,
-    report::CheckOptions,
-    rings,
+    options::CheckOptions,
+    pass::{Whole, Worker},
+    properties, rings,
     rules::Rule,
-    scan::{Records, scan},
     stores::Stores,
 };
 use crate::cancel::Cancel;
 use neo4j_format::store::{
     StoreFile,
-    record::{Node, Pointer, PropertyKey, Relationship, RelationshipType},
+    record::{Node, Pointer, Relationship},
 };
 
 /// Types and keys have no larger ids (property keys of the old format could, and are then looked up one by one).
 const NAMES_MAX: u64 = 1 << 24;
-
-/// What one thread has.
-pub(super) struct Worker<'a> {
-    pub(super) balance: Balance,
-    pub(super) judge: Judge<'a>,
-    /// Records in use per store.
-    pub(super) in_use: BTreeMap<StoreFile, u64>,
-    /// Records that were reached from the first one of their chain.
-    pub(super) reached: u64,
-    /// Chains of relationships that go from a lower id to a higher one, which every ring does somewhere.
-    ascending: u64,
-    /// Keys of the chain that is being looked at.
-    pub(super) keys: Vec<u32>,
-}
-
-impl Worker<'_> {
-    /// Enters a claim.
-    pub(super) fn say(&mut self) -> impl FnMut(Claim) {
-        |claim| self.balance.enter(&claim)
-    }
-
-    pub(super) fn count(&mut self, kind: StoreFile, in_use: u64) {
-        *self.in_use.entry(kind).or_default() += in_use;
-    }
-}
-
-/// What a pass works on.
-pub(super) struct Whole<'a> {
-    pub(super) stores: &'a Stores,
-    pub(super) memory: Memory,
-    pub(super) cancel: &'a Cancel,
-}
 
 /// Findings, and records in use per store.
 pub(super) type Checked = (Findings, BTreeMap<StoreFile, u64>);
@@ -95,7 +61,7 @@ pub(super) fn check<'a>(
         })
         .collect();
     if let Some(first) = workers.first_mut() {
-        claim::owner(stores.graph_property, Pointing::GraphProperty, 5, &mut first.say());
+        claim::owner(stores.graph_property, Pointing::GraphProperty, 5, &mut first.sink());
     }
     let types = whole.names(StoreFile::RelationshipType, &mut workers)?;
     let keys = whole.names(StoreFile::PropertyKey, &mut workers)?;
@@ -130,17 +96,6 @@ pub(super) fn check<'a>(
 }
 
 impl Whole<'_> {
-    /// All of `kind`, by all threads.
-    pub(super) fn scan<S: Send>(
-        &self,
-        kind: StoreFile,
-        range: Range<u64>,
-        states: &mut [S],
-        each: impl Fn(&mut S, Records<'_>) -> Result<(), CheckError> + Sync,
-    ) -> Result<(), CheckError> {
-        scan(self.stores.get(kind), range, states, self.cancel, each)
-    }
-
     /// Relationship types or property keys; returns those in use.
     fn names(&self, kind: StoreFile, workers: &mut [Worker<'_>]) -> Result<Bits, CheckError> {
         let records = self.stores.get(kind).records;
@@ -149,7 +104,7 @@ impl Whole<'_> {
             let mut in_use = 0;
             for (id, bytes) in records.iter() {
                 worker.judge.in_use_byte(kind, id, bytes);
-                if say_name(self.stores, kind, id, bytes, &mut worker.say()) {
+                if emit_name(self.stores, kind, id, bytes, &mut worker.sink()) {
                     names.insert(id);
                     in_use += 1;
                 }
@@ -277,81 +232,25 @@ impl Whole<'_> {
         Ok(false)
     }
 
-    /// Says everything once more.
+    /// Emits every claim of the store again.
     fn every_claim<S: Send>(&self, parts: &mut [S], take: impl Fn(&mut S, Claim) + Sync) -> Result<(), CheckError> {
         let stores = self.stores;
         if let Some(first) = parts.first_mut() {
-            let mut say = |claim| take(first, claim);
-            claim::owner(stores.graph_property, Pointing::GraphProperty, 5, &mut say);
+            let mut sink = |claim| take(first, claim);
+            claim::owner(stores.graph_property, Pointing::GraphProperty, 5, &mut sink);
         }
         for store in stores.iter() {
             let kind = store.kind;
             self.scan(kind, 0..store.records, parts, |part, records| {
-                let mut say = |claim| take(part, claim);
+                let mut sink = |claim| take(part, claim);
                 for (id, bytes) in records.iter() {
-                    emit_claims(stores, kind, id, bytes, &mut say);
+                    emit_claims(stores, kind, id, bytes, &mut sink);
                 }
                 Ok(())
             })?;
         }
         Ok(())
     }
-
-    /// Ends a long walk if the run was cancelled.
-    pub(super) fn cancelled(&self) -> Result<(), CheckError> {
-        self.cancel
-            .check()
-            .map_err(|error| CheckError::Cancelled(Box::new(error)))
-    }
-}
-
-/// Whatever a record says.
-pub(super) fn emit_claims(stores: &Stores, kind: StoreFile, id: u64, bytes: &[u8], say: &mut impl FnMut(Claim)) {
-    match kind {
-        StoreFile::Node => {
-            if let Some(node) = bytes.first_chunk().and_then(Node::decode) {
-                claim::node(id, &node, say);
-            }
-        }
-        StoreFile::Relationship => {
-            if let Some(relationship) = bytes.first_chunk().and_then(Relationship::decode) {
-                claim::relationship(id, &relationship, say);
-            }
-        }
-        StoreFile::Property => {
-            if let Some(record) = PropertyRecord::decode(stores.format, bytes) {
-                claim::property(id, &record, say);
-            }
-        }
-        StoreFile::RelationshipType | StoreFile::PropertyKey => {
-            say_name(stores, kind, id, bytes, say);
-        }
-        StoreFile::Neostore => {}
-        file => {
-            if id > 0
-                && let Some((header, _)) = stores.block(bytes)
-            {
-                claim::block(file, id, &header, stores.format, say);
-            }
-        }
-    }
-}
-
-/// What a type or key says; whether it is in use.
-fn say_name(stores: &Stores, kind: StoreFile, id: u64, bytes: &[u8], say: &mut impl FnMut(Claim)) -> bool {
-    let (block, file, pointing) = if kind == StoreFile::RelationshipType {
-        let found = bytes.first_chunk().and_then(RelationshipType::decode);
-        let block = found.map(|found| found.name_block);
-        (block, StoreFile::RelationshipTypeName, Pointing::TypeName)
-    } else {
-        let found = bytes.first_chunk().and_then(PropertyKey::decode);
-        let block = found.map(|found| found.name_block);
-        (block, StoreFile::PropertyKeyName, Pointing::KeyName)
-    };
-    if let Some(block) = block {
-        claim::name(id, block, stores.format, (file, pointing), say);
-    }
-    block.is_some()
 }
 
 /// Whether a chain leads from this relationship to one of a higher id, as every ring does somewhere.

@@ -33,7 +33,7 @@ pub(super) fn whole(path: &Path, limit: u64) -> io::Result<Option<Vec<u8>>> {
     };
     if found.len() > limit {
         return Err(io::Error::other(format!(
-            "has {} bytes, {limit} at most are read",
+            "has {} bytes; the limit is {limit}",
             found.len()
         )));
     }

@@ -5,26 +5,26 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::{
-    indexes::{self, Index},
-    logs::{self, Logs},
+    indexes::{self, IndexSummary},
+    logs::{self, LogSummary},
     releases::{self, Evidence},
     start::{self, FirstStart},
-    stores::{self, Store},
+    stores::{self, StoreSummary},
 };
 use crate::{
     Error, ErrorKind,
     manifest::{MANIFEST, Manifest, Run, State},
-    verify::traces::{self, Opened, Traces},
+    verify::traces::{Opened, Traces},
 };
 use neo4j_format::{
     ids::{DataSource, StoreId, TxId},
-    store::{Header, StoreFile, StoreFormat},
+    store::{Header, StoreFile, StoreFormat, neo4j_lock},
 };
 
 /// What a directory is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Kind {
+pub enum DirectoryKind {
     /// A backup of this tool.
     Backup,
     /// A backup of another tool, or a database, that was taken over.
@@ -37,7 +37,7 @@ pub enum Kind {
 
 /// The newest transaction of a data source.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Last {
+pub struct LastTransaction {
     /// `nioneodb` or `lucene-index`.
     pub data_source: &'static str,
     /// Its id, pending ones included.
@@ -50,7 +50,7 @@ pub struct Last {
 #[derive(Debug, Clone, Serialize)]
 pub struct Inspection {
     /// What it is.
-    pub kind: Kind,
+    pub kind: DirectoryKind,
     /// Where it stands, by its manifest.
     pub state: Option<State>,
     /// Which database.
@@ -62,7 +62,7 @@ pub struct Inspection {
     /// Who opens it.
     pub releases: Option<String>,
     /// Newest transaction per data source.
-    pub last_transactions: Vec<Last>,
+    pub last_transactions: Vec<LastTransaction>,
     /// Milliseconds since 1970 at which the last run was complete.
     pub finished: Option<u64>,
     /// Milliseconds since 1970 at which it was taken over.
@@ -71,36 +71,36 @@ pub struct Inspection {
     pub chain: Vec<Run>,
     /// Whether Neo4j opened it since; `None` where there is no manifest to tell by.
     pub opened: Option<Opened>,
-    /// Whether another process, such as a running Neo4j, has it locked now.
+    /// Whether another process, such as a running Neo4j, has it open now. A run of this tool does not count.
     pub in_use: bool,
     /// The ten files of the graph.
-    pub stores: Vec<Store>,
+    pub stores: Vec<StoreSummary>,
     /// The indexes.
-    pub indexes: Vec<Index>,
+    pub indexes: Vec<IndexSummary>,
     /// The logs of both data sources.
-    pub logs: Vec<Logs>,
+    pub logs: Vec<LogSummary>,
     /// What the first start will do.
     pub first_start: FirstStart,
     /// What could not be read, or is not as it ought to be.
     pub problems: Vec<String>,
 }
 
-/// Looks at the directory. Nothing is written, and no file is read through.
+/// Describes the directory from headers and names. Writes nothing and reads no store as a whole.
 ///
 /// # Errors
-/// There is no directory, or nothing of a database in it.
+/// The directory does not exist or holds no database.
 pub fn inspect(dir: &Path) -> Result<Inspection, Error> {
     judge(dir)?;
     let mut problems = Vec::new();
     let (kind, manifest) = match Manifest::read(dir) {
         Ok(Some(manifest)) if manifest.adopted.is_some() && manifest.chain.is_empty() => {
-            (Kind::Adopted, Some(manifest))
+            (DirectoryKind::Adopted, Some(manifest))
         }
-        Ok(Some(manifest)) => (Kind::Backup, Some(manifest)),
-        Ok(None) => (Kind::Database, None),
+        Ok(Some(manifest)) => (DirectoryKind::Backup, Some(manifest)),
+        Ok(None) => (DirectoryKind::Database, None),
         Err(error) => {
             problems.push(error.to_string());
-            (Kind::Unknown, None)
+            (DirectoryKind::Unknown, None)
         }
     };
     let header = Head::read(dir, &mut problems);
@@ -111,7 +111,7 @@ pub fn inspect(dir: &Path) -> Result<Inspection, Error> {
     let stores = stores::look(dir, format, &mut problems);
     let indexes = indexes::look(dir, &mut problems);
     let lucene_store = indexes::lucene_store(dir, &mut problems);
-    let logs: Vec<Logs> = DataSource::ALL
+    let logs: Vec<LogSummary> = DataSource::ALL
         .into_iter()
         .map(|source| logs::look(dir, source, &mut problems))
         .collect();
@@ -138,7 +138,7 @@ pub fn inspect(dir: &Path) -> Result<Inspection, Error> {
         opened: manifest
             .as_ref()
             .map(|manifest| Traces::read(dir, manifest).opened(manifest)),
-        in_use: traces::is_locked(dir),
+        in_use: matches!(neo4j_lock::holder(dir), Some(neo4j_lock::Holder::Process(_))),
         first_start: start::predict_first_start(dir, &stores, &logs, log_version),
         chain: manifest.map(|manifest| manifest.chain).unwrap_or_default(),
         stores,
@@ -196,17 +196,32 @@ impl Head {
 }
 
 /// Ids from the headers, which a pending log may be ahead of; times from the logs.
-fn last_transactions(head: &Head, index: Option<TxId>, logs: &[Logs]) -> Vec<Last> {
+fn last_transactions(head: &Head, index: Option<TxId>, logs: &[LogSummary]) -> Vec<LastTransaction> {
     let stored = [(DataSource::Graph, head.last), (DataSource::Lucene, index)];
     let found = stored.into_iter().zip(logs).filter_map(|((source, stored), logs)| {
         let pending = logs.last.filter(|_| logs.pending_bytes > 0).map(|last| last.id);
         let id = stored.max(pending)?;
         let time = logs.last.filter(|last| last.id == id).and_then(|last| last.time);
-        Some(Last {
+        Some(LastTransaction {
             data_source: source.name(),
             id: id.0,
             committed: time,
         })
     });
     found.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use neo4j_format::store::neo4j_lock::Neo4jLock;
+
+    #[test]
+    fn a_directory_locked_by_a_run_of_this_tool_is_not_open_in_another_process() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        std::fs::write(dir.path().join("neostore"), [1; 54]).expect("a file");
+        let lock = Neo4jLock::take(dir.path()).expect("nobody else has it");
+        assert!(!inspect(dir.path()).expect("a database").in_use);
+        drop(lock);
+    }
 }

@@ -16,7 +16,7 @@ const MAX_FILES: usize = 1000;
 
 /// One index.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Index {
+pub struct IndexSummary {
     /// `node` or `relationship`.
     pub kind: &'static str,
     /// Its name.
@@ -30,11 +30,11 @@ pub struct Index {
 }
 
 /// Indexes of `index.db`, and folders that it does not know.
-pub fn look(dir: &Path, problems: &mut Vec<String>) -> Vec<Index> {
+pub fn look(dir: &Path, problems: &mut Vec<String>) -> Vec<IndexSummary> {
     let config = config(dir, problems);
-    let mut indexes: Vec<Index> = config
+    let mut indexes: Vec<IndexSummary> = config
         .iter()
-        .map(|(key, properties)| Index {
+        .map(|(key, properties)| IndexSummary {
             kind: key.kind.directory(),
             name: key.name.to_string(),
             provider: properties.get("provider"),
@@ -59,7 +59,7 @@ pub fn look(dir: &Path, problems: &mut Vec<String>) -> Vec<Index> {
                     name: IndexName::from(name.as_str()),
                 };
                 problems.push(format!("{key} has files but is not in index.db"));
-                indexes.push(Index {
+                indexes.push(IndexSummary {
                     kind: kind.directory(),
                     bytes: bytes(dir, &key),
                     name,

@@ -69,7 +69,7 @@ pub enum Active {
 
 /// The logs of one data source.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Logs {
+pub struct LogSummary {
     /// `nioneodb` or `lucene-index`.
     pub data_source: &'static str,
     /// Archived logs.
@@ -94,14 +94,14 @@ pub struct Logs {
 }
 
 /// Looks at the logs of `source`; `format` where it is known.
-pub fn look(dir: &Path, source: DataSource, problems: &mut Vec<String>) -> Logs {
+pub fn look(dir: &Path, source: DataSource, problems: &mut Vec<String>) -> LogSummary {
     let versions = archived(dir, source, problems);
     let active = active(dir, source).unwrap_or_else(|error| {
         problems.push(format!("{}: {error}", files::base(source)));
         Active::Nothing
     });
     let newest = versions.last().map(|(version, _)| *version);
-    let mut logs = Logs {
+    let mut logs = LogSummary {
         data_source: source.name(),
         archived: versions.len() as u64,
         archived_bytes: versions.iter().map(|(_, bytes)| bytes).sum(),
@@ -149,7 +149,13 @@ fn archived(dir: &Path, source: DataSource, problems: &mut Vec<String>) -> Vec<(
 }
 
 /// What the logs without a gap behind them cover.
-fn cover(logs: &mut Logs, dir: &Path, source: DataSource, versions: &[(LogVersion, u64)], problems: &mut Vec<String>) {
+fn cover(
+    logs: &mut LogSummary,
+    dir: &Path,
+    source: DataSource,
+    versions: &[(LogVersion, u64)],
+    problems: &mut Vec<String>,
+) {
     let (Some((oldest, _)), Some((newest, _))) = (versions.first(), versions.last()) else {
         return;
     };
@@ -257,7 +263,7 @@ fn active(dir: &Path, source: DataSource) -> io::Result<Active> {
         None => None,
         Some(bytes) => match Marker::decode(&bytes) {
             Some(marker) => Some(marker),
-            None => return Ok(Active::Broken(format!("{marker_path} is no marker"))),
+            None => return Ok(Active::Broken(format!("{marker_path} is not a valid marker"))),
         },
     };
     let slot = match marker {
@@ -277,7 +283,9 @@ fn active(dir: &Path, source: DataSource) -> io::Result<Active> {
         return Ok(Active::Nothing);
     }
     if length < LogHeader::END {
-        return Ok(Active::Broken(format!("{path} has {length} bytes, less than a header")));
+        return Ok(Active::Broken(format!(
+            "{path} has {length} bytes, too short for a header"
+        )));
     }
     let bytes = data_end(&file, length)?;
     let (header, last) = header_and_last(&dir.join(path), true)?;

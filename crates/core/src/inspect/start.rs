@@ -6,8 +6,8 @@ use serde::Serialize;
 
 use super::{
     bounded,
-    logs::{Active, Logs},
-    stores::{IdFile, Seal, Store},
+    logs::{Active, LogSummary},
+    stores::{IdFile, Seal, StoreSummary},
 };
 use crate::verify::traces::ACTIVE_TX_LOG;
 use neo4j_format::ids::LogVersion;
@@ -24,7 +24,12 @@ pub struct FirstStart {
 }
 
 /// Foretells it. `log_version` is the one that the next log of the graph gets.
-pub fn predict_first_start(dir: &Path, stores: &[Store], logs: &[Logs], log_version: Option<LogVersion>) -> FirstStart {
+pub fn predict_first_start(
+    dir: &Path,
+    stores: &[StoreSummary],
+    logs: &[LogSummary],
+    log_version: Option<LogVersion>,
+) -> FirstStart {
     let mut start = FirstStart::default();
     let missing = stores.iter().filter(|store| store.bytes.is_none());
     let names: Vec<&str> = missing.map(|store| store.name).collect();
@@ -37,15 +42,15 @@ pub fn predict_first_start(dir: &Path, stores: &[Store], logs: &[Logs], log_vers
         match store.seal {
             Some(Seal::Misaligned) => start
                 .refused
-                .push(format!("{}: its trailer stands behind a part of a record", store.name)),
+                .push(format!("{}: its trailer does not follow a whole record", store.name)),
             Some(Seal::OtherFormat) => start
                 .refused
-                .push(format!("{}: is of another format than neostore", store.name)),
+                .push(format!("{}: has another format than neostore", store.name)),
             _ => {}
         }
         if store.id_file == Some(IdFile::TooLow) {
             start.later.push(format!(
-                "{}.id counts fewer records than there are: releases before 1.9 cut the others off",
+                "{}.id has a high id that is too low: releases before 1.9 truncate the records beyond it",
                 store.name
             ));
         }
@@ -65,9 +70,9 @@ pub fn predict_first_start(dir: &Path, stores: &[Store], logs: &[Logs], log_vers
         0 => {}
         10 => start
             .work
-            .push("looks for the last record of all ten store files, which were not closed".to_owned()),
+            .push("finds the end of all ten store files, which were not closed".to_owned()),
         _ => start.work.push(format!(
-            "looks for the last record of files that were not closed: {}",
+            "finds the end of files that were not closed: {}",
             unclean.join(", ")
         )),
     }
@@ -76,13 +81,13 @@ pub fn predict_first_start(dir: &Path, stores: &[Store], logs: &[Logs], log_vers
         && newest >= next
     {
         start.later.push(format!(
-            "the next log of the graph would be version {next}, and there is version {newest} already: 1.5 and 1.6 fail when they shut down"
+            "the next log of the graph will be version {next}, but version {newest} already exists: 1.5 and 1.6 fail at shutdown"
         ));
     }
     start
 }
 
-fn replay(log: &Logs, start: &mut FirstStart) {
+fn replay(log: &LogSummary, start: &mut FirstStart) {
     match &log.active {
         Active::Nothing => {}
         Active::Broken(reason) => start.refused.push(reason.clone()),
@@ -111,13 +116,15 @@ fn transaction_manager(dir: &Path) -> Option<String> {
         Ok(None) => ["tm_tx_log.1", "tm_tx_log.2"]
             .into_iter()
             .find(|name| there(name))
-            .map(|name| format!("{name} is there and {ACTIVE_TX_LOG} is missing")),
+            .map(|name| format!("{name} exists, but {ACTIVE_TX_LOG} is missing")),
         Ok(Some(bytes)) => match std::str::from_utf8(&bytes) {
             Ok(name @ ("tm_tx_log.1" | "tm_tx_log.2")) if there(name) => None,
             Ok(name @ ("tm_tx_log.1" | "tm_tx_log.2")) => {
                 Some(format!("{ACTIVE_TX_LOG} names {name}, which is missing"))
             }
-            _ => Some(format!("{ACTIVE_TX_LOG} names no log of the transaction manager")),
+            _ => Some(format!(
+                "{ACTIVE_TX_LOG} does not name a log of the transaction manager"
+            )),
         },
         Err(error) => Some(format!("{ACTIVE_TX_LOG}: {error}")),
     }

@@ -46,7 +46,7 @@ pub enum IdFile {
 
 /// One store file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Store {
+pub struct StoreSummary {
     /// File name.
     pub name: &'static str,
     /// Bytes; `None` where it is missing or unreadable.
@@ -61,7 +61,7 @@ pub struct Store {
     pub free_ids: Option<u64>,
 }
 
-impl Store {
+impl StoreSummary {
     /// Whether Neo4j opens it without looking for the last record first.
     pub fn is_clean(&self) -> bool {
         self.seal == Some(Seal::Closed) && matches!(self.id_file, Some(IdFile::Clean | IdFile::TooLow))
@@ -69,13 +69,13 @@ impl Store {
 }
 
 /// Looks at all ten; `format` is unknown where `neostore` cannot be read, and then taken from each trailer.
-pub fn look(dir: &Path, format: Option<StoreFormat>, problems: &mut Vec<String>) -> Vec<Store> {
+pub fn look(dir: &Path, format: Option<StoreFormat>, problems: &mut Vec<String>) -> Vec<StoreSummary> {
     let mut look = |kind| one(dir, kind, format, problems);
     StoreFile::ALL.into_iter().map(&mut look).collect()
 }
 
-fn one(dir: &Path, kind: StoreFile, format: Option<StoreFormat>, problems: &mut Vec<String>) -> Store {
-    let mut store = Store {
+fn one(dir: &Path, kind: StoreFile, format: Option<StoreFormat>, problems: &mut Vec<String>) -> StoreSummary {
+    let mut store = StoreSummary {
         name: kind.name(),
         bytes: None,
         records: None,
@@ -100,7 +100,7 @@ fn one(dir: &Path, kind: StoreFile, format: Option<StoreFormat>, problems: &mut 
 }
 
 fn records(
-    store: &mut Store,
+    store: &mut StoreSummary,
     kind: StoreFile,
     format: Option<StoreFormat>,
     file: &File,
@@ -137,13 +137,11 @@ fn block_size(file: &File) -> io::Result<u64> {
     let size = i32::from_be_bytes(bytes);
     match u64::try_from(size) {
         Ok(found) if found > 0 && size <= MAX_BLOCK => Ok(found),
-        _ => Err(io::Error::other(format!(
-            "has blocks of {size} bytes, which none can have"
-        ))),
+        _ => Err(io::Error::other(format!("has an invalid block size of {size} bytes"))),
     }
 }
 
-fn ids(store: &mut Store, kind: StoreFile, dir: &Path) -> io::Result<()> {
+fn ids(store: &mut StoreSummary, kind: StoreFile, dir: &Path) -> io::Result<()> {
     let Some((file, found)) = bounded::open(&dir.join(kind.id_name()))? else {
         store.id_file = Some(IdFile::Missing);
         return Ok(());

@@ -66,7 +66,7 @@ pub fn is_archived_log(path: &str) -> bool {
 
 /// A name found in a directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Found {
+pub struct ListedFile {
     /// Path relative to the directory, `/` between its parts.
     pub path: String,
     /// Bytes; `None` where it is neither a regular file nor a folder.
@@ -77,14 +77,14 @@ pub struct Found {
 ///
 /// # Errors
 /// A folder that cannot be read.
-pub fn list(dir: &Path) -> Result<Vec<Found>, DiskError> {
+pub fn list(dir: &Path) -> Result<Vec<ListedFile>, DiskError> {
     let mut found = Vec::new();
     walk(dir, "", &mut found)?;
     found.sort_by(|a, b| a.path.cmp(&b.path));
     Ok(found)
 }
 
-fn walk(dir: &Path, prefix: &str, found: &mut Vec<Found>) -> Result<(), DiskError> {
+fn walk(dir: &Path, prefix: &str, found: &mut Vec<ListedFile>) -> Result<(), DiskError> {
     for entry in fs::read_dir(dir).map_err(DiskError::at(dir))? {
         let entry = entry.map_err(DiskError::at(dir))?;
         let path = format!("{prefix}{}", entry.file_name().to_string_lossy());
@@ -92,7 +92,7 @@ fn walk(dir: &Path, prefix: &str, found: &mut Vec<Found>) -> Result<(), DiskErro
         if metadata.is_dir() {
             walk(&entry.path(), &format!("{path}/"), found)?;
         } else {
-            found.push(Found {
+            found.push(ListedFile {
                 path,
                 length: metadata.is_file().then_some(metadata.len()),
             });

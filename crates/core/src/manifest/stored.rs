@@ -62,7 +62,7 @@ impl Manifest {
             Ok(Some(manifest))
         } else {
             let what = format!(
-                "its schema_version is {}, this tool knows {SCHEMA_VERSION}",
+                "unsupported schema_version {}, expected {SCHEMA_VERSION}",
                 manifest.schema_version
             );
             Err(ManifestError::NotUnderstood { path, what })
@@ -120,7 +120,7 @@ pub enum ManifestError {
         source: io::Error,
     },
     /// Cut short or changed since it was written.
-    #[error("{}: is damaged: its own checksum does not match", path.display())]
+    #[error("{}: checksum mismatch in the manifest", path.display())]
     Damaged {
         /// The manifest.
         path: PathBuf,

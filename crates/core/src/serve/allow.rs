@@ -16,13 +16,13 @@ pub struct Network {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NetworkError {
     /// The part before the slash.
-    #[error("{0:?} is no IP address")]
+    #[error("{0:?} is not an IP address")]
     Address(String),
     /// The part behind it.
-    #[error("{0:?} is no prefix length: it is a number up to {1}")]
+    #[error("{0:?} is not a prefix length (0 to {1})")]
     Bits(String, u32),
     /// An address inside a network, which could mean either.
-    #[error("{given} has bits behind its prefix: {network} is the network, {address}/{width} the address")]
+    #[error("{given} has bits set after its prefix: {network} is the network, {address}/{width} the address")]
     Ambiguous {
         /// As given.
         given: String,
@@ -126,15 +126,15 @@ mod tests {
     #[test]
     fn what_is_no_network_is_refused_with_its_reason() {
         let error = |text: &str| text.parse::<Network>().unwrap_err().to_string();
-        assert!(error("host").contains("no IP address"));
-        assert!(error("").contains("no IP address"));
+        assert!(error("host").contains("not an IP address"));
+        assert!(error("").contains("not an IP address"));
         for bits in ["33", "", "+8", "-1", "x"] {
             assert!(error(&format!("10.0.0.0/{bits}")).contains("prefix length"), "{bits}");
         }
         assert!(error("::/129").contains("up to 128"));
         assert_eq!(
             error("192.168.1.34/24"),
-            "192.168.1.34/24 has bits behind its prefix: 192.168.1.0/24 is the network, 192.168.1.34/32 the address"
+            "192.168.1.34/24 has bits set after its prefix: 192.168.1.0/24 is the network, 192.168.1.34/32 the address"
         );
     }
 }

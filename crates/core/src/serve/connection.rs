@@ -21,7 +21,7 @@ use neo4j_format::{
     wire::{
         Dialect, Encoder,
         limits::REQUEST,
-        request::{Request, RequestError, Wanted},
+        request::{Request, RequestError, RequestKind},
     },
 };
 
@@ -39,7 +39,7 @@ const NAP: Duration = Duration::from_millis(100);
 pub(super) enum Welcome {
     /// What it asks for.
     Served,
-    /// One refusal: there are as many clients as there may be.
+    /// One refusal: connection limit.
     Refused {
         /// How many that is.
         limit: usize,
@@ -108,7 +108,7 @@ impl Connection<'_> {
             Ok(0) => return Ok(None),
             Ok(n) => n,
             Err(e) if matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
-                let text = format!("it asked for nothing for {} s", wait.as_secs());
+                let text = format!("no request for {} s", wait.as_secs());
                 return Err(io::Error::new(io::ErrorKind::TimedOut, text));
             }
             Err(e) => return Err(e),
@@ -117,7 +117,7 @@ impl Connection<'_> {
         read_until(stream, length.get_mut(n..).unwrap_or_default(), limit)?;
         let length = u32::from_be_bytes(length);
         if length > REQUEST {
-            let text = format!("a request of {length} bytes, more than any tool's");
+            let text = format!("request too large: {length} bytes");
             return Err(io::Error::new(io::ErrorKind::InvalidData, text));
         }
         let mut frame = vec![0; usize::try_from(length).unwrap_or_default()];
@@ -149,7 +149,7 @@ impl Connection<'_> {
             }
         };
         if let Welcome::Refused { limit } = self.welcome {
-            let text = format!("there are as many clients as there may be ({limit}); try again later");
+            let text = format!("connection limit ({limit}) reached; try again later");
             tracing::info!(client = %self.peer, outcome = text, "request");
             let _ = Encoder::new(request.dialect)
                 .failure(&text)
@@ -163,7 +163,7 @@ impl Connection<'_> {
     /// versions, a one-byte one closes.
     fn other_version(&self, identity: Identity, text: &str, asked: &str) -> Then {
         let speaks_two_byte = identity.format == StoreFormat::Current;
-        tracing::info!(client = %self.peer, dialect = asked, outcome = "told which dialects are spoken", "request");
+        tracing::info!(client = %self.peer, dialect = asked, outcome = "version mismatch reported", "request");
         if speaks_two_byte && self.send(Encoder::new(Dialect::D18).mismatch(text)).is_ok() {
             Then::GoOn
         } else {
@@ -177,9 +177,9 @@ impl Connection<'_> {
         let mut out = Out(self);
         let result = respond(self.source, request, &mut encoder, &mut out, &mut sent);
         let asked = match &request.wanted {
-            Wanted::Full => "full".to_owned(),
-            Wanted::Incremental(asked) if asked.is_empty() => "store id".to_owned(),
-            Wanted::Incremental(asked) => {
+            RequestKind::Full => "full".to_owned(),
+            RequestKind::Incremental(asked) if asked.is_empty() => "store id".to_owned(),
+            RequestKind::Incremental(asked) => {
                 let asked: Vec<String> = asked.iter().map(|(name, id)| format!("{name} after {id}")).collect();
                 asked.join(", ")
             }
@@ -235,7 +235,7 @@ impl Connection<'_> {
             }
             if !bytes.is_empty() && started.elapsed() > self.limits.reader {
                 let limit = self.limits.reader.as_secs();
-                let text = format!("it did not take what it asked for within {limit} s");
+                let text = format!("the client did not read the response within {limit} s");
                 return Err(io::Error::new(io::ErrorKind::TimedOut, text));
             }
         }
@@ -269,7 +269,7 @@ fn read_until(mut stream: &TcpStream, mut buffer: &mut [u8], limit: Instant) -> 
     while !buffer.is_empty() {
         let left = limit.saturating_duration_since(Instant::now());
         if left.is_zero() {
-            let text = "its request did not arrive in time";
+            let text = "the request did not arrive in time";
             return Err(io::Error::new(io::ErrorKind::TimedOut, text));
         }
         stream.set_read_timeout(Some(left))?;

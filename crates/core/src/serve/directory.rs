@@ -148,7 +148,7 @@ impl Directory {
             Err(_) => None,
         };
         self.settled().map(|_| ()).map_err(|refusal| {
-            Error::new(ErrorKind::TargetInUse, refusal).with_hint("serve it once nobody works on it")
+            Error::new(ErrorKind::TargetInUse, refusal).with_hint("retry when no other process uses the directory")
         })?;
         if marker == Some(Marker::Clean) {
             return Ok(());
@@ -182,7 +182,7 @@ impl Directory {
                 }
                 (State::Updating, _) => {}
                 (State::Receiving, _) => {
-                    return Err(Refusal::Failed("the directory is no complete backup".to_owned()));
+                    return Err(Refusal::Failed("the directory is not a complete backup".to_owned()));
                 }
             }
             if Instant::now() > limit {
@@ -341,7 +341,7 @@ impl Source for Directory {
                 return Ok(Copy { files, moment });
             }
             if Instant::now() > limit {
-                return Err(Refusal::Busy("the directory does not come to rest".to_owned()));
+                return Err(Refusal::Busy("the directory keeps changing".to_owned()));
             }
         }
     }

@@ -8,7 +8,7 @@ use neo4j_format::{
     log::{LogError, TransactionRange, TransactionRangeError, TransactionReader, slot::FileRange},
     wire::{
         Encoder, Follows,
-        request::{Request, Wanted},
+        request::{Request, RequestKind},
     },
 };
 
@@ -69,8 +69,8 @@ pub(super) fn respond(
     };
     response.encoder.next_chunk();
     let result = match &request.wanted {
-        Wanted::Full => response.full(),
-        Wanted::Incremental(asked) => response.incremental(asked),
+        RequestKind::Full => response.full(),
+        RequestKind::Incremental(asked) => response.incremental(asked),
     };
     let Err(Unfinished::Refused(refusal)) = &result else {
         return result;
@@ -127,7 +127,7 @@ impl Response<'_> {
             for range in ranges {
                 let place = names.iter().position(|source| *source == range.layout.source);
                 let number = place.and_then(|place| u8::try_from(place + 1).ok());
-                let number = number.ok_or_else(|| Refusal::Failed("transactions that were not asked for".into()))?;
+                let number = number.ok_or_else(|| Refusal::Failed("transactions that were not requested".into()))?;
                 range.read(|transaction| self.transaction(number, transaction))?;
             }
         }
@@ -163,7 +163,7 @@ impl Response<'_> {
             };
             at += u64::try_from(n).unwrap_or_default();
             if n == 0 || is_cut(&file, at, &trailer).map_err(failed)? {
-                return Err(Refusal::Busy(format!("{path} became shorter during this backup")).into());
+                return Err(Refusal::Busy(format!("{path} was truncated during this backup")).into());
             }
             self.data(room.get(..n).unwrap_or_default())?;
         }

@@ -123,7 +123,7 @@ impl<S: Source> Service<S> {
                 accepted = listener.accept() => match accepted {
                     Ok((stream, peer)) => Shared::welcome(&shared, stream, peer, &mut clients),
                     Err(cause) => {
-                        tracing::warn!(%cause, "a client cannot be accepted");
+                        tracing::warn!(%cause, "cannot accept a connection");
                         sleep(AFTER_ERROR).await;
                     }
                 },
@@ -155,11 +155,11 @@ impl<S: Source> Shared<S> {
     fn welcome(shared: &Arc<Shared<S>>, stream: TcpStream, peer: SocketAddr, clients: &mut JoinSet<()>) {
         let allowed = &shared.service.allowed;
         if !allowed.is_empty() && !allowed.iter().any(|network| network.contains(peer.ip())) {
-            tracing::warn!(client = %peer, "is not among those who may ask");
+            tracing::warn!(client = %peer, "connection rejected: address is not allowed");
             return;
         }
         let Some((welcome, permit)) = shared.admit() else {
-            tracing::warn!(client = %peer, "closed: there are far too many clients");
+            tracing::warn!(client = %peer, "connection closed: too many clients");
             return;
         };
         let stream = stream.into_std().and_then(|stream| {
@@ -209,7 +209,7 @@ async fn all(clients: &mut JoinSet<()>) {
 
 fn noted(ended: Result<(), tokio::task::JoinError>) {
     if let Err(cause) = ended {
-        tracing::error!(%cause, "a client's thread failed");
+        tracing::error!(%cause, "the thread of a connection failed");
     }
 }
 

@@ -61,7 +61,7 @@ pub enum SettingsError {
     )]
     Legacy(String),
     /// Of a later one.
-    #[error("{key}={value}: {expected} is expected")]
+    #[error("{key}={value}: expected {expected}")]
     Value {
         /// The setting.
         key: &'static str,
@@ -71,7 +71,7 @@ pub enum SettingsError {
         expected: &'static str,
     },
     /// A release that does not exist.
-    #[error("{0:?} is no release from 1.3 to 1.9")]
+    #[error("{0:?} is not a release from 1.3 to 1.9")]
     Release(String),
 }
 

@@ -9,7 +9,7 @@ use std::{fs::File, io, os::unix::fs::FileExt, path::Path};
 
 use super::{
     compare::{Differences, Expected},
-    finding::{Cause, Finding, Problem},
+    finding::{Cause, FileFinding, FileProblem},
     traces::{Opened, Traces, is_written_by_neo4j},
 };
 use crate::manifest::{
@@ -43,8 +43,8 @@ pub struct Circumstances<'a> {
 
 impl Circumstances<'_> {
     /// The cause of a finding; `compared` where the file's bytes were looked at.
-    pub fn cause(&self, finding: &Finding, compared: Option<(&Expected<'_>, &Differences)>) -> Cause {
-        if matches!(finding.problem, Problem::NotAFile | Problem::Unreadable) {
+    pub fn cause(&self, finding: &FileFinding, compared: Option<(&Expected<'_>, &Differences)>) -> Cause {
+        if matches!(finding.problem, FileProblem::NotAFile | FileProblem::Unreadable) {
             return Cause::Damage;
         }
         let opened = matches!(self.traces.opened(self.manifest), Opened::Closed | Opened::NotClosed);
@@ -57,7 +57,7 @@ impl Circumstances<'_> {
         Cause::Damage
     }
 
-    fn neo4j_did(&self, finding: &Finding, compared: Option<(&Expected<'_>, &Differences)>) -> bool {
+    fn neo4j_did(&self, finding: &FileFinding, compared: Option<(&Expected<'_>, &Differences)>) -> bool {
         let path = finding.path.as_str();
         if !is_written_by_neo4j(path) {
             return false;
@@ -70,10 +70,11 @@ impl Circumstances<'_> {
         }
         match finding.problem {
             // logs are pruned, segments merged, `.id` files made anew
-            Problem::Missing => !matches!(path, index_config::PATH | lucene_store::PATH),
-            Problem::Extra => true,
+            FileProblem::Missing => !matches!(path, index_config::PATH | lucene_store::PATH),
+            FileProblem::Extra => true,
             _ if path.starts_with("messages.log") => {
-                let grown = finding.problem == Problem::Grown && compared.is_some_and(|(_, found)| found.count == 0);
+                let grown =
+                    finding.problem == FileProblem::Grown && compared.is_some_and(|(_, found)| found.count == 0);
                 grown || self.set_aside(path)
             }
             // an index that is deleted and created again begins with the same names
@@ -128,24 +129,24 @@ impl Circumstances<'_> {
 }
 
 /// What an update changes: everything but files that are written once, `messages.log` and names nobody knows.
-fn update_did(finding: &Finding) -> bool {
+fn update_did(finding: &FileFinding) -> bool {
     let path = finding.path.as_str();
     let known = is_written_by_neo4j(path) && !path.starts_with("messages.log");
     match finding.problem {
-        Problem::Missing => known && StoreFile::from_name(path).is_none(),
-        Problem::Extra => known,
+        FileProblem::Missing => known && StoreFile::from_name(path).is_none(),
+        FileProblem::Extra => known,
         _ => known && !is_written_once(path),
     }
 }
 
 /// A backup that Neo4j opened and closed has a new or longer `messages.log`; the update that began behind that has taken
 /// the marker away by which a start is told.
-fn written_before(finding: &Finding, compared: Option<(&Expected<'_>, &Differences)>) -> bool {
+fn written_before(finding: &FileFinding, compared: Option<(&Expected<'_>, &Differences)>) -> bool {
     let as_it_was = |(_, differences): (_, &Differences)| differences.count == 0;
     finding.path.starts_with("messages.log")
         && match finding.problem {
-            Problem::Extra => true,
-            Problem::Grown => compared.is_some_and(as_it_was),
+            FileProblem::Extra => true,
+            FileProblem::Grown => compared.is_some_and(as_it_was),
             _ => false,
         }
 }

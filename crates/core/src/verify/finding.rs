@@ -10,7 +10,7 @@ const MAX_RANGES: usize = 1000;
 /// What is wrong with a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Problem {
+pub enum FileProblem {
     /// The manifest lists it and it is not there.
     Missing,
     /// It is there and the manifest does not list it.
@@ -27,17 +27,26 @@ pub enum Problem {
     Unreadable,
 }
 
-impl Problem {
+impl FileProblem {
     /// The word for it in reports.
     pub fn name(self) -> &'static str {
         match self {
-            Problem::Missing => "missing",
-            Problem::Extra => "extra",
-            Problem::NotAFile => "not a file",
-            Problem::Truncated => "truncated",
-            Problem::Grown => "grown",
-            Problem::Damaged => "damaged",
-            Problem::Unreadable => "unreadable",
+            FileProblem::Missing => "missing",
+            FileProblem::Extra => "extra",
+            FileProblem::NotAFile => "not a file",
+            FileProblem::Truncated => "truncated",
+            FileProblem::Grown => "grown",
+            FileProblem::Damaged => "damaged",
+            FileProblem::Unreadable => "unreadable",
+        }
+    }
+
+    /// The difference alone, for a file that was changed on purpose.
+    pub fn change(self) -> &'static str {
+        match self {
+            FileProblem::Damaged => "other content",
+            FileProblem::Extra => "new",
+            other => other.name(),
         }
     }
 }
@@ -67,11 +76,11 @@ pub struct ByteRange {
 
 /// One file that is not as it was.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Finding {
+pub struct FileFinding {
     /// Path below the directory.
     pub path: String,
     /// What is wrong.
-    pub problem: Problem,
+    pub problem: FileProblem,
     /// Where that comes from.
     pub cause: Cause,
     /// Its length in the manifest.
@@ -86,10 +95,15 @@ pub struct Finding {
     pub error: Option<String>,
 }
 
-impl Finding {
+impl FileFinding {
     /// A finding about a file as a whole.
-    pub fn whole(path: &str, problem: Problem, expected_length: Option<u64>, found_length: Option<u64>) -> Finding {
-        Finding {
+    pub fn whole(
+        path: &str,
+        problem: FileProblem,
+        expected_length: Option<u64>,
+        found_length: Option<u64>,
+    ) -> FileFinding {
+        FileFinding {
             path: path.to_owned(),
             problem,
             cause: Cause::Damage,
@@ -136,7 +150,7 @@ mod tests {
     use super::*;
 
     fn ranges(expected: u64, found: u64, chunks: &[u64]) -> (Vec<(u64, u64)>, u64) {
-        let mut finding = Finding::whole("f", Problem::Damaged, Some(expected), Some(found));
+        let mut finding = FileFinding::whole("f", FileProblem::Damaged, Some(expected), Some(found));
         finding.set_ranges(chunks, chunks.len() as u64);
         let shown = finding.ranges.iter().map(|range| (range.start, range.end)).collect();
         (shown, finding.bytes)

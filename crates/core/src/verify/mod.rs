@@ -5,10 +5,10 @@
 //!
 //! | found | verdict | exit code |
 //! |---|---|---|
-//! | no difference | [`Verdict::Intact`] | 0 |
-//! | differences, each of which Neo4j makes when it opens a directory, and its traces agree that it did | [`Verdict::ChangedByNeo4j`] | 21 |
-//! | differences, each of which an update makes, and the manifest says that one had begun | [`Verdict::InterruptedUpdate`] | 21 |
-//! | any other difference | [`Verdict::Damaged`] | 20 |
+//! | no difference | [`VerifyVerdict::Intact`] | 0 |
+//! | differences, each of which Neo4j makes when it opens a directory, and its traces agree that it did | [`VerifyVerdict::ChangedByNeo4j`] | 21 |
+//! | differences, each of which an update makes, and the manifest says that one had begun | [`VerifyVerdict::InterruptedUpdate`] | 21 |
+//! | any other difference | [`VerifyVerdict::Damaged`] | 20 |
 //!
 //! It is not a consistency check: bytes that were wrong when they arrived are verified as they arrived.
 
@@ -18,6 +18,6 @@ pub mod finding;
 pub mod outcome;
 pub mod traces;
 
-pub use finding::{Cause, Finding, Problem};
-pub use outcome::{Verdict, VerifyOutcome, verify};
+pub use finding::{Cause, FileFinding, FileProblem};
+pub use outcome::{VerifyOutcome, VerifyVerdict, verify};
 pub use traces::Traces;

@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::{
     compare::{self, Differences, Expected},
     explain::Circumstances,
-    finding::{Cause, Finding, Problem},
+    finding::{Cause, FileFinding, FileProblem},
     traces::{Opened, Traces},
 };
 use crate::{
@@ -25,7 +25,7 @@ use neo4j_format::{DiskError, store::StoreFile};
 /// What a verification comes to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Verdict {
+pub enum VerifyVerdict {
     /// Every byte is as it was written.
     Intact,
     /// Neo4j opened it since, and every difference is one that it makes.
@@ -36,13 +36,13 @@ pub enum Verdict {
     Damaged,
 }
 
-impl Verdict {
+impl VerifyVerdict {
     /// The exit code of the program.
     pub fn exit_code(self) -> u8 {
         match self {
-            Verdict::Intact => 0,
-            Verdict::ChangedByNeo4j | Verdict::InterruptedUpdate => ErrorKind::Changed.exit_code(),
-            Verdict::Damaged => ErrorKind::Damaged.exit_code(),
+            VerifyVerdict::Intact => 0,
+            VerifyVerdict::ChangedByNeo4j | VerifyVerdict::InterruptedUpdate => ErrorKind::Changed.exit_code(),
+            VerifyVerdict::Damaged => ErrorKind::Damaged.exit_code(),
         }
     }
 }
@@ -51,7 +51,7 @@ impl Verdict {
 #[derive(Debug, Clone, Serialize)]
 pub struct VerifyOutcome {
     /// What it comes to.
-    pub verdict: Verdict,
+    pub verdict: VerifyVerdict,
     /// The run that made the present state, where the manifest can be read and knows one.
     pub run_id: Option<String>,
     /// Milliseconds since 1970 at which that run was complete.
@@ -65,7 +65,7 @@ pub struct VerifyOutcome {
     /// Whether Neo4j opened the directory.
     pub opened: Opened,
     /// Every file that is not as it was, in the order of the names.
-    pub findings: Vec<Finding>,
+    pub findings: Vec<FileFinding>,
     /// What else is to be known.
     pub notes: Vec<String>,
 }
@@ -74,14 +74,14 @@ impl VerifyOutcome {
     /// What there is to say about a directory whose manifest was just written from it.
     pub fn adopted(manifest: &Manifest) -> VerifyOutcome {
         VerifyOutcome {
-            notes: vec!["taken over as it stands: whether these are the right bytes, nothing tells".to_owned()],
+            notes: vec!["adopted as is: earlier damage cannot be detected".to_owned()],
             ..VerifyOutcome::of(manifest)
         }
     }
 
     fn of(manifest: &Manifest) -> VerifyOutcome {
         VerifyOutcome {
-            verdict: Verdict::Intact,
+            verdict: VerifyVerdict::Intact,
             run_id: manifest.run_id().map(str::to_owned),
             finished: manifest.finished,
             files: manifest.files.len() as u64,
@@ -107,20 +107,16 @@ pub fn verify(dir: &Path, progress: &dyn Progress, cancel: &Cancel) -> Result<Ve
         Err(error) => return Err(error.into()),
     };
     if manifest.state == State::Receiving {
-        let text = format!(
-            "{}: is a full backup that did not end; nothing in it is of use",
-            dir.display()
-        );
-        return Err(Error::new(ErrorKind::Damaged, text).with_hint("the next run removes it and begins anew"));
+        let text = format!("{}: an incomplete full backup; it cannot be used", dir.display());
+        return Err(Error::new(ErrorKind::Damaged, text).with_hint("the next full backup removes it and starts again"));
     }
     progress.phase(Phase::Checking);
     let outcome = Comparison::new(dir, &manifest)?.run(progress, cancel)?;
     match Manifest::read(dir) {
         Ok(Some(now)) if now == manifest => Ok(outcome),
         _ => {
-            let text = format!("{}: was changed while it was verified", dir.display());
-            Err(Error::new(ErrorKind::TargetInUse, text)
-                .with_hint("verify again when the run that changes it has ended"))
+            let text = format!("{}: changed during verification", dir.display());
+            Err(Error::new(ErrorKind::TargetInUse, text).with_hint("verify again when no other run uses the directory"))
         }
     }
 }
@@ -128,12 +124,10 @@ pub fn verify(dir: &Path, progress: &dyn Progress, cancel: &Cancel) -> Result<Ve
 fn no_manifest(dir: &Path) -> Error {
     if dir.join(StoreFile::Neostore.name()).is_file() {
         let text = format!(
-            "{}: has no manifest, so nothing tells what its bytes were",
+            "{}: no manifest, so there are no checksums to compare with",
             dir.display()
         );
-        return Error::new(ErrorKind::Failed, text).with_hint(
-            "it was made by another tool, or is a plain database: verify -adopt takes it over as it stands now",
-        );
+        return Error::new(ErrorKind::Failed, text).with_hint("verify -adopt records checksums of its present state");
     }
     let text = format!("{}: holds neither a backup nor a database", dir.display());
     Error::new(ErrorKind::NotOurs, text).with_hint("name the directory that was given with -to")
@@ -142,15 +136,15 @@ fn no_manifest(dir: &Path) -> Error {
 /// The outcome where nothing can be compared, since the manifest itself is what is damaged.
 fn without_manifest() -> VerifyOutcome {
     VerifyOutcome {
-        verdict: Verdict::Damaged,
+        verdict: VerifyVerdict::Damaged,
         run_id: None,
         finished: None,
         files: 0,
         bytes: 0,
         unchecked_bytes: 0,
         opened: Opened::No,
-        findings: vec![Finding::whole(MANIFEST, Problem::Damaged, None, None)],
-        notes: vec!["the other files could not be compared with anything".to_owned()],
+        findings: vec![FileFinding::whole(MANIFEST, FileProblem::Damaged, None, None)],
+        notes: vec!["the other files could not be checked".to_owned()],
     }
 }
 
@@ -159,7 +153,7 @@ struct Comparison<'a> {
     manifest: &'a Manifest,
     /// Lengths of what is there; `None` for what is no regular file.
     found: BTreeMap<String, Option<u64>>,
-    findings: Vec<Finding>,
+    findings: Vec<FileFinding>,
     notes: Vec<String>,
 }
 
@@ -218,13 +212,13 @@ impl<'a> Comparison<'a> {
             return true;
         }
         let (problem, length) = match found {
-            None => (Problem::Missing, None),
-            Some(None) => (Problem::NotAFile, None),
-            Some(Some(length)) if length < expected => (Problem::Truncated, Some(length)),
-            Some(Some(length)) if length > expected => (Problem::Grown, Some(length)),
-            Some(length) => (Problem::Damaged, length),
+            None => (FileProblem::Missing, None),
+            Some(None) => (FileProblem::NotAFile, None),
+            Some(Some(length)) if length < expected => (FileProblem::Truncated, Some(length)),
+            Some(Some(length)) if length > expected => (FileProblem::Grown, Some(length)),
+            Some(length) => (FileProblem::Damaged, length),
         };
-        let mut finding = Finding::whole(SUMS, problem, Some(expected), length);
+        let mut finding = FileFinding::whole(SUMS, problem, Some(expected), length);
         if self.manifest.state == State::Updating {
             finding.cause = Cause::Update;
         }
@@ -259,17 +253,17 @@ impl<'a> Comparison<'a> {
     ) {
         for (file, found) in expected.iter().zip(differences) {
             let problem = match &found.error {
-                Some(_) => Problem::Unreadable,
-                None if file.found < file.length => Problem::Truncated,
-                None if file.found > file.length => Problem::Grown,
-                None if found.count > 0 => Problem::Damaged,
+                Some(_) => FileProblem::Unreadable,
+                None if file.found < file.length => FileProblem::Truncated,
+                None if file.found > file.length => FileProblem::Grown,
+                None if found.count > 0 => FileProblem::Damaged,
                 None => continue,
             };
-            let mut finding = Finding::whole(file.path, problem, Some(file.length), Some(file.found));
+            let mut finding = FileFinding::whole(file.path, problem, Some(file.length), Some(file.found));
             finding.set_ranges(&found.chunks, found.count);
             finding.error = found.error.as_ref().map(ToString::to_string);
             finding.cause = circumstances.cause(&finding, Some((file, found)));
-            if problem == Problem::Damaged && !trusted && finding.cause == Cause::Damage {
+            if problem == FileProblem::Damaged && !trusted && finding.cause == Cause::Damage {
                 finding.cause = Cause::Checksums;
             }
             self.findings.push(finding);
@@ -282,17 +276,17 @@ impl<'a> Comparison<'a> {
         for entry in &self.manifest.files {
             let problem = match self.found.remove(&entry.path) {
                 Some(Some(_)) => continue,
-                Some(None) => Problem::NotAFile,
-                None => Problem::Missing,
+                Some(None) => FileProblem::NotAFile,
+                None => FileProblem::Missing,
             };
-            findings.push(Finding::whole(&entry.path, problem, Some(entry.length), None));
+            findings.push(FileFinding::whole(&entry.path, problem, Some(entry.length), None));
         }
         for (path, length) in &self.found {
             match (Role::of(path), length) {
-                (Role::Content, Some(_)) => findings.push(Finding::whole(path, Problem::Extra, None, *length)),
-                (Role::Content, None) => findings.push(Finding::whole(path, Problem::NotAFile, None, None)),
+                (Role::Content, Some(_)) => findings.push(FileFinding::whole(path, FileProblem::Extra, None, *length)),
+                (Role::Content, None) => findings.push(FileFinding::whole(path, FileProblem::NotAFile, None, None)),
                 (Role::Working, _) => self.notes.push(format!(
-                    "{path} was left by a run that did not end, and belongs to no backup; the next run removes it"
+                    "{path} is a leftover of an interrupted run and not part of the backup; the next run removes it"
                 )),
                 (Role::Ledger | Role::Lock, _) => {}
             }
@@ -308,25 +302,26 @@ impl<'a> Comparison<'a> {
             Opened::No => {}
             Opened::Closed => self
                 .notes
-                .push("Neo4j opened this directory since the backup and shut down".to_owned()),
+                .push("Neo4j has opened this directory since the backup and shut down cleanly".to_owned()),
             Opened::NotClosed => self
                 .notes
-                .push("Neo4j opened this directory since the backup and has it open still, or was killed".to_owned()),
+                .push("Neo4j has opened this directory since the backup and is still running or was killed".to_owned()),
             Opened::Contradictory => {
                 for missing in traces.missing(self.manifest) {
                     self.notes.push(format!(
-                        "there are traces of Neo4j, but they contradict each other: {missing}"
+                        "the traces of a start of Neo4j contradict each other: {missing}"
                     ));
                 }
             }
         }
         let neo4j = self.findings.iter().any(|finding| finding.cause == Cause::Neo4j);
         if neo4j && !traces.same_graph(self.manifest) {
-            let text = "transactions were committed since the backup: records that these changed cannot be told from damaged ones";
+            let text =
+                "transactions were committed since the backup: damage in the records they changed cannot be detected";
             self.notes.push(text.to_owned());
         }
         if self.manifest.state == State::Updating {
-            let text = "an incremental backup of this directory did not end: run it again, it goes on from here";
+            let text = "an incremental backup of this directory was interrupted: run it again to complete it";
             self.notes.push(text.to_owned());
         }
     }
@@ -340,15 +335,15 @@ fn unchecked(file: &Expected<'_>) -> Differences {
     }
 }
 
-fn verdict(findings: &[Finding], state: State) -> Verdict {
+fn verdict(findings: &[FileFinding], state: State) -> VerifyVerdict {
     let any = |cause| findings.iter().any(|finding| finding.cause == cause);
     if any(Cause::Damage) || any(Cause::Checksums) {
-        Verdict::Damaged
+        VerifyVerdict::Damaged
     } else if state == State::Updating {
-        Verdict::InterruptedUpdate
+        VerifyVerdict::InterruptedUpdate
     } else if any(Cause::Neo4j) {
-        Verdict::ChangedByNeo4j
+        VerifyVerdict::ChangedByNeo4j
     } else {
-        Verdict::Intact
+        VerifyVerdict::Intact
     }
 }

@@ -9,12 +9,8 @@
 //! | `active_tx_log` names a file that is there | every start makes both |
 //! | `neostore` is of the same database and not behind the backup | whoever changes a store raises its last transaction |
 
-use std::{
-    fs::{self, File},
-    path::Path,
-};
+use std::{fs, path::Path};
 
-use rustix::process::{Flock, FlockOffsetType, FlockType, fcntl_getlk};
 use serde::Serialize;
 
 use crate::manifest::Manifest;
@@ -136,15 +132,15 @@ impl Traces {
     /// What is missing where the traces contradict each other.
     pub fn missing(&self, manifest: &Manifest) -> Vec<&'static str> {
         let all = [
-            (self.messages, "messages.log has not grown, or is not there"),
+            (self.messages, "messages.log is missing or has not grown"),
             (
                 self.marker.is_some(),
-                "nioneo_logical.log.active is no marker, or not there",
+                "nioneo_logical.log.active is missing or not a valid marker",
             ),
-            (self.transaction_manager, "active_tx_log names no file that is there"),
+            (self.transaction_manager, "active_tx_log does not name an existing file"),
             (
                 self.continues(manifest),
-                "neostore cannot be read, is of another database, or is behind the backup",
+                "neostore is unreadable, of another database, or older than the backup",
             ),
         ];
         all.into_iter()
@@ -211,23 +207,6 @@ fn records(dir: &Path) -> Option<Records> {
         format: header.format().ok()?,
         last: header.last_transaction().ok()?,
         log_version: header.log_version().ok()?.0,
-    })
-}
-
-/// Whether another process holds one of the locks that Neo4j takes on a database it has open.
-pub fn is_locked(dir: &Path) -> bool {
-    ["neostore", "lock", "store_lock"].into_iter().any(|name| {
-        let whole_file = Flock {
-            start: 0,
-            length: 0,
-            pid: None,
-            typ: FlockType::ReadLock,
-            offset_type: FlockOffsetType::Set,
-        };
-        let found = fs::symlink_metadata(dir.join(name)).is_ok_and(|found| found.is_file());
-        found
-            && File::open(dir.join(name))
-                .is_ok_and(|file| fcntl_getlk(&file, &whole_file).is_ok_and(|holder| holder.is_some()))
     })
 }
 

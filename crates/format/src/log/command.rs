@@ -5,7 +5,7 @@
 
 use super::{
     change::Change,
-    error::{Place, Problem},
+    error::{LogElement, LogProblem},
     fields::{Decoded, Fields, Stop},
     format::LogFormat,
 };
@@ -67,19 +67,19 @@ pub(super) enum Store {
 pub(super) fn first<'a>(
     fields: &mut Fields<'a>,
     format: LogFormat,
-    place: &mut Place,
+    place: &mut LogElement,
     rest: &mut Rest,
 ) -> Decoded<Change<'a>> {
     let kind = fields.u8()?;
     *place = match kind {
-        0 => return Err(Problem::EndOfLog.into()),
-        NODE => Place::Node,
-        PROPERTY => Place::Property,
-        RELATIONSHIP => Place::Relationship,
-        RELATIONSHIP_TYPE => Place::RelationshipType,
-        PROPERTY_KEY => Place::PropertyKey,
-        NEOSTORE if format == LogFormat::V2 => Place::GraphProperty,
-        _ => return Err(Problem::UnknownCommand(kind).into()),
+        0 => return Err(LogProblem::EndOfLog.into()),
+        NODE => LogElement::Node,
+        PROPERTY => LogElement::Property,
+        RELATIONSHIP => LogElement::Relationship,
+        RELATIONSHIP_TYPE => LogElement::RelationshipType,
+        PROPERTY_KEY => LogElement::PropertyKey,
+        NEOSTORE if format == LogFormat::V2 => LogElement::GraphProperty,
+        _ => return Err(LogProblem::UnknownCommand(kind).into()),
     };
     match kind {
         NODE => node(fields),
@@ -102,18 +102,18 @@ pub(super) fn first<'a>(
 pub(super) fn next<'a>(
     fields: &mut Fields<'a>,
     format: LogFormat,
-    place: &mut Place,
+    place: &mut LogElement,
     rest: &mut Rest,
 ) -> Decoded<Change<'a>> {
     match *rest {
         Rest::Blocks(unfinished, records) => blocks(fields, format, place, rest, unfinished, records),
         Rest::Records(store, records) => {
-            *place = Place::DynamicRecord;
+            *place = LogElement::DynamicRecord;
             let change = dynamic(fields, format, store)?;
             *rest = records_left(store, records.saturating_sub(1));
             Ok(change)
         }
-        Rest::Nothing => Err(Problem::UnknownCommand(0).into()),
+        Rest::Nothing => Err(LogProblem::UnknownCommand(0).into()),
     }
 }
 
@@ -220,7 +220,12 @@ fn legacy_property<'a>(fields: &mut Fields<'a>, rest: &mut Rest) -> Decoded<Chan
 }
 
 #[inline]
-fn property<'a>(fields: &mut Fields<'a>, format: LogFormat, place: &mut Place, rest: &mut Rest) -> Decoded<Change<'a>> {
+fn property<'a>(
+    fields: &mut Fields<'a>,
+    format: LogFormat,
+    place: &mut LogElement,
+    rest: &mut Rest,
+) -> Decoded<Change<'a>> {
     let id = id(fields, PROPERTY_BITS)?;
     let used = property_flags(fields)?;
     let next = pointer(fields, "next property", PROPERTY_BITS)?;
@@ -231,7 +236,7 @@ fn property<'a>(fields: &mut Fields<'a>, format: LogFormat, place: &mut Place, r
         return Err(value("number of blocks", total));
     }
     if used != (total > 0) {
-        return Err(Problem::InUse(total).into());
+        return Err(LogProblem::InUse(total).into());
     }
     let property = Property {
         previous,
@@ -253,19 +258,19 @@ fn property<'a>(fields: &mut Fields<'a>, format: LogFormat, place: &mut Place, r
 fn blocks<'a>(
     fields: &mut Fields<'a>,
     format: LogFormat,
-    place: &mut Place,
+    place: &mut LogElement,
     rest: &mut Rest,
     mut unfinished: Unfinished,
     mut records: u32,
 ) -> Decoded<Change<'a>> {
     loop {
         if let Some(left) = records.checked_sub(1) {
-            *place = Place::DynamicRecord;
+            *place = LogElement::DynamicRecord;
             let change = dynamic(fields, format, Store::Values)?;
             *rest = Rest::Blocks(unfinished, left);
             return Ok(change);
         }
-        *place = Place::Property;
+        *place = LogElement::Property;
         let Some(left) = unfinished.blocks.checked_sub(1) else {
             break;
         };
@@ -279,7 +284,7 @@ fn blocks<'a>(
         if usize::from(longs) > payload.len() {
             let value = i64::from(used.saturating_add(longs)).saturating_mul(8);
             let (field, limit) = ("size of all property blocks", 32);
-            return Err(Problem::Limit { field, value, limit }.into());
+            return Err(LogProblem::Limit { field, value, limit }.into());
         }
         for long in payload.take(longs.into()) {
             *long = fields.u64()?;
@@ -326,7 +331,7 @@ fn dynamic<'a>(fields: &mut Fields<'a>, format: LogFormat, store: Store) -> Deco
 
 fn value(field: &'static str, value: impl Into<i64>) -> Stop {
     let value = value.into();
-    Problem::Value { field, value }.into()
+    LogProblem::Value { field, value }.into()
 }
 
 #[inline]

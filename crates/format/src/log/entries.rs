@@ -10,7 +10,7 @@ use super::{
     change::Change,
     command::{self, Rest},
     entry::{Commit, CommitKind, Prepare, Start, tag},
-    error::{LogError, Place, Problem},
+    error::{LogElement, LogError, LogProblem},
     fields::{Fields, Stop, file_size},
     format::Layout,
     lucene::LuceneCommand,
@@ -39,13 +39,13 @@ pub enum Item<'a> {
 
 impl Item<'_> {
     /// What kind of part it is.
-    pub fn place(&self) -> Place {
+    pub fn place(&self) -> LogElement {
         match self {
-            Item::Start(_) => Place::Start,
-            Item::Change(_) | Item::Lucene(_) => Place::Command,
-            Item::Prepare(_) => Place::Prepare,
-            Item::Commit(_) => Place::Commit,
-            Item::Done => Place::Done,
+            Item::Start(_) => LogElement::Start,
+            Item::Change(_) | Item::Lucene(_) => LogElement::Command,
+            Item::Prepare(_) => LogElement::Prepare,
+            Item::Commit(_) => LogElement::Commit,
+            Item::Done => LogElement::Done,
         }
     }
 }
@@ -221,7 +221,7 @@ impl<'b, R: Read> Entries<'b, R> {
         let identifier = bytes.get(at..).and_then(|bytes| bytes.first_chunk::<4>());
         match identifier {
             Some(identifier) => Ok(i32::from_be_bytes(*identifier)),
-            None => Err(self.malformed(Place::EntryType, self.position(), Problem::Truncated)),
+            None => Err(self.malformed(LogElement::EntryType, self.position(), LogProblem::Truncated)),
         }
     }
 
@@ -234,7 +234,7 @@ impl<'b, R: Read> Entries<'b, R> {
             if self.rest == Rest::Nothing {
                 return Ok(None);
             }
-            return Err(self.malformed(Place::DynamicRecord, self.offset, Problem::Truncated));
+            return Err(self.malformed(LogElement::DynamicRecord, self.offset, LogProblem::Truncated));
         }
         if self.layout.source == DataSource::Lucene {
             self.hold_lucene_command()?;
@@ -244,7 +244,7 @@ impl<'b, R: Read> Entries<'b, R> {
         let mut fields = Fields(available);
         let mut state = State {
             layout: self.layout,
-            place: Place::EntryType,
+            place: LogElement::EntryType,
             rest: self.rest,
             identifier: self.identifier,
         };
@@ -254,7 +254,7 @@ impl<'b, R: Read> Entries<'b, R> {
             Ok(decoded) => decoded,
             Err(stop) => {
                 let problem = match stop {
-                    Stop::Short => Problem::Truncated,
+                    Stop::Short => LogProblem::Truncated,
                     Stop::Bad(problem) => problem,
                 };
                 let offset = self.offset.saturating_add(file_size(used));
@@ -275,7 +275,7 @@ impl<'b, R: Read> Entries<'b, R> {
     }
 
     /// An error at `offset` of this source.
-    pub(super) fn malformed(&self, place: Place, offset: u64, problem: Problem) -> LogError {
+    pub(super) fn malformed(&self, place: LogElement, offset: u64, problem: LogProblem) -> LogError {
         LogError::Malformed {
             source_name: self.layout.source,
             transaction: self.transaction,
@@ -324,7 +324,7 @@ impl<'b, R: Read> Entries<'b, R> {
 /// What decoding a part reads and changes; taken over only if it succeeds.
 struct State {
     layout: Layout,
-    place: Place,
+    place: LogElement,
     rest: Rest,
     identifier: i32,
 }
@@ -340,19 +340,19 @@ impl State {
         }
         let item = match fields.u8()? {
             tag::COMMAND => {
-                self.place = Place::Command;
+                self.place = LogElement::Command;
                 self.identifier = fields.i32()?;
                 match self.layout.source {
                     DataSource::Graph => Item::Change(command::first(fields, format, &mut self.place, &mut self.rest)?),
                     DataSource::Lucene => {
-                        self.place = Place::Lucene;
+                        self.place = LogElement::Lucene;
                         Item::Lucene(LuceneCommand::decode(fields)?)
                     }
                 }
             }
             tag::START => return self.start(fields),
             tag::PREPARE => {
-                self.place = Place::Prepare;
+                self.place = LogElement::Prepare;
                 let prepare = Prepare::decode(fields, format)?;
                 self.identifier = prepare.identifier;
                 Item::Prepare(prepare)
@@ -360,21 +360,21 @@ impl State {
             tag::ONE_PHASE => self.commit(fields, CommitKind::OnePhase)?,
             tag::TWO_PHASE => self.commit(fields, CommitKind::TwoPhase)?,
             tag::DONE => {
-                self.place = Place::Done;
+                self.place = LogElement::Done;
                 self.identifier = fields.i32()?;
                 Item::Done
             }
-            tag::EMPTY => return Err(Problem::EndOfLog.into()),
-            other => return Err(Problem::UnknownEntry(other).into()),
+            tag::EMPTY => return Err(LogProblem::EndOfLog.into()),
+            other => return Err(LogProblem::UnknownEntry(other).into()),
         };
         Ok((item, 1))
     }
 
     fn start<'a>(&mut self, fields: &mut Fields<'a>) -> Result<(Item<'a>, usize), Stop> {
-        self.place = Place::Start;
+        self.place = LogElement::Start;
         let start = Start::decode(fields, self.layout.format)?;
         if start.branch != self.layout.source.branch_qualifier() {
-            return Err(Problem::OtherBranch.into());
+            return Err(LogProblem::OtherBranch.into());
         }
         self.identifier = start.identifier;
         let at = start.identifier_at();
@@ -382,7 +382,7 @@ impl State {
     }
 
     fn commit<'a>(&mut self, fields: &mut Fields<'a>, kind: CommitKind) -> Result<Item<'a>, Stop> {
-        self.place = Place::Commit;
+        self.place = LogElement::Commit;
         let commit = Commit::decode(fields, kind, self.layout.format)?;
         self.identifier = commit.identifier;
         Ok(Item::Commit(commit))

@@ -9,7 +9,7 @@
 //! ```
 
 use super::{
-    error::Problem,
+    error::LogProblem,
     fields::{Decoded, Fields},
     format::LogFormat,
 };
@@ -126,7 +126,7 @@ impl<'a> Start<'a> {
         ] {
             if length > XID_PART_MAX {
                 let (value, limit) = (i64::from(length), i64::from(XID_PART_MAX));
-                return Err(Problem::Limit { field, value, limit }.into());
+                return Err(LogProblem::Limit { field, value, limit }.into());
             }
         }
         let global_id = fields.bytes(global.into())?;
@@ -152,11 +152,11 @@ impl<'a> Start<'a> {
     /// Appends this entry to `out`.
     ///
     /// # Errors
-    /// [`Problem::Limit`] if global id or branch qualifier are longer than [`XID_PART_MAX`].
-    pub fn encode(&self, out: &mut Vec<u8>) -> Result<(), Problem> {
+    /// [`LogProblem::Limit`] if global id or branch qualifier are longer than [`XID_PART_MAX`].
+    pub fn encode(&self, out: &mut Vec<u8>) -> Result<(), LogProblem> {
         let length = |field, part: &[u8]| match u8::try_from(part.len()) {
             Ok(length) if length <= XID_PART_MAX => Ok(length),
-            _ => Err(Problem::Limit {
+            _ => Err(LogProblem::Limit {
                 field,
                 value: i64::try_from(part.len()).unwrap_or(i64::MAX),
                 limit: XID_PART_MAX.into(),

@@ -20,11 +20,11 @@ pub enum LogError {
         /// The transaction, where its id is known.
         transaction: Option<TxId>,
         /// What was being read.
-        place: Place,
+        place: LogElement,
         /// Where, counted from the start of the log file or of the transaction.
         offset: u64,
         /// What is wrong there.
-        problem: Problem,
+        problem: LogProblem,
     },
     /// The bytes could not be had.
     #[error("{source_name}: cannot read at byte {offset}")]
@@ -73,7 +73,7 @@ impl LogError {
     }
 
     /// What is wrong with the bytes, if it is they.
-    pub fn problem(&self) -> Option<Problem> {
+    pub fn problem(&self) -> Option<LogProblem> {
         match self {
             LogError::Malformed { problem, .. } => Some(*problem),
             LogError::File { cause, .. } => cause.problem(),
@@ -95,7 +95,7 @@ impl fmt::Display for Prefix {
 
 /// Which part of a log was being read (`docs/formats/transaction-log.md` §4, §5, §9, §10).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Place {
+pub enum LogElement {
     /// The 16 bytes at the start of a file.
     Header,
     /// The first byte of an entry.
@@ -130,32 +130,32 @@ pub enum Place {
     End,
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for LogElement {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Place::Header => "log header",
-            Place::EntryType => "entry",
-            Place::Start => "start entry",
-            Place::Prepare => "prepare entry",
-            Place::Commit => "commit entry",
-            Place::Done => "done entry",
-            Place::Command => "command entry",
-            Place::Node => "node command",
-            Place::Property => "property command",
-            Place::Relationship => "relationship command",
-            Place::RelationshipType => "relationship type command",
-            Place::PropertyKey => "property key command",
-            Place::GraphProperty => "graph property command",
-            Place::DynamicRecord => "dynamic record",
-            Place::Lucene => "index command",
-            Place::End => "end of the transaction",
+            LogElement::Header => "log header",
+            LogElement::EntryType => "entry",
+            LogElement::Start => "start entry",
+            LogElement::Prepare => "prepare entry",
+            LogElement::Commit => "commit entry",
+            LogElement::Done => "done entry",
+            LogElement::Command => "command entry",
+            LogElement::Node => "node command",
+            LogElement::Property => "property command",
+            LogElement::Relationship => "relationship command",
+            LogElement::RelationshipType => "relationship type command",
+            LogElement::PropertyKey => "property key command",
+            LogElement::GraphProperty => "graph property command",
+            LogElement::DynamicRecord => "dynamic record",
+            LogElement::Lucene => "index command",
+            LogElement::End => "end of the transaction",
         })
     }
 }
 
 /// What is wrong with the bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-pub enum Problem {
+pub enum LogProblem {
     /// The bytes end inside it.
     #[error("cut short")]
     Truncated,
@@ -163,7 +163,7 @@ pub enum Problem {
     #[error("ends with a zero byte")]
     EndOfLog,
     /// No such log format.
-    #[error("log format {0} is not known")]
+    #[error("unknown log format {0}")]
     UnknownFormat(u8),
     /// The other log format.
     #[error("log format {found}, expected {expected}")]
@@ -174,14 +174,14 @@ pub enum Problem {
         expected: u8,
     },
     /// No such entry.
-    #[error("entry type {0} is not known")]
+    #[error("unknown entry type {0}")]
     UnknownEntry(u8),
     /// No such command.
-    #[error("command type {0} is not known")]
+    #[error("unknown command type {0}")]
     UnknownCommand(u8),
     /// An entry that has no place here.
-    #[error("{0} is out of place")]
-    OutOfPlace(Place),
+    #[error("unexpected {0}")]
+    OutOfPlace(LogElement),
     /// An identifier other than that of the transaction's START.
     #[error("identifier {found} inside the transaction with identifier {expected}")]
     OtherIdentifier {
@@ -191,7 +191,7 @@ pub enum Problem {
         expected: i32,
     },
     /// A COMMIT with another id than the one announced.
-    #[error("commits transaction {found}, but {expected} was announced")]
+    #[error("commits transaction {found}, expected {expected}")]
     OtherTransaction {
         /// In the COMMIT entry.
         found: TxId,
@@ -199,7 +199,7 @@ pub enum Problem {
         expected: TxId,
     },
     /// Bytes behind DONE.
-    #[error("bytes behind the done entry")]
+    #[error("bytes after the done entry")]
     Trailing,
     /// A branch qualifier of another data source.
     #[error("branch qualifier of another data source")]

@@ -1,6 +1,6 @@
 //! Checked big-endian getters over a slice; the only arithmetic on a peer's bytes in this folder.
 
-use super::error::Problem;
+use super::error::LogProblem;
 
 /// Why decoding stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -8,11 +8,11 @@ pub(super) enum Stop {
     /// The bytes end here; with more of them it might go on.
     Short,
     /// They are wrong.
-    Bad(Problem),
+    Bad(LogProblem),
 }
 
-impl From<Problem> for Stop {
-    fn from(problem: Problem) -> Stop {
+impl From<LogProblem> for Stop {
+    fn from(problem: LogProblem) -> Stop {
         Stop::Bad(problem)
     }
 }
@@ -69,13 +69,13 @@ impl<'a> Fields<'a> {
         let value = self.i32()?;
         match u32::try_from(value) {
             Ok(size) if size <= limit => Ok(size),
-            Ok(_) => Err(Problem::Limit {
+            Ok(_) => Err(LogProblem::Limit {
                 field,
                 value: value.into(),
                 limit: limit.into(),
             }
             .into()),
-            Err(_) => Err(Problem::Value {
+            Err(_) => Err(LogProblem::Value {
                 field,
                 value: value.into(),
             }

@@ -6,7 +6,7 @@
 //! 8  i64  last transaction committed before this log's first
 //! ```
 
-use super::{error::Problem, format::LogFormat};
+use super::{error::LogProblem, format::LogFormat};
 use crate::ids::{LogVersion, TxId};
 
 /// The header of a log file.
@@ -31,12 +31,12 @@ impl LogHeader {
     /// Reads a header.
     ///
     /// # Errors
-    /// [`Problem::UnknownFormat`].
-    pub fn decode(bytes: [u8; LogHeader::SIZE]) -> Result<LogHeader, Problem> {
+    /// [`LogProblem::UnknownFormat`].
+    pub fn decode(bytes: [u8; LogHeader::SIZE]) -> Result<LogHeader, LogProblem> {
         let [format, v @ .., l0, l1, l2, l3, l4, l5, l6, l7] = bytes;
         let [v0, v1, v2, v3, v4, v5, v6] = v;
         Ok(LogHeader {
-            format: LogFormat::from_byte(format).ok_or(Problem::UnknownFormat(format))?,
+            format: LogFormat::from_byte(format).ok_or(LogProblem::UnknownFormat(format))?,
             version: LogVersion(u64::from_be_bytes([0, v0, v1, v2, v3, v4, v5, v6])),
             previous_last_tx: TxId(i64::from_be_bytes([l0, l1, l2, l3, l4, l5, l6, l7])),
         })
@@ -82,7 +82,7 @@ mod tests {
 
     #[test]
     fn an_unknown_format_is_refused() {
-        assert_eq!(LogHeader::decode([3; 16]), Err(Problem::UnknownFormat(3)));
-        assert_eq!(LogHeader::decode([0; 16]), Err(Problem::UnknownFormat(0)));
+        assert_eq!(LogHeader::decode([3; 16]), Err(LogProblem::UnknownFormat(3)));
+        assert_eq!(LogHeader::decode([0; 16]), Err(LogProblem::UnknownFormat(0)));
     }
 }

@@ -8,7 +8,7 @@
 //! ```
 
 use super::{
-    error::{Problem, VALUE_LENGTH},
+    error::{LogProblem, VALUE_LENGTH},
     fields::{Decoded, Fields, Stop},
 };
 use crate::store::index_config::{IndexKey, IndexKind, IndexName};
@@ -134,12 +134,12 @@ impl<'a> LuceneCommand<'a> {
     /// Reads a command at the start of `bytes` and gives back how many of them it uses.
     ///
     /// # Errors
-    /// What is wrong with it; [`Problem::Truncated`] if `bytes` is too short.
-    pub fn decode_from(bytes: &'a [u8]) -> Result<(LuceneCommand<'a>, usize), Problem> {
+    /// What is wrong with it; [`LogProblem::Truncated`] if `bytes` is too short.
+    pub fn decode_from(bytes: &'a [u8]) -> Result<(LuceneCommand<'a>, usize), LogProblem> {
         let mut fields = Fields(bytes);
         match LuceneCommand::decode(&mut fields) {
             Ok(command) => Ok((command, bytes.len().saturating_sub(fields.0.len()))),
-            Err(Stop::Short) => Err(Problem::Truncated),
+            Err(Stop::Short) => Err(LogProblem::Truncated),
             Err(Stop::Bad(problem)) => Err(problem),
         }
     }
@@ -258,9 +258,9 @@ impl<'a> LuceneCommand<'a> {
 
 fn command_byte(fields: &mut Fields<'_>) -> Decoded<u8> {
     match fields.u8()? {
-        0 => Err(Problem::EndOfLog.into()),
+        0 => Err(LogProblem::EndOfLog.into()),
         command @ (ADD | REMOVE | DELETE | CREATE) => Ok(command),
-        command => Err(Problem::UnknownCommand(command).into()),
+        command => Err(LogProblem::UnknownCommand(command).into()),
     }
 }
 
@@ -311,5 +311,5 @@ fn text<'a>(fields: &mut Fields<'a>, units: u32) -> Decoded<Text<'a>> {
 
 fn wrong(field: &'static str, value: u8) -> Stop {
     let value = value.into();
-    Problem::Value { field, value }.into()
+    LogProblem::Value { field, value }.into()
 }

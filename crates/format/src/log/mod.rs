@@ -33,7 +33,7 @@ mod tests;
 
 pub use change::Change;
 pub use entries::{Buffer, Entries, Item, Part};
-pub use error::{LogError, Place, Problem};
+pub use error::{LogElement, LogError, LogProblem};
 pub use fingerprint::Fingerprint;
 pub use format::{Layout, LogFormat};
 pub use header::LogHeader;

@@ -12,7 +12,7 @@ use std::io::Read;
 use super::{
     entries::{Buffer, Entries, Item, Part},
     entry::{self, DONE_SIZE},
-    error::{LogError, Problem},
+    error::{LogError, LogProblem},
     fingerprint::{Collector, Fingerprint},
     format::Layout,
 };
@@ -113,10 +113,10 @@ impl<'b, R: Read> TransactionReader<'b, R> {
             }
         }
         if self.entries.at_end()? {
-            let place = super::Place::EntryType;
+            let place = super::LogElement::EntryType;
             return Err(self
                 .entries
-                .malformed(place, self.entries.position(), Problem::Truncated));
+                .malformed(place, self.entries.position(), LogProblem::Truncated));
         }
         let (announced, stage, layout) = (self.announced, self.stage, self.entries.layout());
         let Some(part) = self.entries.next_part()? else {
@@ -153,10 +153,10 @@ impl<'b, R: Read> TransactionReader<'b, R> {
         if self.entries.at_end()? {
             return Ok(None);
         }
-        let place = super::Place::End;
+        let place = super::LogElement::End;
         Err(self
             .entries
-            .malformed(place, self.entries.position(), Problem::Trailing))
+            .malformed(place, self.entries.position(), LogProblem::Trailing))
     }
 
     fn skip_others(&mut self, identifier: i32) -> Result<(), LogError> {
@@ -185,13 +185,13 @@ impl<'b, R: Read> TransactionReader<'b, R> {
 impl Stage {
     /// The stage after `part`, if it may stand here.
     #[inline]
-    fn after(self, part: &Part<'_>, announced: TxId) -> Result<Stage, Problem> {
+    fn after(self, part: &Part<'_>, announced: TxId) -> Result<Stage, LogProblem> {
         let same = |expected: i32| {
             if part.identifier == expected {
                 Ok(())
             } else {
                 let found = part.identifier;
-                Err(Problem::OtherIdentifier { found, expected })
+                Err(LogProblem::OtherIdentifier { found, expected })
             }
         };
         match (self, &part.item) {
@@ -210,11 +210,11 @@ impl Stage {
                     Ok(Stage::Committed(identifier))
                 } else {
                     let (found, expected) = (commit.tx, announced);
-                    Err(Problem::OtherTransaction { found, expected })
+                    Err(LogProblem::OtherTransaction { found, expected })
                 }
             }
             (Stage::Committed(_), Item::Done) => Ok(Stage::Finished),
-            (_, item) => Err(Problem::OutOfPlace(item.place())),
+            (_, item) => Err(LogProblem::OutOfPlace(item.place())),
         }
     }
 }

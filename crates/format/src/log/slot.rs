@@ -14,7 +14,7 @@ use std::{
 
 use super::{
     entries::{Buffer, Entries, Item},
-    error::{LogError, Place, Problem},
+    error::{LogElement, LogError, LogProblem},
     fields::file_size,
     format::Layout,
     header::LogHeader,
@@ -90,13 +90,13 @@ impl<'a> SlotReader<'a> {
         let malformed = |problem| LogError::Malformed {
             source_name: layout.source,
             transaction: None,
-            place: Place::Header,
+            place: LogElement::Header,
             offset: 0,
             problem,
         };
         file.read_exact_at(&mut bytes, 0).map_err(|cause| {
             if cause.kind() == io::ErrorKind::UnexpectedEof {
-                malformed(Problem::Truncated)
+                malformed(LogProblem::Truncated)
             } else {
                 LogError::Read {
                     source_name: layout.source,
@@ -108,7 +108,7 @@ impl<'a> SlotReader<'a> {
         let header = LogHeader::decode(bytes).map_err(malformed)?;
         if header.format != layout.format {
             let (found, expected) = (header.format.byte(), layout.format.byte());
-            return Err(malformed(Problem::OtherFormat { found, expected }));
+            return Err(malformed(LogProblem::OtherFormat { found, expected }));
         }
         let at = LogHeader::END;
         let range = FileRange {
@@ -158,8 +158,8 @@ impl<'a> SlotReader<'a> {
                 Item::Start(_) => {
                     self.open.insert(identifier, (offset, Progress::Started));
                     if self.open.len() > OPEN_MAX {
-                        let problem = Problem::TooManyOpen(OPEN_MAX);
-                        return Err(self.entries.malformed(Place::Start, offset, problem));
+                        let problem = LogProblem::TooManyOpen(OPEN_MAX);
+                        return Err(self.entries.malformed(LogElement::Start, offset, problem));
                     }
                     None
                 }
@@ -173,8 +173,8 @@ impl<'a> SlotReader<'a> {
                 Item::Commit(commit) if commit.tx <= TxId::BASE => break,
                 Item::Commit(commit) => {
                     let Some((start, _)) = self.open.remove(&identifier) else {
-                        let problem = Problem::OutOfPlace(Place::Commit);
-                        return Err(self.entries.malformed(Place::Commit, offset, problem));
+                        let problem = LogProblem::OutOfPlace(LogElement::Commit);
+                        return Err(self.entries.malformed(LogElement::Commit, offset, problem));
                     };
                     Some((commit.tx, start))
                 }
@@ -243,10 +243,10 @@ pub fn transaction<'f, 'b>(
 }
 
 /// Whether these bytes end a log instead of making it unreadable (§5, §10.1).
-fn ends_log(place: Place, problem: Problem) -> bool {
+fn ends_log(place: LogElement, problem: LogProblem) -> bool {
     match problem {
-        Problem::Truncated | Problem::EndOfLog => true,
-        Problem::Value { field, .. } => place == Place::Lucene && matches!(field, "entity type" | "value type"),
+        LogProblem::Truncated | LogProblem::EndOfLog => true,
+        LogProblem::Value { field, .. } => place == LogElement::Lucene && matches!(field, "entity type" | "value type"),
         _ => false,
     }
 }

@@ -45,7 +45,7 @@ pub struct TransactionRange {
 #[derive(Debug, Error)]
 pub enum TransactionRangeError {
     /// The logs do not hold them all.
-    #[error("{data_source}: transaction {missing} is in no log")]
+    #[error("{data_source}: no log contains transaction {missing}")]
     Missing {
         /// Whose logs.
         data_source: DataSource,
@@ -55,7 +55,7 @@ pub enum TransactionRangeError {
         version: LogVersion,
     },
     /// More transactions than any server has open wait for one that does not come.
-    #[error("{data_source}: {OPEN_MAX} transactions stand in the logs before transaction {missing}")]
+    #[error("{data_source}: {OPEN_MAX} open transactions precede transaction {missing} in the logs")]
     Disorder {
         /// Whose logs.
         data_source: DataSource,

@@ -50,7 +50,7 @@ pub enum HeaderError {
         offset: u64,
     },
     /// Neither of the two store formats.
-    #[error("{}: is not a store of format v0.9.9 or v0.A.0 (store version {found:#018x})", path.display())]
+    #[error("{}: not a store of format v0.9.9 or v0.A.0 (store version {found:#018x})", path.display())]
     UnknownFormat {
         /// The header file.
         path: PathBuf,

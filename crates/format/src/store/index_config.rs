@@ -144,13 +144,13 @@ pub enum IndexConfigError {
     #[error("index.db does not begin with \"neo4j-index\"")]
     Magic,
     /// Another version.
-    #[error("index.db has version {0}, only 1 is known")]
+    #[error("index.db has version {0}, expected 1")]
     Version(i32),
     /// It ends too early, or a length is wrong.
-    #[error("index.db is cut short at byte {0}, or a length before it is wrong")]
+    #[error("index.db is truncated at byte {0}, or an earlier length is wrong")]
     Truncated(usize),
     /// Bytes behind the end.
-    #[error("index.db has bytes behind its end at byte {0}")]
+    #[error("index.db has extra bytes after its end at byte {0}")]
     Trailing(usize),
     /// The same index twice.
     #[error("index.db names {0} twice")]

@@ -5,7 +5,7 @@
 //! through: it stays when another descriptor of the file is closed, which every look at `neostore` does.
 
 use std::{
-    fs::File,
+    fs::{self, File},
     io,
     path::{Path, PathBuf},
 };
@@ -34,7 +34,7 @@ pub enum LockError {
     #[error(transparent)]
     Disk(#[from] DiskError),
     /// Another process has the lock.
-    #[error("{}: is locked by {holder}: the database is open", path.display())]
+    #[error("{}: locked by {holder}: the database is open", path.display())]
     Held {
         /// The locked file.
         path: PathBuf,
@@ -95,10 +95,13 @@ impl Neo4jLock {
     }
 }
 
-/// Who has the database in `dir` open now, if it can be told; nothing is locked.
+/// Who has the database in `dir` open now, as far as its lock files can be read. Takes no lock.
 pub fn holder(dir: &Path) -> Option<Holder> {
     LOCKED.iter().find_map(|name| {
-        let file = File::open(dir.join(name)).ok()?;
+        let path = dir.join(name);
+        // opening a pipe would wait for its other end
+        let is_file = fs::symlink_metadata(&path).is_ok_and(|found| found.is_file());
+        let file = is_file.then(|| File::open(path).ok()).flatten()?;
         holder_of(&file).ok().flatten()
     })
 }
@@ -108,7 +111,7 @@ fn lock(file: &File, path: &Path) -> Result<(), LockError> {
         Ok(_) => Ok(()),
         Err(Errno::EAGAIN | Errno::EACCES) => Err(LockError::Held {
             path: path.to_owned(),
-            // one that has just let go is told from neither
+            // a holder that has released the lock meanwhile is unknown
             holder: holder_of(file).ok().flatten().unwrap_or(Holder::OpenFile),
         }),
         Err(errno) => Err(DiskError::new(path, errno.into()).into()),
@@ -128,7 +131,7 @@ fn holder_of(file: &File) -> nix::Result<Option<Holder>> {
 
 /// A write lock on all bytes, present and future.
 fn whole_file() -> libc::flock {
-    let narrow = |constant: libc::c_int| libc::c_short::try_from(constant).unwrap_or_default();
+    let narrow = |constant: libc::c_int| libc::c_short::try_from(constant).expect("lock constants are below 256");
     libc::flock {
         l_type: narrow(libc::F_WRLCK),
         l_whence: narrow(libc::SEEK_SET),

@@ -18,19 +18,19 @@ pub enum WireError {
     #[error("{0}")]
     Server(failure::ServerFailure),
     /// The message ended inside something.
-    #[error("the response ends in {0}")]
-    Short(Place),
+    #[error("the response ends within {0}")]
+    Short(MessagePart),
     /// Bytes behind the end of the transactions.
-    #[error("the response goes on behind its end")]
+    #[error("the response continues after its end")]
     Trailing,
     /// Two files of one name.
     #[error("the file {0} was sent twice")]
     Twice(PeerPath),
     /// More files than a database has.
-    #[error("the list of files is longer than any database's")]
+    #[error("the list of files is too long")]
     TooManyFiles,
     /// A text with an impossible length.
-    #[error("{what} with {units} UTF-16 units was announced; {limit} are possible")]
+    #[error("{what} of {units} UTF-16 units exceeds the limit of {limit}")]
     TooLong {
         /// Whose length.
         what: &'static str,
@@ -40,13 +40,13 @@ pub enum WireError {
         limit: usize,
     },
     /// A data source's name that cannot be.
-    #[error("the names of the data sources are not usable: {0:?}")]
+    #[error("invalid data source names: {0:?}")]
     SourceName(String),
     /// A byte that is neither 0 nor 1.
-    #[error("{0:#04x} says neither that a file has data nor that it is empty")]
+    #[error("invalid data flag {0:#04x} of a file")]
     HasData(u8),
     /// A number that names no data source.
-    #[error("data source number {number} of {count}")]
+    #[error("data source number {number} is out of range ({count} data sources)")]
     SourceNumber {
         /// The number.
         number: u8,
@@ -54,7 +54,7 @@ pub enum WireError {
         count: usize,
     },
     /// Transactions out of order.
-    #[error("transaction {found} of {source_name} where {expected} has to follow")]
+    #[error("transaction {found} of {source_name}, expected {expected}")]
     Order {
         /// Data source.
         source_name: Arc<str>,
@@ -64,16 +64,16 @@ pub enum WireError {
         found: TxId,
     },
     /// Transactions of a data source that was not named in the request.
-    #[error("transactions of {0}, which was not asked for")]
+    #[error("transactions of {0}, which was not requested")]
     Unasked(Arc<str>),
     /// Transactions of one data source in two places.
-    #[error("transactions of {0} in two places")]
+    #[error("transactions of {0} appear in two separate groups")]
     Regrouped(Arc<str>),
 }
 
 /// Where in a response something went wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Place {
+pub enum MessagePart {
     /// Between files.
     FileList,
     /// In the name or data of this file; `None` while its name is not complete.
@@ -90,17 +90,17 @@ pub enum Place {
     Tail,
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for MessagePart {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Place::FileList => f.write_str("the list of files"),
-            Place::File(None) => f.write_str("a file name"),
-            Place::File(Some(path)) => write!(f, "file {path}"),
-            Place::StoreId => f.write_str("the store id"),
-            Place::Sources => f.write_str("the names of the data sources"),
-            Place::TransactionList => f.write_str("the list of transactions"),
-            Place::Transaction(source, id) => write!(f, "transaction {id} of {source}"),
-            Place::Tail => f.write_str("the last chunk"),
+            MessagePart::FileList => f.write_str("the list of files"),
+            MessagePart::File(None) => f.write_str("a file name"),
+            MessagePart::File(Some(path)) => write!(f, "file {path}"),
+            MessagePart::StoreId => f.write_str("the store id"),
+            MessagePart::Sources => f.write_str("the names of the data sources"),
+            MessagePart::TransactionList => f.write_str("the list of transactions"),
+            MessagePart::Transaction(source, id) => write!(f, "transaction {id} of {source}"),
+            MessagePart::Tail => f.write_str("the last chunk"),
         }
     }
 }

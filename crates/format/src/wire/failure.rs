@@ -48,7 +48,7 @@ pub fn read(object: &[u8]) -> ServerFailure {
 fn fallback(object: &[u8]) -> (String, Option<String>) {
     match Walk::outermost_class(object) {
         Some(name) if !name.is_empty() => (clean(&name), None),
-        _ => (format!("an unreadable failure of {} bytes", object.len()), None),
+        _ => (format!("a malformed exception ({} bytes)", object.len()), None),
     }
 }
 

@@ -14,7 +14,7 @@ pub const APPLICATION: u8 = 1;
 
 /// What a chunk header says of its chunk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
+pub enum ResponseStatus {
     /// Payload of the response.
     Success,
     /// A serialized exception, in place of what would have followed.
@@ -31,14 +31,14 @@ pub struct Frames {
     /// Payload bytes left in this chunk.
     left: usize,
     more: bool,
-    outcome: Outcome,
+    outcome: ResponseStatus,
 }
 
 /// A frame that cannot be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum FrameError {
     /// Its length is impossible.
-    #[error("a frame of {length} bytes was announced; between {least} and {limit} are possible")]
+    #[error("frame length {length} is out of range ({least} to {limit} bytes)")]
     Length {
         /// As announced.
         length: u32,
@@ -75,7 +75,7 @@ fn releases(internal: u8) -> String {
 #[derive(Debug, PartialEq, Eq)]
 pub enum Piece<'a> {
     /// Payload of a chunk.
-    Payload(Outcome, &'a [u8]),
+    Payload(ResponseStatus, &'a [u8]),
     /// The last chunk of the message has ended.
     End,
     /// The input is used up.
@@ -91,7 +91,7 @@ impl Frames {
             filled: 0,
             left: 0,
             more: true,
-            outcome: Outcome::Success,
+            outcome: ResponseStatus::Success,
         }
     }
 
@@ -128,9 +128,9 @@ impl Frames {
                 }
             }
             self.begin_chunk()?;
-            if self.outcome == Outcome::Failure && self.left == 0 {
+            if self.outcome == ResponseStatus::Failure && self.left == 0 {
                 // a long exception is announced by an empty failure chunk (§6.1)
-                return Ok(Piece::Payload(Outcome::Failure, &[]));
+                return Ok(Piece::Payload(ResponseStatus::Failure, &[]));
             }
         }
     }
@@ -153,7 +153,7 @@ impl Frames {
     fn begin_chunk(&mut self) -> Result<(), FrameError> {
         let [.., first, second] = self.head;
         self.more = first & 1 == 1;
-        self.outcome = Outcome::Success;
+        self.outcome = ResponseStatus::Success;
         let dialect = self.dialect;
         match dialect.internal_version() {
             None if first > 1 => return Err(FrameError::Header { first, dialect }),
@@ -168,7 +168,7 @@ impl Frames {
                     });
                 }
                 if first & 2 == 2 {
-                    self.outcome = Outcome::Failure;
+                    self.outcome = ResponseStatus::Failure;
                 }
             }
         }

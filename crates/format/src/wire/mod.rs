@@ -22,7 +22,7 @@ pub mod response;
 mod serialized;
 
 pub use dialect::Dialect;
-pub use error::{Place, WireError};
+pub use error::{MessagePart, WireError};
 pub use path::PeerPath;
-pub use request::{Request, RequestError, Wanted};
+pub use request::{Request, RequestError, RequestKind};
 pub use response::{Decoder, Encoder, Event, Follows};

@@ -68,7 +68,7 @@ fn judge(name: &str) -> Option<&'static str> {
         return Some("is not a relative path");
     }
     if name.chars().any(char::is_control) {
-        return Some("has control characters in it");
+        return Some("contains control characters");
     }
     if name
         .split('/')
@@ -85,7 +85,7 @@ fn judge(name: &str) -> Option<&'static str> {
     let store = !name.contains('/') && !name.contains('\\') && (name.starts_with("neostore") || name == "index.db");
     let index = name.starts_with("index/") && !name.starts_with("index/lucene.log");
     if !(store || index) || has_id_suffix(name) {
-        return Some("no Neo4j server sends");
+        return Some("is not a name that Neo4j uses");
     }
     None
 }

@@ -35,12 +35,12 @@ pub struct Request {
     /// The dialect to answer in.
     pub dialect: Dialect,
     /// What is asked for.
-    pub wanted: Wanted,
+    pub wanted: RequestKind,
 }
 
 /// The two kinds of request.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Wanted {
+pub enum RequestKind {
     /// All files, and what is committed meanwhile.
     Full,
     /// The transactions after these ids, per data source and in this order.
@@ -157,8 +157,8 @@ impl Request {
             bytes = bytes.get(12..)?;
         }
         let wanted = match *kind {
-            FULL => Wanted::Full,
-            INCREMENTAL => Wanted::Incremental(asked),
+            FULL => RequestKind::Full,
+            INCREMENTAL => RequestKind::Incremental(asked),
             _ => return None,
         };
         Some((Request { dialect, wanted }, bytes))
@@ -237,9 +237,9 @@ mod tests {
             let names: Vec<(&str, TxId)> = asked.iter().map(|(name, id)| (name.as_str(), TxId(*id))).collect();
             let request = Request::decode(&incremental(dialect, &names)[4..]).unwrap();
             let asked = asked.iter().map(|(name, id)| (name.clone(), TxId(*id))).collect();
-            proptest::prop_assert_eq!(request, Request { dialect, wanted: Wanted::Incremental(asked) });
+            proptest::prop_assert_eq!(request, Request { dialect, wanted: RequestKind::Incremental(asked) });
             let full = Request::decode(&full(dialect)[4..]).unwrap();
-            proptest::prop_assert_eq!(full, Request { dialect, wanted: Wanted::Full });
+            proptest::prop_assert_eq!(full, Request { dialect, wanted: RequestKind::Full });
         }
 
         #[test]
@@ -262,7 +262,7 @@ mod tests {
     #[test]
     fn what_later_releases_put_behind_a_request_is_ignored() {
         let longer = [&full(Dialect::D18)[4..], &[1]].concat();
-        assert_eq!(Request::decode(&longer).unwrap().wanted, Wanted::Full);
+        assert_eq!(Request::decode(&longer).unwrap().wanted, RequestKind::Full);
     }
 
     #[test]

@@ -62,10 +62,12 @@ impl Batch {
         self.items.clear();
     }
 
-    /// The event at this place, if there are so many.
-    pub(super) fn event(&self, index: usize) -> Option<Event<&[u8]>> {
-        let event = self.items.get(index)?.clone();
-        Some(event.map(|range| self.data.get(range).unwrap_or_default()))
+    /// The event with this index, which is below [`Batch::len`].
+    #[expect(clippy::expect_used, reason = "broken invariants must not pass for received data")]
+    pub(super) fn event(&self, index: usize) -> Event<&[u8]> {
+        let event = self.items.get(index);
+        let event = event.expect("the caller checks the number of events").clone();
+        event.map(|range| self.data.get(range).expect("events refer to bytes of their own batch"))
     }
 
     pub(super) fn len(&self) -> usize {
@@ -87,5 +89,24 @@ impl Batch {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[should_panic(expected = "events refer to bytes of their own batch")]
+    fn an_event_without_its_bytes_is_not_taken_for_an_empty_one() {
+        let mut batch = Batch::empty();
+        batch.items.push(Event::Data(0..9));
+        let _ = batch.event(0);
+    }
+
+    #[test]
+    #[should_panic(expected = "the caller checks the number of events")]
+    fn an_event_that_is_not_there_does_not_end_the_response() {
+        let _ = Batch::empty().event(0);
     }
 }

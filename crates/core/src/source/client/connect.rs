@@ -35,12 +35,33 @@ pub(crate) async fn connect(host: &str, port: u16, limit: Duration) -> Result<Tc
                 tracing::debug!(%address, %peer, "connected");
                 return Ok(stream);
             }
-            Ok(Err(cause)) => causes.push(format!("{peer}: {cause}")),
-            Err(_) => causes.push(format!("{peer}: no answer within {limit:?}")),
+            Ok(Err(cause)) => causes.push((peer, cause_text(&cause))),
+            Err(_) => causes.push((peer, format!("no answer within {limit:?}"))),
         }
     }
-    let causes = causes.join("; ");
+    let causes = list_causes(&address, &causes);
     Err(ClientError::Connect { address, causes })
+}
+
+/// The system's text in lower case and without its number.
+fn cause_text(cause: &io::Error) -> String {
+    match cause.kind() {
+        io::ErrorKind::ConnectionRefused => "connection refused".to_owned(),
+        _ => cause.to_string(),
+    }
+}
+
+/// Each cause, after its address where that is not the one the message already has.
+fn list_causes(address: &str, causes: &[(SocketAddr, String)]) -> String {
+    let causes = causes.iter().map(|(peer, cause)| {
+        let peer = peer.to_string();
+        if peer == address {
+            cause.clone()
+        } else {
+            format!("{peer}: {cause}")
+        }
+    });
+    causes.collect::<Vec<_>>().join("; ")
 }
 
 async fn resolve(host: &str, port: u16, limit: Duration) -> io::Result<Vec<SocketAddr>> {
@@ -63,4 +84,21 @@ async fn resolve(host: &str, port: u16, limit: Duration) -> io::Result<Vec<Socke
         return Err(io::Error::new(io::ErrorKind::NotFound, "it has no address"));
     }
     Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_refused_connection_names_its_address_once() {
+        let error = connect("127.0.0.1", 1, Duration::from_secs(5)).await.unwrap_err();
+        assert_eq!(error.to_string(), "cannot connect to 127.0.0.1:1: connection refused");
+    }
+
+    #[test]
+    fn addresses_of_a_name_are_listed() {
+        let causes = [("10.0.0.1:6362".parse().unwrap(), "connection refused".to_owned())];
+        assert_eq!(list_causes("db:6362", &causes), "10.0.0.1:6362: connection refused");
+    }
 }

@@ -18,7 +18,7 @@ pub enum ClientError {
         source: io::Error,
     },
     /// No address of the host took the connection.
-    #[error("{address}: cannot connect: {causes}")]
+    #[error("cannot connect to {address}: {causes}")]
     Connect {
         /// The peer.
         address: String,
@@ -54,6 +54,12 @@ pub enum ClientError {
         internal: u8,
         /// Application version.
         application: u8,
+    },
+    /// It speaks the protocol of cluster members, whose version was 2.4 on a real 1.8.
+    #[error("{address}: this is the HA port of a Neo4j, not its backup service")]
+    HaPort {
+        /// The peer.
+        address: String,
     },
     /// The connection broke.
     #[error("{place}: the connection broke: {source}")]
@@ -136,14 +142,14 @@ pub struct Place {
     /// Bytes of the response before this place.
     pub offset: u64,
     /// Place in the response.
-    pub place: wire::Place,
+    pub place: wire::MessagePart,
 }
 
 impl Place {
     /// The file or transaction that a failure interrupted; empty when it interrupted nothing.
     fn inside(&self) -> String {
         match &self.place {
-            place @ (wire::Place::File(_) | wire::Place::Transaction(..)) => format!(" (in {place})"),
+            place @ (wire::MessagePart::File(_) | wire::MessagePart::Transaction(..)) => format!(" (in {place})"),
             _ => String::new(),
         }
     }
@@ -246,6 +252,7 @@ impl From<ClientError> for Error {
                 Protocol,
                 "check that this is the port of Neo4j's backup service (default 6362)",
             ),
+            ClientError::HaPort { .. } => (Protocol, "the backup service is usually on port 6362"),
             ClientError::OtherVersion { .. } => (Protocol, "only Neo4j 1.3 - 1.9 can be backed up"),
             ClientError::Closed(place) if one_byte(place) => (
                 Unreachable,

@@ -41,7 +41,7 @@ impl Incoming {
             self.next_batch()?;
         }
         self.next += 1;
-        Ok(self.current.event(self.next - 1).unwrap_or(Event::End))
+        Ok(self.current.event(self.next - 1))
     }
 
     fn next_batch(&mut self) -> Result<(), Error> {

@@ -157,6 +157,8 @@ fn judge(host: &str, port: u16, asked: Dialect, answer: &[u8]) -> Result<Found, 
                 dialect,
                 store_id: None,
             }),
+            // no backup service up to 3.x is above 2 (wire-protocol.md, appendix A)
+            Some(_) if application > 2 => Err(ClientError::HaPort { address }),
             _ => Err(ClientError::OtherVersion {
                 address,
                 internal,
@@ -220,6 +222,10 @@ mod tests {
                 Err(ClientError::OtherVersion { .. })
             ));
         }
+        assert!(matches!(
+            found(Dialect::D14, &[0, 0, 2, 0, 8, 4, 0xac, 0xed]),
+            Err(ClientError::HaPort { .. })
+        ));
         for foreign in [&b"HTTP/1.1 400 Bad Request"[..], b"x", &id[..21], &[0; 22]] {
             assert!(matches!(
                 found(Dialect::D14, foreign),

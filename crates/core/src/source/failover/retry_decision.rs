@@ -96,7 +96,7 @@ mod tests {
                 address: address(),
                 dialect: Dialect::D15,
                 offset: 0,
-                place: wire::Place::TransactionList,
+                place: wire::MessagePart::TransactionList,
             },
             failure: ServerFailure {
                 exceptions: vec![("java.lang.RuntimeException".into(), None)],

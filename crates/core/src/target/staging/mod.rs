@@ -33,7 +33,7 @@ use crate::{
     Error,
     cancel::Cancel,
     progress::Progress,
-    verify::{Verdict, verify},
+    verify::{VerifyVerdict, verify},
 };
 use neo4j_format::{
     DiskError,
@@ -154,7 +154,7 @@ impl Target {
             Leftover::Ready(_) => {}
         }
         let found = verify(&ready, progress, cancel)?;
-        if found.verdict == Verdict::Intact {
+        if found.verdict == VerifyVerdict::Intact {
             progress.warning("a complete backup of an interrupted run was waiting and is put in place first");
             self.publish()?;
             return Ok(true);

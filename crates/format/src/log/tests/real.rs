@@ -9,7 +9,7 @@ use std::{
 use crate::{
     ids::{DataSource, TxId},
     log::{
-        Buffer, Change, Entries, Item, Layout, LogError, LogFormat, LogHeader, LogWriter, Part, Problem, SlotReader,
+        Buffer, Change, Entries, Item, Layout, LogError, LogFormat, LogHeader, LogProblem, LogWriter, Part, SlotReader,
         encode::Command, files, slot::FileRange,
     },
 };
@@ -50,7 +50,7 @@ fn plainly(file: &File, layout: Layout) -> (Vec<(TxId, Vec<u8>)>, Kinds) {
             Ok(Some(part)) => part,
             Ok(None) => break,
             Err(LogError::Malformed { problem, .. }) => {
-                assert_eq!(problem, Problem::EndOfLog);
+                assert_eq!(problem, LogProblem::EndOfLog);
                 break;
             }
             Err(error) => panic!("{error}"),

@@ -1,13 +1,13 @@
 //! What a transaction may not be.
 
 use super::sample::{Builder, LUCENE, V1, V2, hex, node, read, transaction};
-use crate::log::{Place, Problem, entry::CommitKind};
+use crate::log::{LogElement, LogProblem, entry::CommitKind};
 
-fn problem(bytes: &[u8]) -> Problem {
+fn problem(bytes: &[u8]) -> LogProblem {
     read(bytes, V2, 43, |_| ()).unwrap_err().problem().unwrap()
 }
 
-fn with(command: &[u8]) -> Problem {
+fn with(command: &[u8]) -> LogProblem {
     problem(&transaction(V2, 2, 43, &[command.to_vec()]))
 }
 
@@ -16,7 +16,7 @@ fn the_commit_must_have_the_announced_id() {
     let error = read(&transaction(V2, 2, 44, &[node(1)]), V2, 43, |_| ()).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "transaction 43 of nioneodb: commit entry at byte 89: commits transaction 44, but 43 was announced"
+        "transaction 43 of nioneodb: commit entry at byte 89: commits transaction 44, expected 43"
     );
 }
 
@@ -25,16 +25,16 @@ fn entries_must_stand_in_order() {
     let start = || Builder::new(V2, 2).start();
     let one = CommitKind::OnePhase;
     let cases = [
-        (Builder::new(V2, 2).command(&node(1)).done(), Place::Command),
-        (start().start().done(), Place::Start),
-        (start().done(), Place::Done),
-        (start().prepare().command(&node(1)).done(), Place::Command),
-        (start().commit(43, one).command(&node(1)).done(), Place::Command),
-        (start().commit(43, one).commit(43, one).done(), Place::Commit),
-        (start().commit(43, one).prepare().done(), Place::Prepare),
+        (Builder::new(V2, 2).command(&node(1)).done(), LogElement::Command),
+        (start().start().done(), LogElement::Start),
+        (start().done(), LogElement::Done),
+        (start().prepare().command(&node(1)).done(), LogElement::Command),
+        (start().commit(43, one).command(&node(1)).done(), LogElement::Command),
+        (start().commit(43, one).commit(43, one).done(), LogElement::Commit),
+        (start().commit(43, one).prepare().done(), LogElement::Prepare),
     ];
     for (bytes, place) in cases {
-        assert_eq!(problem(&bytes), Problem::OutOfPlace(place));
+        assert_eq!(problem(&bytes), LogProblem::OutOfPlace(place));
     }
 }
 
@@ -51,7 +51,7 @@ fn a_prepare_and_the_kind_of_commit_do_not_depend_on_each_other() {
 fn nothing_may_follow_done() {
     let mut bytes = transaction(V2, 2, 43, &[node(1)]);
     bytes.push(0);
-    assert_eq!(problem(&bytes), Problem::Trailing);
+    assert_eq!(problem(&bytes), LogProblem::Trailing);
 }
 
 #[test]
@@ -60,7 +60,7 @@ fn one_identifier_goes_through_all_entries_but_done() {
     let start = Builder::new(V2, 2).start().bytes;
     assert_eq!(
         problem(&[start, other].concat()),
-        Problem::OtherIdentifier { found: 9, expected: 2 }
+        LogProblem::OtherIdentifier { found: 9, expected: 2 }
     );
     let mut bytes = transaction(V2, 2, 43, &[node(1)]);
     *bytes.last_mut().unwrap() = 9;
@@ -70,18 +70,18 @@ fn one_identifier_goes_through_all_entries_but_done() {
 #[test]
 fn unknown_entries_and_commands_are_refused() {
     let start = Builder::new(V2, 2).start().bytes;
-    assert_eq!(problem(&[&start[..], &[7]].concat()), Problem::UnknownEntry(7));
-    assert_eq!(problem(&[&start[..], &[0]].concat()), Problem::EndOfLog);
-    assert_eq!(with(&[7]), Problem::UnknownCommand(7));
-    assert_eq!(with(&[0]), Problem::EndOfLog);
+    assert_eq!(problem(&[&start[..], &[7]].concat()), LogProblem::UnknownEntry(7));
+    assert_eq!(problem(&[&start[..], &[0]].concat()), LogProblem::EndOfLog);
+    assert_eq!(with(&[7]), LogProblem::UnknownCommand(7));
+    assert_eq!(with(&[0]), LogProblem::EndOfLog);
     let error = read(&transaction(V1, 2, 43, &[hex("06 000000000000000C")]), V1, 43, |_| ()).unwrap_err();
-    assert_eq!(error.problem(), Some(Problem::UnknownCommand(6)));
+    assert_eq!(error.problem(), Some(LogProblem::UnknownCommand(6)));
 }
 
 #[test]
 fn a_transaction_of_the_other_data_source_is_refused() {
     let error = read(&transaction(V2, 2, 43, &[]), LUCENE, 43, |_| ()).unwrap_err();
-    assert_eq!(error.problem(), Some(Problem::OtherBranch));
+    assert_eq!(error.problem(), Some(LogProblem::OtherBranch));
 }
 
 #[test]
@@ -89,25 +89,25 @@ fn long_global_ids_are_refused() {
     let mut bytes = transaction(V2, 2, 43, &[]);
     for length in [65, 128, 255] {
         bytes[1] = length;
-        assert!(matches!(problem(&bytes), Problem::Limit { limit: 64, .. }));
+        assert!(matches!(problem(&bytes), LogProblem::Limit { limit: 64, .. }));
     }
 }
 
 /// A property command of format 2 with these flags, number of blocks and blocks.
-fn property(flags: u8, count: u8, blocks: &[u8]) -> Problem {
+fn property(flags: u8, count: u8, blocks: &[u8]) -> LogProblem {
     with(&[&[2][..], &[0; 8], &[flags], &[0xFF; 24], &[count], blocks, &[0; 4]].concat())
 }
 
 #[test]
 fn blocks_of_a_property_are_checked() {
-    assert_eq!(property(0, 1, &[]), Problem::InUse(1));
-    assert_eq!(property(1, 0, &[]), Problem::InUse(0));
-    assert!(matches!(property(1, 5, &[]), Problem::Value { value: 5, .. }));
-    assert!(matches!(property(4, 1, &[]), Problem::Value { value: 4, .. }));
+    assert_eq!(property(0, 1, &[]), LogProblem::InUse(1));
+    assert_eq!(property(1, 0, &[]), LogProblem::InUse(0));
+    assert!(matches!(property(1, 5, &[]), LogProblem::Value { value: 5, .. }));
+    assert!(matches!(property(4, 1, &[]), LogProblem::Value { value: 4, .. }));
     for size in [0, 7, 12, 40, 255] {
         assert!(matches!(
             property(1, 1, &[size; 60]),
-            Problem::Value {
+            LogProblem::Value {
                 field: "size of a property block",
                 ..
             }
@@ -116,7 +116,7 @@ fn blocks_of_a_property_are_checked() {
     let blocks = [&[24][..], &[0; 28], &[16], &[0; 20]].concat();
     assert!(matches!(
         property(1, 2, &blocks),
-        Problem::Limit {
+        LogProblem::Limit {
             value: 40,
             limit: 32,
             ..
@@ -141,7 +141,7 @@ fn ids_and_pointers_are_checked() {
         "05 FFFFFFFF 00 00000000 FFFFFFFF 00000000",
     ];
     for case in cases {
-        assert!(matches!(with(&hex(case)), Problem::Value { .. }), "{case}");
+        assert!(matches!(with(&hex(case)), LogProblem::Value { .. }), "{case}");
     }
 }
 
@@ -150,27 +150,27 @@ fn dynamic_records_are_checked() {
     let name = |record: &str| with(&hex(&format!("04 00000001 00 FFFFFFFF 00000001 {record}")));
     assert!(matches!(
         name("0000000000000000 00000000 00"),
-        Problem::Value {
+        LogProblem::Value {
             field: "dynamic record",
             ..
         }
     ));
     assert!(matches!(
         name("0000000000000001 00000009 00"),
-        Problem::Value { value: 9, .. }
+        LogProblem::Value { value: 9, .. }
     ));
     assert!(matches!(
         name("0000000000000001 00000000 01 0001000D FFFFFFFFFFFFFFFF"),
-        Problem::Limit { limit: 65_548, .. }
+        LogProblem::Limit { limit: 65_548, .. }
     ));
     assert!(matches!(
         name("0000000000000001 00000000 01 FFFFFFFF"),
-        Problem::Value { value: -1, .. }
+        LogProblem::Value { value: -1, .. }
     ));
     let count = with(&hex("04 00000001 00 FFFFFFFF FFFFFFFF"));
     assert!(matches!(
         count,
-        Problem::Value {
+        LogProblem::Value {
             field: "number of name blocks",
             value: -1
         }
@@ -179,7 +179,7 @@ fn dynamic_records_are_checked() {
         "02 0000000000000004 00 FFFFFFFFFFFFFFFF FFFFFFFFFFFFFFFF 0000000000000001 00 00000001
                           0000000000000011 00000008 00",
     ));
-    assert!(matches!(kind, Problem::Value { value: 8, .. }));
+    assert!(matches!(kind, LogProblem::Value { value: 8, .. }));
 }
 
 #[test]
@@ -188,35 +188,35 @@ fn lengths_of_index_commands_are_limited() {
         let bytes = transaction(LUCENE, 2, 43, &[hex(command)]);
         read(&bytes, LUCENE, 43, |_| ()).unwrap_err().problem().unwrap()
     };
-    assert!(matches!(case("01 01 00001001"), Problem::Limit { limit: 4096, .. }));
-    assert!(matches!(case("04 02 00001001"), Problem::Limit { limit: 4096, .. }));
+    assert!(matches!(case("01 01 00001001"), LogProblem::Limit { limit: 4096, .. }));
+    assert!(matches!(case("04 02 00001001"), LogProblem::Limit { limit: 4096, .. }));
     assert!(matches!(
         case("01 01 00000000 0000000000000001 00010000"),
-        Problem::Limit { limit: 65_535, .. }
+        LogProblem::Limit { limit: 65_535, .. }
     ));
-    assert!(matches!(case("01 01 80000000"), Problem::Value { .. }));
+    assert!(matches!(case("01 01 80000000"), LogProblem::Value { .. }));
     assert!(matches!(
         case("01 03"),
-        Problem::Value {
+        LogProblem::Value {
             field: "entity type",
             value: 3
         }
     ));
-    assert_eq!(case("05 01"), Problem::UnknownCommand(5));
+    assert_eq!(case("05 01"), LogProblem::UnknownCommand(5));
     assert!(matches!(
         case("01 01 00000000 0000000000000001 FFFFFFFE"),
-        Problem::Value { value: -2, .. }
+        LogProblem::Value { value: -2, .. }
     ));
     assert!(matches!(
         case("01 01 00000000 0000000000000001 FFFFFFFF 06"),
-        Problem::Value { value: 6, .. }
+        LogProblem::Value { value: 6, .. }
     ));
     assert!(matches!(
         case("01 01 00000000 0000000000000001 FFFFFFFF 05 00800001"),
-        Problem::Limit { .. }
+        LogProblem::Limit { .. }
     ));
     assert!(matches!(
         case("04 01 00000000 00000041"),
-        Problem::Limit { limit: 64, .. }
+        LogProblem::Limit { limit: 64, .. }
     ));
 }

@@ -6,7 +6,7 @@ use super::sample::{Builder, V1, V2, node, transaction};
 use crate::{
     ids::{LogVersion, TxId},
     log::{
-        Buffer, Change, Item, LogHeader, LogWriter, Place, Problem, SlotReader, TransactionReader,
+        Buffer, Change, Item, LogElement, LogHeader, LogProblem, LogWriter, SlotReader, TransactionReader,
         entry::{self, CommitKind},
         slot::{Committed, Progress, SlotEnd, Unfinished},
     },
@@ -160,7 +160,7 @@ fn bytes_that_belong_to_no_log_are_an_error() {
     let mut slot = SlotReader::open(&file, V2, &mut buffer).unwrap();
     slot.next().unwrap();
     let error = slot.next().unwrap_err();
-    assert_eq!(error.problem(), Some(Problem::UnknownEntry(0x55)));
+    assert_eq!(error.problem(), Some(LogProblem::UnknownEntry(0x55)));
 }
 
 #[test]
@@ -169,10 +169,10 @@ fn short_files_and_other_formats_have_no_header() {
     for length in 0..16 {
         let file = file(&[2; 16][..length]);
         let error = SlotReader::open(&file, V2, &mut buffer).unwrap_err();
-        assert_eq!(error.problem(), Some(Problem::Truncated));
+        assert_eq!(error.problem(), Some(LogProblem::Truncated));
     }
     let error = SlotReader::open(&log(&[]), V1, &mut buffer).map(|_| ()).unwrap_err();
-    assert_eq!(error.problem(), Some(Problem::OtherFormat { found: 2, expected: 1 }));
+    assert_eq!(error.problem(), Some(LogProblem::OtherFormat { found: 2, expected: 1 }));
 }
 
 #[test]
@@ -236,7 +236,7 @@ fn a_commit_without_its_start_is_an_error() {
     assert_eq!(slot.next().unwrap().unwrap().tx, TxId(43));
     assert_eq!(
         slot.next().unwrap_err().problem(),
-        Some(Problem::OutOfPlace(Place::Commit))
+        Some(LogProblem::OutOfPlace(LogElement::Commit))
     );
 }
 

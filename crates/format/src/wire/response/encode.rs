@@ -7,7 +7,7 @@ use crate::{
     ids::{StoreId, TxId},
     wire::{
         Dialect, PeerPath, exception,
-        frame::{APPLICATION, Outcome},
+        frame::{APPLICATION, ResponseStatus},
     },
 };
 
@@ -158,7 +158,7 @@ impl Encoder {
 
     /// The chunk as a frame.
     pub fn frame(&mut self, follows: Follows) -> &[u8] {
-        self.head(follows, Outcome::Success);
+        self.head(follows, ResponseStatus::Success);
         &self.chunk
     }
 
@@ -174,7 +174,7 @@ impl Encoder {
         self.dialect.internal_version()?;
         self.next_chunk();
         exception::append(text, &mut self.chunk);
-        self.head(Follows::Nothing, Outcome::Failure);
+        self.head(Follows::Nothing, ResponseStatus::Failure);
         Some(&self.chunk)
     }
 
@@ -203,7 +203,7 @@ impl Encoder {
         *input = later;
     }
 
-    fn head(&mut self, follows: Follows, outcome: Outcome) {
+    fn head(&mut self, follows: Follows, outcome: ResponseStatus) {
         let length = u32::try_from(self.chunk.len().saturating_sub(4)).unwrap_or(u32::MAX);
         let more = u8::from(follows == Follows::More);
         let [a, b, c, d] = length.to_be_bytes();
@@ -214,7 +214,7 @@ impl Encoder {
                 }
             }
             Some(version) => {
-                let failed = u8::from(outcome == Outcome::Failure) << 1;
+                let failed = u8::from(outcome == ResponseStatus::Failure) << 1;
                 if let Some(head) = self.chunk.first_chunk_mut() {
                     *head = [a, b, c, d, version << 2 | failed | more, APPLICATION];
                 }

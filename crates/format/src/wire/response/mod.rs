@@ -17,9 +17,9 @@ pub use encode::{CHUNK, Encoder, Follows};
 
 use super::{
     Dialect, PeerPath,
-    error::{Place, WireError},
+    error::{MessagePart, WireError},
     failure,
-    frame::{Frames, Outcome, Piece},
+    frame::{Frames, Piece, ResponseStatus},
     limits,
 };
 use crate::ids::{StoreId, TxId};
@@ -138,19 +138,19 @@ impl Decoder {
     }
 
     /// Where in the response the decoder stands, for messages.
-    pub fn place(&self) -> Place {
+    pub fn place(&self) -> MessagePart {
         match self.state {
-            State::PathLength => Place::FileList,
-            State::Path(_) => Place::File(None),
+            State::PathLength => MessagePart::FileList,
+            State::Path(_) => MessagePart::File(None),
             State::HasData
             | State::BlockLength(Body::File)
             | State::Block(_, _, Body::File)
-            | State::BodyEnd(Body::File) => Place::File(self.file.clone()),
-            State::StoreId => Place::StoreId,
-            State::SourceCount | State::NameLength(_) | State::Name(..) => Place::Sources,
-            State::SourceNumber | State::TxId(_) => Place::TransactionList,
+            | State::BodyEnd(Body::File) => MessagePart::File(self.file.clone()),
+            State::StoreId => MessagePart::StoreId,
+            State::SourceCount | State::NameLength(_) | State::Name(..) => MessagePart::Sources,
+            State::SourceNumber | State::TxId(_) => MessagePart::TransactionList,
             State::BlockLength(_) | State::Block(..) | State::BodyEnd(_) => self.sources.place(),
-            State::Tail | State::End => Place::Tail,
+            State::Tail | State::End => MessagePart::Tail,
         }
     }
 
@@ -179,8 +179,8 @@ impl Decoder {
                 _ => self.width().saturating_sub(self.field.len()),
             };
             let piece = match self.frames.next_at_most(input, want)? {
-                Piece::Payload(Outcome::Success, piece) => piece,
-                Piece::Payload(Outcome::Failure, piece) => {
+                Piece::Payload(ResponseStatus::Success, piece) => piece,
+                Piece::Payload(ResponseStatus::Failure, piece) => {
                     self.collect_failure(piece);
                     continue;
                 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::{
     ids::TxId,
-    wire::{Place, WireError},
+    wire::{MessagePart, WireError},
 };
 
 /// A data source of the response.
@@ -118,14 +118,14 @@ impl Sources {
     }
 
     /// The transaction that is coming, for messages.
-    pub(super) fn place(&self) -> Place {
+    pub(super) fn place(&self) -> MessagePart {
         match self.current.and_then(|current| self.named.get(current)) {
             Some(Source {
                 name,
                 expected: Some(next),
                 ..
-            }) => Place::Transaction(Arc::clone(name), next.previous()),
-            _ => Place::TransactionList,
+            }) => MessagePart::Transaction(Arc::clone(name), next.previous()),
+            _ => MessagePart::TransactionList,
         }
     }
 }

@@ -192,7 +192,7 @@ fn bytes_behind_the_end_are_an_error_and_an_empty_last_chunk_is_none() {
     );
     let more = [framed([9, 1], &payload), framed([9, 1], b"more")].concat();
     assert_eq!(run(&more), Err(WireError::Trailing));
-    assert_eq!(run(&framed([9, 1], &payload)), Err(WireError::Short(Place::Tail)));
+    assert_eq!(run(&framed([9, 1], &payload)), Err(WireError::Short(MessagePart::Tail)));
 }
 
 #[test]
@@ -242,9 +242,15 @@ fn places_name_the_file_or_the_transaction() {
             .unwrap_err()
             .to_string()
     };
-    assert_eq!(cut(1), "the response ends in the list of files");
-    assert_eq!(cut(5), "the response ends in a file name");
-    assert_eq!(cut(100), "the response ends in file neostore.a");
-    assert_eq!(cut(payload.len() - 3), "the response ends in transaction 6 of nioneodb");
-    assert_eq!(cut(payload.len() - 1), "the response ends in the list of transactions");
+    assert_eq!(cut(1), "the response ends within the list of files");
+    assert_eq!(cut(5), "the response ends within a file name");
+    assert_eq!(cut(100), "the response ends within file neostore.a");
+    assert_eq!(
+        cut(payload.len() - 3),
+        "the response ends within transaction 6 of nioneodb"
+    );
+    assert_eq!(
+        cut(payload.len() - 1),
+        "the response ends within the list of transactions"
+    );
 }

@@ -5,7 +5,7 @@ use crate::{
     ErrorKind,
     replay::pending_index::{PendingIndex, PendingIndexError, discard},
 };
-use neo4j_format::log::{LogFormat, Problem};
+use neo4j_format::log::{LogFormat, LogProblem};
 
 const V2: LogFormat = LogFormat::V2;
 
@@ -51,12 +51,12 @@ fn a_slot_without_a_whole_header_or_of_another_format() {
     let PendingIndexError::Log(error) = refused(&store) else {
         panic!("not an error of the log");
     };
-    assert_eq!(error.problem(), Some(Problem::Truncated));
+    assert_eq!(error.problem(), Some(LogProblem::Truncated));
     fs::write(store.path("index/lucene.log.1"), [1; 16]).unwrap();
     let PendingIndexError::Log(error) = refused(&store) else {
         panic!("not an error of the log");
     };
-    assert_eq!(error.problem(), Some(Problem::OtherFormat { found: 1, expected: 2 }));
+    assert_eq!(error.problem(), Some(LogProblem::OtherFormat { found: 1, expected: 2 }));
     assert_eq!(crate::Error::from(error).kind(), ErrorKind::FullNeeded);
 }
 

@@ -260,7 +260,7 @@ fn every_member_passed_over_has_its_reason() {
             "its registration is not understood: \"no port\" is no host and port",
             "it is leaving or has not registered its address yet",
             "connection refused",
-            "it serves another database: store id 1340000000000-8, the cluster's is 1340000000000--7",
+            "it serves another database: store id 137fe395800-0000000000000008, the cluster's is 137fe395800-fffffffffffffff9",
         ]
     );
     let error = ranking.require_candidates(&cluster, None).unwrap_err();
@@ -317,8 +317,8 @@ fn ends_without_candidates_are_distinct() {
         kind_and_text(&five(), Some(other)),
         (
             ErrorKind::NotOurs,
-            "the backup is of another database: its store id is 1340000000000-9, cluster neo4j.ha has \
-             1340000000000--7"
+            "the backup is of another database: its store id is 137fe395800-0000000000000009, cluster neo4j.ha has \
+             137fe395800-fffffffffffffff9"
                 .into()
         )
     );

@@ -3,9 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "panicking is how tests report")]
 
-mod support;
-
-use support::{Options, Peer, Release, our_tool, require_peers};
+use crate::support::{Options, Peer, Release, our_tool, require_peers};
 use tempfile::TempDir;
 
 /// Transactions between two backups. A type of 20 letters has one block, of 31 letters two, of 61 letters three.

@@ -1,7 +1,7 @@
 //! A backup that was damaged since it was taken is never certified by an incremental one: one byte of it is changed, and
 //! the run refuses it, or leaves damage that `verify` still finds.
 //!
-//! `DAMAGES` is how many bytes are tried, `DAMAGE_SEED` chooses them: `DAMAGES=10000 cargo test --test target_safety`.
+//! `DAMAGES` is how many bytes are tried, `DAMAGE_SEED` chooses them: `DAMAGES=10000 cargo test --test backup target_safety::`.
 
 #![expect(
     clippy::unwrap_used,
@@ -9,16 +9,14 @@
     reason = "panicking is how tests report"
 )]
 
-mod support;
-
 use std::{
     env, fs,
     path::{Path, PathBuf},
     sync::Mutex,
 };
 
+use crate::support::{Finished, Serving, copy_dir, our_tool, side_by_side, snapshot};
 use rand::{RngExt, SeedableRng, rngs::StdRng};
-use support::{Finished, Serving, copy_dir, our_tool, side_by_side, snapshot};
 use tempfile::TempDir;
 
 use neo4j_format::{

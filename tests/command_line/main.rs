@@ -1,0 +1,10 @@
+//! What a user reads: help, manual pages, completions, README and the JSON documents.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "panicking is how tests report")]
+
+mod completions;
+mod help;
+mod man;
+mod program;
+mod readme;
+mod sandbox;
+mod schema;

@@ -1,0 +1,260 @@
+//! What the commands print with `-output json` is what the schemas in `docs/schema` describe.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    io::{BufRead as _, BufReader},
+    path::Path,
+    process::{Command, Stdio},
+};
+
+use jsonschema::Validator;
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::{
+    program::{program, run},
+    sandbox::Sandbox,
+};
+
+fn folder() -> std::path::PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/schema")
+}
+
+/// The schema of this name; fields that it does not describe are errors here, unlike for users.
+fn schema(name: &str) -> Validator {
+    let text = fs::read_to_string(folder().join(format!("{name}.json"))).unwrap();
+    let mut schema: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(
+        schema["$schema"], "https://json-schema.org/draft/2020-12/schema",
+        "{name}"
+    );
+    close(&mut schema);
+    jsonschema::validator_for(&schema).unwrap()
+}
+
+fn close(schema: &mut Value) {
+    match schema {
+        Value::Object(object) => {
+            if object.get("type").is_some_and(|kind| kind == "object") && object.contains_key("properties") {
+                object.insert("additionalProperties".to_owned(), Value::Bool(false));
+            }
+            object.values_mut().for_each(close);
+        }
+        Value::Array(items) => items.iter_mut().for_each(close),
+        _ => {}
+    }
+}
+
+#[track_caller]
+fn matches(name: &str, line: &str) -> Value {
+    let document: Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{name}: {error}: {line:?}"));
+    let errors: Vec<String> = schema(name)
+        .iter_errors(&document)
+        .map(|error| format!("{}: {error}", error.instance_path()))
+        .collect();
+    assert!(errors.is_empty(), "{name}: {errors:#?}\n{document:#}");
+    document
+}
+
+/// Runs this with JSON output; all its lines match the schemas, and it ends with `code`. Returns the last document.
+#[track_caller]
+fn documented(name: &str, arguments: &[&str], code: i32) -> Value {
+    let output = run(&[arguments, &["-output", "json"]].concat());
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(
+        output.status.code(),
+        Some(code),
+        "{arguments:?}: {text}{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let mut lines: Vec<&str> = text.lines().collect();
+    let last = matches(name, lines.pop().unwrap());
+    assert_eq!(last["exit_code"], code);
+    for line in &lines {
+        matches("check-finding", line);
+    }
+    assert_eq!(lines.is_empty(), !(name == "check" && code == 3), "{arguments:?}");
+    last
+}
+
+#[test]
+fn backups_and_their_failures_match_the_schema() {
+    let sandbox = Sandbox::start();
+    let dir = TempDir::new().unwrap();
+    let target = dir.path().join("cluster");
+    let (target, other) = (target.to_str().unwrap(), dir.path().join("server"));
+    let (uri, server) = (sandbox.uri(), sandbox.server());
+    documented("backup", &["-full", "-from", uri, "-to", target], 0);
+    let incremental = documented("backup", &["-auto", "-from", uri, "-to", target], 0);
+    assert_eq!(incremental["result"]["mode"], "incremental");
+    assert!(incremental["result"]["check"].is_object() && incremental["members"].is_object());
+    let one = documented(
+        "backup",
+        &[
+            "-full",
+            "-verify=false",
+            "-from",
+            &server,
+            "-to",
+            other.to_str().unwrap(),
+        ],
+        0,
+    );
+    assert!(one["members"].is_null() && one["result"]["check"].is_null());
+    let again = ["-full", "-from", uri, "-to", target];
+    let refused = documented("backup", &again, 13);
+    assert_eq!(refused["error"]["kind"], "not-ours");
+    let slave = documented(
+        "backup",
+        &["-full", "-overwrite", "-ha-member", "2", "-from", uri, "-to", target],
+        0,
+    );
+    assert!(
+        !slave["members"]["passed_over"].as_array().unwrap().is_empty(),
+        "{slave:#}"
+    );
+    documented(
+        "backup",
+        &["-full", "-from", "single://127.0.0.1:1", "-to", "/nonexistent/x"],
+        10,
+    );
+    documented(
+        "backup",
+        &["-full", "-from", "ha://127.0.0.1:1", "-to", "/nonexistent/x"],
+        12,
+    );
+    documented("backup", &["-full"], 64);
+    documented("backup", &["-unknown"], 64);
+    documented("backup", &["verify", "-unknown"], 64);
+}
+
+#[test]
+fn a_member_that_fails_is_documented() {
+    let mut sandbox = Sandbox::start();
+    let dir = TempDir::new().unwrap();
+    let target = dir.path().join("backup");
+    // a member that holds the connection without a word
+    sandbox.typed("stall 1");
+    let backup = documented(
+        "backup",
+        &[
+            "-full",
+            "-silence-timeout",
+            "1s",
+            "-from",
+            sandbox.uri(),
+            "-to",
+            target.to_str().unwrap(),
+        ],
+        0,
+    );
+    assert!(
+        !backup["members"]["failed"].as_array().unwrap().is_empty(),
+        "{backup:#}"
+    );
+}
+
+#[test]
+fn what_reads_a_directory_matches_the_schemas() {
+    let sandbox = Sandbox::start();
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("backup");
+    let path = path.to_str().unwrap();
+    documented("backup", &["-full", "-from", &sandbox.server(), "-to", path], 0);
+    documented("inspect", &["inspect", path], 0);
+    documented("verify", &["verify", path], 0);
+    documented("check", &["check", path], 0);
+
+    let damaged = dir.path().join("damaged");
+    let copy = Command::new("cp").arg("-a").arg(path).arg(&damaged).status().unwrap();
+    assert!(copy.success());
+    let store = damaged.join("neostore.nodestore.db");
+    let mut bytes = fs::read(&store).unwrap();
+    // the first relationship of node 2
+    bytes[20] ^= 0xff;
+    fs::write(&store, bytes).unwrap();
+    let damaged = damaged.to_str().unwrap();
+    let verified = documented("verify", &["verify", damaged], 20);
+    assert_eq!(verified["result"]["findings"][0]["path"], "neostore.nodestore.db");
+    documented("check", &["check", damaged], 3);
+
+    fs::remove_file(Path::new(damaged).join("neo4j-backup.json")).unwrap();
+    documented("verify", &["verify", damaged], 1);
+    documented("inspect", &["inspect", damaged], 0);
+    documented("verify", &["verify", "-adopt", damaged], 0);
+    documented("inspect", &["inspect", damaged], 0);
+
+    let empty = dir.path().to_str().unwrap();
+    for command in ["inspect", "verify", "check"] {
+        let output = run(&[command, empty, "-output", "json"]);
+        assert_ne!(output.status.code(), Some(0), "{command}");
+        let failed = matches(command, &String::from_utf8(output.stdout).unwrap());
+        assert!(failed["error"].is_object(), "{command}");
+    }
+}
+
+#[test]
+fn clusters_and_services_match_the_schemas() {
+    let sandbox = Sandbox::start();
+    matches("sandbox", &sandbox.started.to_string());
+    documented("sandbox", &["sandbox", "-release", "2.0"], 64);
+    let members = documented("members", &["members", "-from", sandbox.uri()], 0);
+    assert_eq!(members["result"]["members"].as_array().unwrap().len(), 3);
+    documented("members", &["members", "-ha-member", "9", "-from", sandbox.uri()], 12);
+    documented("members", &["members", "-from", "ha://127.0.0.1:1"], 12);
+    documented("members", &["members"], 64);
+
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("backup");
+    let path = path.to_str().unwrap();
+    documented("backup", &["-full", "-from", &sandbox.server(), "-to", path], 0);
+    let mut serve = program()
+        .args(["serve", "-db", path, "-listen", ":0", "-output", "json"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(serve.stdout.as_mut().unwrap())
+        .read_line(&mut line)
+        .unwrap();
+    serve.kill().unwrap();
+    serve.wait().unwrap();
+    matches("serve", &line);
+    documented("serve", &["serve"], 64);
+}
+
+#[test]
+fn texts_match_the_schema() {
+    for arguments in [
+        &["completions", "bash"][..],
+        &["man"],
+        &["help"],
+        &["help", "members"],
+        &["version"],
+    ] {
+        let document = documented("text", arguments, 0);
+        assert_eq!(document["command"], arguments[0]);
+    }
+    documented("text", &["help", "nothing"], 64);
+    documented("text", &["man", "-to", "/proc/pages"], 78);
+}
+
+#[test]
+fn every_schema_is_listed_and_used() {
+    let names: BTreeSet<String> = fs::read_dir(folder())
+        .unwrap()
+        .filter_map(|entry| Some(entry.unwrap().file_name().to_str()?.strip_suffix(".json")?.to_owned()))
+        .collect();
+    let list = fs::read_to_string(folder().join("README.md")).unwrap();
+    let source = include_str!("schema.rs");
+    for name in names {
+        assert!(
+            list.contains(&format!("[{name}.json]({name}.json)")),
+            "{name} is not listed"
+        );
+        assert!(source.contains(&format!("\"{name}\"")), "{name} is not used");
+        schema(&name);
+    }
+}
