@@ -169,7 +169,7 @@ fn one_dash_and_two_start_the_same_run() {
 fn a_cluster_without_coordinators_has_its_own_exit_code() {
     let output = run(&FAILING);
     assert_eq!(output.status.code(), Some(12));
-    assert!(stderr(&output).starts_with("error: no coordinator can be used: 127.0.0.1:1: cannot connect: "));
+    assert!(stderr(&output).starts_with("error: no coordinator can be used: cannot connect to 127.0.0.1:1: "));
 }
 
 #[test]
@@ -195,11 +195,10 @@ fn a_failure_is_one_json_object_with_its_exit_code() {
             "warnings": [],
             "error": {
                 "kind": "no-member",
-                "message": "no coordinator can be used: 127.0.0.1:1: cannot connect: \
-                            127.0.0.1:1: Connection refused (os error 111)",
+                "message": "no coordinator can be used: cannot connect to 127.0.0.1:1: connection refused",
                 "causes": [],
                 "hint": "check hosts and ports (default 2181); a member can be named itself, \
-                         as in -from single://host:port",
+                         as in single://host:port (see -from)",
             },
         })
     );

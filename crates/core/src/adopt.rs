@@ -15,6 +15,7 @@ use super::{
 use crate::{
     Error, ErrorKind,
     cancel::Cancel,
+    error::Setting,
     manifest::{
         LastTransaction, MANIFEST, Manifest, SCHEMA_VERSION, State,
         files::{NEW_MANIFEST, NEW_SUMS},
@@ -50,7 +51,8 @@ fn locked(target: &Target, progress: &dyn Progress, cancel: &Cancel) -> Result<M
     if fs::symlink_metadata(dir.join(MANIFEST)).is_ok() {
         let text = format!("{}: has a manifest already", dir.display());
         return Err(Error::new(ErrorKind::NotOurs, text)
-            .with_hint("verify it without -adopt; to forget what it was, remove neo4j-backup.json first"));
+            .with_hint("verify it; to forget what it was, remove neo4j-backup.json first")
+            .see(&[Setting::Adopt]));
     }
     links::refuse(dir)?;
     let _lock = Neo4jLock::take(dir)?;

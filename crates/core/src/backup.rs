@@ -22,6 +22,7 @@ use crate::{
     cluster_options::ClusterOptions,
     consistency::Checks,
     context::BackupContext,
+    error::Condition,
     full::{Full, full},
     incremental::{Incremental, incremental},
     outcome::{BackupOutcome, Verdict},
@@ -33,7 +34,7 @@ use crate::{
     run_id::RunId,
     runtime,
     source::{
-        client::{ClientError, Member, Settings},
+        client::{Member, Settings},
         confirm::Authority,
         discovery::{self, Base, Candidate, PassedOver, Role, Search},
         failover::{Attempt, Cluster, Failover, Served},
@@ -370,7 +371,12 @@ impl BackupRun<'_> {
         let member = self.find(host, port, Settings::default().connect_timeout)?;
         Retry::new(BROKEN, retry::seed(&self.run_id), self.cancel).run(
             || self.transfer(pipeline, &member, None, self.progress),
-            |error| matches!(error.cause(), Some(ClientError::Broken { .. } | ClientError::Closed(_))),
+            |error| {
+                matches!(
+                    error.condition(),
+                    Some(Condition::ConnectionBroken | Condition::ConnectionClosed)
+                )
+            },
             |error| self.progress.warning(&format!("{error}; trying again")),
         )
     }

@@ -34,9 +34,9 @@ use super::{
 use crate::{
     Error, ErrorKind,
     cancel::Cancel,
+    error::Condition,
     progress::{Phase, Progress},
     retry::{self, Policy, Retry},
-    source::client::ClientError,
 };
 use neo4j_format::{
     DiskError,
@@ -120,10 +120,7 @@ fn staged(
 fn lost_a_race(error: &Error, dialect: Dialect) -> bool {
     match error.kind() {
         ErrorKind::Server => true,
-        ErrorKind::Unreachable => {
-            let closed = matches!(error.cause(), Some(ClientError::Closed(_)));
-            closed && dialect.is_one_byte()
-        }
+        ErrorKind::Unreachable => error.condition() == Some(Condition::ConnectionClosed) && dialect.is_one_byte(),
         _ => false,
     }
 }

@@ -16,6 +16,7 @@ use tokio::runtime::{Builder, Runtime};
 use crate::{
     Error, ErrorKind,
     cancel::Cancel,
+    error::Setting,
     serve::{self, Directory, Identity, Limits, Network, Release, Service, Source as _, Stop},
     source::uri::Source,
 };
@@ -109,7 +110,9 @@ impl Serve {
                 self.dir.display(),
                 identity.format.version()
             );
-            return Err(Error::new(ErrorKind::Configuration, text).with_hint("leave out the release"));
+            return Err(Error::new(ErrorKind::Configuration, text)
+                .with_hint("leave out the release")
+                .see(&[Setting::Release]));
         }
         let failed = |error| Error::new(ErrorKind::Failed, error);
         let runtime = Builder::new_multi_thread()
@@ -123,7 +126,9 @@ impl Serve {
             async move { serve::bind(&self.host, self.ports).await },
         ))?
         .map_err(|error| {
-            Error::new(ErrorKind::Configuration, error).with_hint("choose another address to listen on")
+            Error::new(ErrorKind::Configuration, error)
+                .with_hint("choose another address to listen on")
+                .see(&[Setting::Listen])
         })?;
         let address = listener.local_addr().map_err(failed)?;
         let shortcomings = directory

@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use self::json::{JsonCommand, JsonError, JsonFinding, JsonReport, SCHEMA_VERSION, to_line, to_milliseconds};
 use super::{
+    hint,
     streams::{printable, to_stderr, to_stdout},
     terminal::{Record, Verbosity},
 };
@@ -277,8 +278,8 @@ fn error_text(error: &Error, marked: Option<&str>) -> String {
     for cause in causes(error) {
         let _ = writeln!(text, "  caused by: {cause}");
     }
-    if let Some(hint) = error.hint() {
-        let _ = writeln!(text, "hint: {}", printable(hint));
+    if let Some(hint) = hint::of(error) {
+        let _ = writeln!(text, "hint: {}", printable(&hint));
     }
     text
 }

@@ -12,8 +12,8 @@ use super::{
 use crate::{
     Error, ErrorKind,
     cancel::Cancel,
+    error::{Condition, Setting},
     progress::Progress,
-    receive::proof::Behind,
     retry::{Clock, Policy, Retry, seed},
     source::discovery::{Base, Candidate, Cluster as Members, Master, PassedOver, Ranking, Reason, Role},
 };
@@ -176,7 +176,7 @@ impl Cluster<'_> {
     fn until_level<T>(&self, role: Role, attempt: impl FnMut() -> Result<T, Error>) -> Result<T, Error> {
         Retry::new(LEVEL, seed(self.run_id), self.clock).run(
             attempt,
-            |error| role == Role::Master && error.cause::<Behind>().is_some(),
+            |error| role == Role::Master && error.condition() == Some(Condition::BehindTarget),
             |error| tracing::info!(%error, "the master is asked again"),
         )
     }
@@ -203,11 +203,15 @@ impl Cluster<'_> {
             verdict.unwrap_or(ErrorKind::NoMember),
             NoMember::new(cluster, ranking, failures),
         );
-        error.with_hint(match verdict {
-            Some(ErrorKind::FullNeeded) => "take a full backup",
-            Some(ErrorKind::NotOurs) => "check -from and -to, or take a full backup into another directory",
-            _ => "neo4j-backup members -from ha://… shows the cluster",
-        })
+        match verdict {
+            Some(ErrorKind::FullNeeded) => error.with_hint("take a full backup"),
+            Some(ErrorKind::NotOurs) => error
+                .with_hint("check source and target, or take a full backup into another directory")
+                .see(&[Setting::Source, Setting::Target]),
+            _ => error
+                .with_hint("look at the members of the cluster")
+                .see(&[Setting::Members]),
+        }
     }
 }
 
@@ -268,7 +272,7 @@ fn ranked(ranking: &Ranking) -> Ranked<Asked> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{progress::Quiet, retry::tests::PausedClock};
+    use crate::{progress::Quiet, receive::proof::Behind, retry::tests::PausedClock};
     use neo4j_format::ids::{DataSource, TxId};
 
     #[test]
