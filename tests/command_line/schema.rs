@@ -171,8 +171,9 @@ fn what_reads_a_directory_matches_the_schemas() {
     assert!(copy.success());
     let store = damaged.join("neostore.nodestore.db");
     let mut bytes = fs::read(&store).unwrap();
-    // the first relationship of node 2
-    bytes[20] ^= 0xff;
+    // the first relationship of a node that is in use
+    let node = bytes.chunks_exact(9).rposition(|node| node[0] & 1 == 1).unwrap();
+    bytes[9 * node + 2] ^= 0xff;
     fs::write(&store, bytes).unwrap();
     let damaged = damaged.to_str().unwrap();
     let verified = documented("verify", &["verify", damaged], 20);

@@ -60,7 +60,7 @@ macro_rules! exit_statuses {
     ($($constant:ident = $code:literal, $name:literal, $meaning:literal;)*) => {
         $(pub(crate) const $constant: ExitStatus = ExitStatus { code: $code, name: $name, meaning: $meaning };)*
 
-        /// Every exit code, lowest first: of errors, of [`crate::outcome::Verdict`] and of [`crate::verify::Verdict`].
+        /// Every exit code, lowest first: of errors, of [`crate::outcome::Verdict`] and of [`crate::verify::VerifyVerdict`].
         pub const EXIT_STATUSES: &[ExitStatus] = &[$($constant),*];
     };
 }

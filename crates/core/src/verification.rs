@@ -1,4 +1,4 @@
-//! Verifying from outside: [`crate::verify`] behind a look at who is working on the directory.
+//! Verifying from outside: `verify` behind a look at who is working on the directory.
 
 use std::path::Path;
 

@@ -2,7 +2,7 @@
 //!
 //! [`document`] is the manifest itself: state, runs, last transactions, the list of files; [`stored`] reads and writes
 //! it. [`sums`] has the digests of the files' chunks, which [`units`] reads on several threads. [`files`] says which files
-//! of a directory belong to either. [`crate`] writes them, [`crate::verify`] compares them with the directory;
+//! of a directory belong to either. [`crate`] writes them, `verify` compares them with the directory;
 //! neither the bytes of the store nor the network is known here.
 
 pub(crate) mod checksums;
