@@ -245,7 +245,7 @@ impl Error {
 
     /// The same error, which concerns `scope`.
     #[must_use]
-    pub fn with_scope(self, scope: ErrorScope) -> Error {
+    pub(crate) fn with_scope(self, scope: ErrorScope) -> Error {
         Error { scope, ..self }
     }
 
@@ -280,7 +280,7 @@ impl Error {
 
     /// The same error as the last one of several tries; the others ended with these.
     #[must_use]
-    pub fn after(mut self, earlier: Vec<String>) -> Error {
+    pub(crate) fn after(mut self, earlier: Vec<String>) -> Error {
         self.earlier = earlier;
         self
     }

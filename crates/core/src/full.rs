@@ -29,7 +29,7 @@ use super::{
         pending_index::{Existing, PendingIndex, read_config},
         seal,
     },
-    target::{durable, staging::Target},
+    target::{archived_logs, durable, staging::Target},
 };
 use crate::{
     Error, ErrorKind,
@@ -59,18 +59,18 @@ const RACES: Policy = Policy {
 
 /// What a full backup is to do.
 #[derive(Debug)]
-pub struct Full<'a> {
+pub(crate) struct Full<'a> {
     /// Who is backed up, and where to.
-    pub order: BackupContext<'a>,
+    pub(crate) order: BackupContext<'a>,
     /// Whether an older backup may be replaced.
-    pub replace: Replace,
+    pub(crate) replace: Replace,
 }
 
 /// Takes a full backup; when it returns, the backup is in place and durable.
 ///
 /// # Errors
 /// Of the target, the member and the disk. The target is then what it was before, and the next run needs no clean-up.
-pub fn full(request: &Full<'_>, progress: &dyn Progress, cancel: &Cancel) -> Result<BackupOutcome, Error> {
+pub(crate) fn full(request: &Full<'_>, progress: &dyn Progress, cancel: &Cancel) -> Result<BackupOutcome, Error> {
     let target = Target::lock(request.order.target, request.order.run_id, now())?;
     let result = staged(request, &target, progress, cancel);
     if result.is_err() {
@@ -301,7 +301,6 @@ impl FullRun<'_> {
         manifest.finished = Some(now());
         let check = self.check(logs, log_format)?;
         let verdict = received.missing.verdict();
-        let archived = self.dir.join(log::files::archived(DataSource::Graph, received.version));
         let member = self.request.order.member;
         let mut outcome = BackupOutcome::of(BackupKind::Full, member, target.dir(), received.files.store_id);
         outcome.last_transactions = BTreeMap::from([
@@ -313,7 +312,7 @@ impl FullRun<'_> {
         outcome.transactions = logs.count();
         outcome.behind_master = received.behind_master;
         outcome.pending_index_log_bytes = pending.bytes;
-        outcome.history_log_bytes = fs::metadata(archived).map_or(0, |found| found.len());
+        outcome.history_log_bytes = archived_logs::bytes(&self.dir)?;
         outcome.verdict = check.as_ref().map_or(verdict, |check| check.verdict(verdict));
         outcome.check = check;
         Ok(Sealed {

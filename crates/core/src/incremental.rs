@@ -70,13 +70,13 @@ use neo4j_format::{
 
 /// What an incremental backup is to do.
 #[derive(Debug)]
-pub struct Incremental<'a> {
+pub(crate) struct Incremental<'a> {
     /// Who is asked, and which backup is brought up to date.
-    pub order: BackupContext<'a>,
+    pub(crate) order: BackupContext<'a>,
     /// How much an unproven history matters.
-    pub unproven: Unproven,
+    pub(crate) unproven: Unproven,
     /// How much of the history is kept.
-    pub keep: KeepLogs,
+    pub(crate) keep: KeepLogs,
 }
 
 /// Brings a backup up to date in place; when it returns, the result is durable.
@@ -84,7 +84,7 @@ pub struct Incremental<'a> {
 /// # Errors
 /// Of the target, the member and the disk. The target then holds the old or a newer prefix of the source's history, and
 /// the next run needs no clean-up.
-pub fn incremental(
+pub(crate) fn incremental(
     request: &Incremental<'_>,
     progress: &dyn Progress,
     cancel: &Cancel,

@@ -14,7 +14,7 @@ use neo4j_format::{
 
 /// Whether an older backup of the same database may be replaced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Replace {
+pub(crate) enum Replace {
     /// No; it is refused.
     Never,
     /// Yes, in one step, once the new one is complete.

@@ -39,7 +39,7 @@ pub struct Attempt {
     pub bytes: u64,
     /// What that means for it.
     #[serde(skip)]
-    pub retry_decision: RetryDecision,
+    pub(crate) retry_decision: RetryDecision,
     /// How long it took.
     #[serde(rename = "seconds", serialize_with = "as_seconds")]
     pub took: Duration,

@@ -38,33 +38,33 @@ const LEVEL: Policy = Policy {
 };
 
 /// Who is there, and who of them is asked in which order.
-pub type Found = (Members, Ranking);
+pub(crate) type Found = (Members, Ranking);
 
 /// A backup of a cluster that is to be taken.
-pub struct Cluster<'a> {
+pub(crate) struct Cluster<'a> {
     /// A random id of this run.
-    pub run_id: &'a str,
+    pub(crate) run_id: &'a str,
     /// The backup that is brought up to date; `None` for a full one.
-    pub base: Option<Base>,
+    pub(crate) base: Option<Base>,
     /// Time for pauses.
-    pub clock: &'a dyn Clock,
+    pub(crate) clock: &'a dyn Clock,
     /// Is told what happens.
-    pub progress: &'a dyn Progress,
+    pub(crate) progress: &'a dyn Progress,
     /// The end of the run.
-    pub cancel: &'a Cancel,
+    pub(crate) cancel: &'a Cancel,
 }
 
 /// How it went.
 #[derive(Debug)]
-pub struct Failover<T> {
+pub(crate) struct Failover<T> {
     /// The backup, or why there is none; every member's cause is in the error.
-    pub result: Result<T, Error>,
+    pub(crate) result: Result<T, Error>,
     /// Who gave it.
-    pub served: Option<Served>,
+    pub(crate) served: Option<Served>,
     /// Who was asked before, in this order.
-    pub failures: Vec<Attempt>,
+    pub(crate) failures: Vec<Attempt>,
     /// Who was not asked, by the last ranking.
-    pub passed_over: Vec<PassedOver>,
+    pub(crate) passed_over: Vec<PassedOver>,
 }
 
 /// The member that gave the backup.
@@ -94,7 +94,7 @@ fn name<S: Serializer>(role: &Role, serializer: S) -> Result<S::Ok, S::Error> {
 impl Served {
     /// Whether the cluster, as it is after the backup, may lose what this member had committed: it was the master and is
     /// none any more. A slave has nothing that did not come from a master.
-    pub fn lost_the_master_role(&self, now: Master) -> bool {
+    pub(crate) fn lost_the_master_role(&self, now: Master) -> bool {
         self.was_master && now.id() != Some(self.id)
     }
 }
@@ -104,7 +104,7 @@ impl Cluster<'_> {
     /// serve, where that is known. `look` sees who is there.
     ///
     /// What goes wrong is in [`Failover::result`].
-    pub fn back_up<T>(
+    pub(crate) fn back_up<T>(
         &self,
         mut look: impl FnMut() -> Result<Found, Error>,
         mut attempt: impl FnMut(&Candidate, Option<StoreId>, &dyn Progress) -> Result<T, Error>,

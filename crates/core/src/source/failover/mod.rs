@@ -23,5 +23,6 @@ mod rounds;
 mod tests;
 
 pub use attempts::Attempt;
-pub use cluster::{Cluster, Failover, Found, Served};
-pub use retry_decision::RetryDecision;
+pub use cluster::Served;
+pub(crate) use cluster::{Cluster, Failover};
+pub(crate) use retry_decision::RetryDecision;

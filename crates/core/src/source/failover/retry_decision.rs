@@ -7,7 +7,7 @@ use crate::{
 
 /// What a failure means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RetryDecision {
+pub(crate) enum RetryDecision {
     /// Other members may do better, and this one too, a little later.
     MayPass,
     /// Other members may do better, this one never will.
@@ -18,7 +18,7 @@ pub enum RetryDecision {
 
 impl RetryDecision {
     /// What an error of a transfer means.
-    pub fn of(error: &Error) -> RetryDecision {
+    pub(crate) fn of(error: &Error) -> RetryDecision {
         if error.scope() != ErrorScope::Member {
             return RetryDecision::Final;
         }
