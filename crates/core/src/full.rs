@@ -309,6 +309,7 @@ impl FullRun<'_> {
         ]);
         outcome.files = received.files.files.len() as u64;
         outcome.bytes = received.files.bytes;
+        outcome.stored_bytes = manifest.stored_bytes();
         outcome.transactions = logs.count();
         outcome.behind_master = received.behind_master;
         outcome.pending_index_log_bytes = pending.bytes;

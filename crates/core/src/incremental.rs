@@ -315,6 +315,7 @@ impl IncrementalRun<'_> {
         let mut outcome = BackupOutcome::of(BackupKind::Incremental, member, self.dir, store_id);
         outcome.last_transactions = BTreeMap::from([(DataSource::Graph, last), (DataSource::Lucene, pending.last_tx)]);
         outcome.bytes = logs.bytes();
+        outcome.stored_bytes = applied.manifest.stored_bytes();
         outcome.transactions = logs.count();
         outcome.behind_master = applied.received.behind_master;
         outcome.history = applied.received.proof;

@@ -76,6 +76,8 @@ pub struct BackupOutcome {
     pub files: u64,
     /// Bytes of files and transactions received, without framing.
     pub bytes: u64,
+    /// Bytes of the backup's files. Servers also send the unused space at the end of their store files, which is not kept.
+    pub stored_bytes: u64,
     /// Transactions received and applied.
     pub transactions: u64,
     /// Transactions of the graph that the master had beyond the last one, where a slave served; `None` where the master
@@ -120,6 +122,7 @@ impl BackupOutcome {
             last_transactions: BTreeMap::new(),
             files: 0,
             bytes: 0,
+            stored_bytes: 0,
             transactions: 0,
             behind_master: None,
             history: HistoryProof::NotNeeded,

@@ -215,7 +215,7 @@ impl Cluster<'_> {
     }
 }
 
-/// All were asked, or passed over.
+/// Every member was asked and failed, or was skipped.
 #[derive(Debug, thiserror::Error)]
 #[error("no member of cluster {cluster} gave the backup: {asked}{passed_over}")]
 struct NoMember {
@@ -230,7 +230,7 @@ impl NoMember {
             .passed_over
             .iter()
             .filter(|member| member.reason != Reason::NotWanted);
-        let not_asked = not_asked.map(|member| format!("; member {} was not asked: {}", member.id, member.reason));
+        let not_asked = not_asked.map(|member| format!("; member {} was skipped: {}", member.id, member.reason));
         NoMember {
             cluster: cluster.label(),
             asked: summary(failures),
