@@ -226,7 +226,7 @@ fn a_backup_goes_on_without_coordinators(place: &mut Place) {
     assert_eq!(report.served(), (1, "master"));
     let warnings = report.json["warnings"].to_string();
     assert!(
-        warnings.contains("whether the source is still the master cannot be seen"),
+        warnings.contains("could not verify that the source is still the master"),
         "{warnings}"
     );
     let report = place.back_up("-incremental", &target, &[]);

@@ -115,7 +115,7 @@ fn usage_errors_say_what_is_wrong_and_what_to_do() {
             &["-full", "-from", "h", "-to", "d", "-max-rate", "fast"],
             format!(
                 "error: invalid value \"fast\" for -max-rate: a rate is a whole number of bytes a second, \
-                 or one with k, m or g behind it: 500k, 20m, 1g\n{LIST}"
+                 or one followed by k, m or g: 500k, 20m, 1g\n{LIST}"
             ),
         ),
         (

@@ -491,7 +491,7 @@ impl BackupRun<'_> {
         progress: &dyn Progress,
     ) -> Result<BackupOutcome, Error> {
         let uri = self.backup.source.to_string();
-        let order = BackupContext {
+        let context = BackupContext {
             member,
             authority,
             source: self.backup.source_name.as_deref().unwrap_or(&uri),
@@ -501,10 +501,10 @@ impl BackupRun<'_> {
             run_id: &self.run_id,
         };
         match pipeline {
-            Pipeline::Full(replace) => full(&Full { order, replace }, progress, self.cancel),
+            Pipeline::Full(replace) => full(&Full { context, replace }, progress, self.cancel),
             Pipeline::Incremental => {
                 let request = Incremental {
-                    order,
+                    context,
                     unproven: self.backup.unproven,
                     keep: self.backup.keep,
                 };

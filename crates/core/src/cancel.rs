@@ -13,13 +13,13 @@ use crate::{Error, ErrorKind, error::Setting};
 #[derive(Debug, Clone, Default)]
 pub struct Cancel {
     token: CancellationToken,
-    shared: Arc<Shared>,
+    shared: Arc<CancelState>,
     /// When the run ends by itself.
     deadline: Option<Instant>,
 }
 
 #[derive(Debug, Default)]
-struct Shared {
+struct CancelState {
     reason: Mutex<Option<ErrorKind>>,
     /// Notified when there is a reason, for threads that wait outside the runtime.
     given: Condvar,

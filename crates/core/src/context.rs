@@ -1,4 +1,4 @@
-//! What every backup is told, whatever its kind.
+//! What full and incremental backups have in common.
 
 use std::{
     path::Path,
@@ -38,7 +38,7 @@ pub(crate) struct BackupContext<'a> {
 
 impl BackupContext<'_> {
     /// Lets the authority, where there is one, confirm the graph's last transaction, which `end` finds with its fingerprint;
-    /// gives how many the master has behind it, where that is known.
+    /// returns how many transactions the master has after it, if that is known.
     ///
     /// # Errors
     /// As [`Authority::confirm`], and of `end`.

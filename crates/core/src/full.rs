@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::{
-    consistency::{Checked, Checks, Finished},
+    consistency::{Checked, Checks, CompletedStore},
     context::{BackupContext, now},
     manifest::{
         BackupKind, MANIFEST, Manifest, Run, State,
@@ -49,7 +49,7 @@ use neo4j_format::{
     wire::Dialect,
 };
 
-/// How a full backup is begun anew where the server fails; a race with an index is not lost many times in a row.
+/// How often a full backup begins again after the server failed. A race with an index is not lost many times in a row.
 const RACES: Policy = Policy {
     first: Duration::from_millis(100),
     longest: Duration::from_secs(1),
@@ -61,7 +61,7 @@ const RACES: Policy = Policy {
 #[derive(Debug)]
 pub(crate) struct Full<'a> {
     /// Who is backed up, and where to.
-    pub(crate) order: BackupContext<'a>,
+    pub(crate) context: BackupContext<'a>,
     /// Whether an older backup may be replaced.
     pub(crate) replace: Replace,
 }
@@ -71,7 +71,7 @@ pub(crate) struct Full<'a> {
 /// # Errors
 /// Of the target, the member and the disk. The target is then what it was before, and the next run needs no clean-up.
 pub(crate) fn full(request: &Full<'_>, progress: &dyn Progress, cancel: &Cancel) -> Result<BackupOutcome, Error> {
-    let target = Target::lock(request.order.target, request.order.run_id, now())?;
+    let target = Target::lock(request.context.target, request.context.run_id, now())?;
     let result = staged(request, &target, progress, cancel);
     if result.is_err() {
         target.discard_partial();
@@ -88,7 +88,7 @@ fn staged(
     progress: &dyn Progress,
     cancel: &Cancel,
 ) -> Result<BackupOutcome, Error> {
-    let replaced = replace::judge(request.replace, request.order.member, target, progress, cancel)?;
+    let replaced = replace::judge(request.replace, request.context.member, target, progress, cancel)?;
     let mut tries = 0_u32;
     let sealed = || {
         tries = tries.saturating_add(1);
@@ -98,16 +98,16 @@ fn staged(
             progress,
             cancel,
             replaced: replaced.as_ref(),
-            run: request.order.run(BackupKind::Full, now()),
+            run: request.context.run(BackupKind::Full, now()),
             tries,
         };
         let received = run.receive()?;
         let applied = run.apply(received)?;
         run.seal(applied, target)
     };
-    let sealed = Retry::new(RACES, retry::seed(request.order.run_id), cancel).run(
+    let sealed = Retry::new(RACES, retry::seed(request.context.run_id), cancel).run(
         sealed,
-        |error| lost_a_race(error, request.order.member.dialect()),
+        |error| lost_a_race(error, request.context.member.dialect()),
         |error| progress.warning(&format!("{error}; starting again from the beginning")),
     )?;
     progress.phase(Phase::Syncing);
@@ -175,8 +175,8 @@ struct Sealed {
 impl FullRun<'_> {
     /// Receives the files and the transactions that followed them, and judges them.
     fn receive(&self) -> Result<Received, Error> {
-        let order = &self.request.order;
-        let member = order.member;
+        let context = &self.request.context;
+        let member = context.member;
         let manifest = Manifest::receiving(self.run.clone(), self.replaced.and_then(|old| old.name.clone()));
         manifest.write(&self.dir.join(MANIFEST))?;
         self.progress.phase(Phase::Receiving);
@@ -199,7 +199,7 @@ impl FullRun<'_> {
         if let Some(old) = self.replaced {
             old.require_no_less(last, base.contains_key(&DataSource::Lucene))?;
         }
-        let behind_master = order.confirm(format.into(), self.progress, || {
+        let behind_master = context.confirm(format.into(), self.progress, || {
             let fingerprint = logs.log(DataSource::Graph).and_then(|log| log.fingerprint);
             Ok((last, fingerprint))
         })?;
@@ -238,7 +238,7 @@ impl FullRun<'_> {
         base: &BTreeMap<DataSource, TxId>,
         files: &ReceivedFiles,
     ) -> Result<(), Error> {
-        let member = self.request.order.member;
+        let member = self.request.context.member;
         let (_, answered) = logs.catch_up(member, base, Overlap::Refused, self.progress)?;
         if let Some(theirs) = answered {
             same_database(files.store_id, theirs, &self.dir)?;
@@ -254,7 +254,7 @@ impl FullRun<'_> {
         let dirty = self.replay(&received.logs, received.format)?;
         let pending = replay::leave_index_log(
             &self.dir,
-            self.request.order.member.dialect(),
+            self.request.context.member.dialect(),
             &received.logs,
             received.missing.transactions(),
             received.format.into(),
@@ -301,7 +301,7 @@ impl FullRun<'_> {
         manifest.finished = Some(now());
         let check = self.check(logs, log_format)?;
         let verdict = received.missing.verdict();
-        let member = self.request.order.member;
+        let member = self.request.context.member;
         let mut outcome = BackupOutcome::of(BackupKind::Full, member, target.dir(), received.files.store_id);
         outcome.last_transactions = BTreeMap::from([
             (DataSource::Graph, received.last),
@@ -335,12 +335,12 @@ impl FullRun<'_> {
         self.judge_indexes(received)?;
         let header = Header::open(&self.dir)?;
         let format = header.format()?;
-        let legacy = self.request.order.member.dialect().is_one_byte();
+        let legacy = self.request.context.member.dialect().is_one_byte();
         if legacy != (format == StoreFormat::Legacy) {
             let text = format!(
                 "a store of format {} from {}",
                 format.version(),
-                self.request.order.member.dialect()
+                self.request.context.member.dialect()
             );
             return Err(Error::new(ErrorKind::Protocol, text));
         }
@@ -366,7 +366,7 @@ impl FullRun<'_> {
         Err(self.lost_an_index(
             text,
             "it is missing on the server, which loses its indexes at its next start: create an index there, which \
-             writes the file anew, and run again",
+             writes the file again, and run again",
         ))
     }
 
@@ -394,7 +394,7 @@ impl FullRun<'_> {
     }
 
     fn replay(&self, logs: &ReceivedLogs, format: StoreFormat) -> Result<BTreeMap<StoreFile, DirtyChunks>, Error> {
-        let mut applier = Applier::open(&self.dir, format, self.request.order.growth)?;
+        let mut applier = Applier::open(&self.dir, format, self.request.context.growth)?;
         if let Some(received) = logs.log(DataSource::Graph) {
             let file = File::open(&received.path).map_err(DiskError::at(&received.path))?;
             let layout = Layout {
@@ -412,11 +412,11 @@ impl FullRun<'_> {
 
     /// Checks the finished store, if that was asked for.
     fn check(&self, logs: &ReceivedLogs, format: LogFormat) -> Result<Option<Checked>, Error> {
-        if self.request.order.checks == Checks::None {
+        if self.request.context.checks == Checks::None {
             return Ok(None);
         }
         self.progress.phase(Phase::Checking);
-        let finished = Finished {
+        let finished = CompletedStore {
             dir: &self.dir,
             log: logs.log(DataSource::Graph).map(|log| log.path.clone()),
             layout: Layout {

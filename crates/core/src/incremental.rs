@@ -12,9 +12,9 @@
 //! | 4 slot 1 → applied log, log version + 1 | 5 |
 //! | 5 applied log → archived log | nothing |
 //! | 6 index transactions into the pending log ([`super::replay::pending_index`]) | what it lacks is asked for |
-//! | 7 checksums, manifest | the next run makes them anew |
+//! | 7 checksums, manifest | the next run writes them again |
 //!
-//! Whatever the source sends is judged before step 2 (`receive::validation`), so that only the disk can fail behind it.
+//! Whatever the source sends is judged before step 2 (`receive::validation`), so that only the disk can fail after it.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -24,7 +24,7 @@ use std::{
 };
 
 use super::{
-    consistency::{Checked, Checks, Finished},
+    consistency::{Checked, Checks, CompletedStore},
     context::{BackupContext, now},
     manifest::{
         BackupKind, MANIFEST, Manifest, Run, SUMS, State,
@@ -72,7 +72,7 @@ use neo4j_format::{
 #[derive(Debug)]
 pub(crate) struct Incremental<'a> {
     /// Who is asked, and which backup is brought up to date.
-    pub(crate) order: BackupContext<'a>,
+    pub(crate) context: BackupContext<'a>,
     /// How much an unproven history matters.
     pub(crate) unproven: Unproven,
     /// How much of the history is kept.
@@ -89,7 +89,7 @@ pub(crate) fn incremental(
     progress: &dyn Progress,
     cancel: &Cancel,
 ) -> Result<BackupOutcome, Error> {
-    let target = Target::lock(request.order.target, request.order.run_id, now())?;
+    let target = Target::lock(request.context.target, request.context.run_id, now())?;
     let result = locked(request, &target, progress, cancel);
     target.release(&result);
     result
@@ -124,7 +124,7 @@ fn locked(
         graph: Graph {
             dir,
             format,
-            growth: request.order.growth,
+            growth: request.context.growth,
             cancel,
         },
         before,
@@ -262,7 +262,7 @@ impl IncrementalRun<'_> {
         let manifest = &mut applied.manifest;
         let index = self.dir.join("index");
         fs::create_dir_all(&index).map_err(DiskError::at(&index))?;
-        let dialect = self.request.order.member.dialect();
+        let dialect = self.request.context.member.dialect();
         let pending = replay::leave_index_log(self.dir, dialect, logs, None, self.log_format())?;
         let header = Header::open(self.dir)?;
         let (last, store_id) = (header.last_transaction()?, header.store_id()?);
@@ -305,13 +305,13 @@ impl IncrementalRun<'_> {
         } = sealed;
         self.progress.phase(Phase::Syncing);
         self.publish_manifest(&applied.manifest)?;
-        let check = if applied.is_changed || self.request.order.checks == Checks::Whole {
+        let check = if applied.is_changed || self.request.context.checks == Checks::Whole {
             self.check(&applied.received, applied.has_replayed)
         } else {
             None
         };
         let logs = &applied.received.logs;
-        let member = self.request.order.member;
+        let member = self.request.context.member;
         let mut outcome = BackupOutcome::of(BackupKind::Incremental, member, self.dir, store_id);
         outcome.last_transactions = BTreeMap::from([(DataSource::Graph, last), (DataSource::Lucene, pending.last_tx)]);
         outcome.bytes = logs.bytes();
@@ -341,7 +341,7 @@ impl IncrementalRun<'_> {
         Run {
             bytes: logs.bytes(),
             transactions: logs.count(),
-            ..self.request.order.run(BackupKind::Incremental, self.started)
+            ..self.request.context.run(BackupKind::Incremental, self.started)
         }
     }
 
@@ -358,7 +358,7 @@ impl IncrementalRun<'_> {
     /// source's. Nothing else is written.
     fn receive(&self) -> Result<Received, Error> {
         self.progress.phase(Phase::Transactions);
-        let member = self.request.order.member;
+        let member = self.request.context.member;
         let index = PendingIndex::inspect(self.dir, self.log_format())?;
         let had = self.had(&index)?;
         let version = self.graph.free_version()?;
@@ -366,7 +366,7 @@ impl IncrementalRun<'_> {
             (DataSource::Graph, (self.dir.join(graph_log::RECEIVED), version)),
             (DataSource::Lucene, (self.dir.join(RECEIVED_INDEX_LOG), LogVersion(0))),
         ]);
-        let inspector = Inspector::open(self.dir, self.graph.format, self.request.order.growth)?;
+        let inspector = Inspector::open(self.dir, self.graph.format, self.request.context.growth)?;
         let mut logs = ReceivedLogs::new(self.log_format(), places)
             .going_on_from(had.clone())
             .with_indexes(Existing::new(index.changes.to(&read_config(self.dir)?)))
@@ -393,7 +393,7 @@ impl IncrementalRun<'_> {
         logs.complete()?;
         let behind_master =
             self.request
-                .order
+                .context
                 .confirm(self.log_format(), self.progress, || match logs.log(DataSource::Graph) {
                     Some(log) => Ok((log.last, log.fingerprint)),
                     None => target.end_of_graph(),
@@ -409,7 +409,7 @@ impl IncrementalRun<'_> {
 
     /// A source that was upgraded sends what does not fit the store.
     fn same_format(&self) -> Result<(), Error> {
-        let dialect = self.request.order.member.dialect();
+        let dialect = self.request.context.member.dialect();
         let legacy = matches!(dialect, Dialect::D13 | Dialect::D14);
         if legacy == (self.graph.format == StoreFormat::Legacy) {
             return Ok(());
@@ -427,7 +427,7 @@ impl IncrementalRun<'_> {
     fn of_this_database(&self, error: Error, had: &BTreeMap<DataSource, TxId>) -> Error {
         let whose = || {
             let ours = Header::open(self.dir)?.store_id()?;
-            same_database(ours, ask_store_id(self.request.order.member)?, self.dir)
+            same_database(ours, ask_store_id(self.request.context.member)?, self.dir)
         };
         match error.kind() {
             ErrorKind::Protocol | ErrorKind::FullNeeded | ErrorKind::NotOurs => match whose() {
@@ -452,13 +452,13 @@ impl IncrementalRun<'_> {
 
     /// Checks the store, which is durable by now: where the run is cancelled, the check alone did not come to its end.
     fn check(&self, received: &Received, has_replayed: bool) -> Option<Checked> {
-        let checks = self.request.order.checks;
+        let checks = self.request.context.checks;
         if checks == Checks::None {
             return None;
         }
         self.progress.phase(Phase::Checking);
         let archived = self.dir.join(log::files::archived(DataSource::Graph, received.version));
-        let finished = Finished {
+        let finished = CompletedStore {
             dir: self.dir,
             log: received.logs.log(DataSource::Graph).map(|_| archived),
             layout: Layout {

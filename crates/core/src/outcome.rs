@@ -1,4 +1,4 @@
-//! What a backup that ended well has to tell; warnings and times of phases go through [`crate::progress::Progress`].
+//! The outcome of a backup that succeeded; warnings and times of phases go through [`crate::progress::Progress`].
 
 use std::{
     collections::BTreeMap,

@@ -53,8 +53,9 @@ const JITTER: f64 = 0.25;
 
 /// The seed that a run's id gives.
 pub(crate) fn seed(run_id: &str) -> u64 {
-    let [a, b, c, d, e, f, g, h, ..] = *blake3::hash(run_id.as_bytes()).as_bytes();
-    u64::from_be_bytes([a, b, c, d, e, f, g, h])
+    let hash = blake3::hash(run_id.as_bytes());
+    let first = hash.as_bytes().iter().take(8);
+    first.fold(0, |seed, byte| seed << 8 | u64::from(*byte))
 }
 
 /// The tries of one operation.
@@ -94,7 +95,7 @@ impl<'a> Retry<'a> {
         Ok(pause)
     }
 
-    /// What was tried got on for a while before it failed: limit of time and pauses begin anew, the tries go on.
+    /// What was tried got on for a while before it failed: time limit and pauses start over, the number of tries does not.
     pub(crate) fn progressed(&mut self) {
         self.pauses = None;
     }
@@ -236,7 +237,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn progress_begins_the_time_limit_anew_but_not_the_tries() {
+    fn progress_restarts_the_time_limit_but_not_the_tries() {
         let clock = PausedClock::new();
         let mut retry = Retry::new(POLICY, 1, &clock);
         while retry.pause().unwrap().is_some() {}

@@ -64,7 +64,7 @@ impl Serve {
         }
     }
 
-    /// The release that the directory is of, if the directory does not tell.
+    /// The release that the directory is of, if the directory does not say.
     #[must_use]
     pub fn release(self, release: Release) -> Serve {
         Serve {

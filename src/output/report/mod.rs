@@ -14,7 +14,7 @@ use self::json::{JsonCommand, JsonError, JsonFinding, JsonReport, SCHEMA_VERSION
 use super::{
     hint,
     streams::{printable, to_stderr, to_stdout},
-    terminal::{Record, Verbosity},
+    terminal::{RunRecord, Verbosity},
 };
 use crate::{
     args::request::{BackupRequest, Output},
@@ -31,7 +31,7 @@ use neo4j_backup_core::{
 /// A run that has ended.
 pub(crate) struct Report<'a> {
     pub(crate) request: &'a BackupRequest,
-    pub(crate) record: Record,
+    pub(crate) record: RunRecord,
     pub(crate) result: Result<BackupOutcome, BackupFailure>,
 }
 
@@ -126,7 +126,7 @@ impl Report<'_> {
             .map(|(source, id)| format!("{source} {id}"))
             .collect();
         let behind = outcome.behind_master.filter(|behind| *behind > 0);
-        let behind = behind.map(|count| format!("{} after the master", counted(count, "transaction")));
+        let behind = behind.map(|count| format!("{} behind the master", counted(count, "transaction")));
         let history = match outcome.history {
             HistoryProof::NotNeeded => None,
             HistoryProof::Proven => Some("verified: the source continues this backup".to_owned()),

@@ -36,8 +36,8 @@ fn outcome() -> BackupOutcome {
     outcome
 }
 
-fn record() -> Record {
-    Record {
+fn record() -> RunRecord {
+    RunRecord {
         total: Duration::from_micros(1_234_567),
         phases: [("receiving", Duration::from_secs(1))].into(),
         warnings: vec!["slow".into()],
@@ -103,7 +103,7 @@ fn a_good_backup_is_a_few_lines_that_end_with_done() {
         "  received  34 files, 10 transactions, 3.00 MiB",
         "  stored    1.00 MiB",
         "  last      nioneodb 12, lucene-index 3",
-        "  behind    2 transactions after the master",
+        "  behind    2 transactions behind the master",
         "  history   not verified: nothing to compare with",
         "  pending   2.00 KiB, applied at the first start of Neo4j",
         "  seconds   1.23 (receiving 1.00)",

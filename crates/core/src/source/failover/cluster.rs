@@ -6,7 +6,7 @@ use serde::{Serialize, Serializer};
 
 use super::{
     RetryDecision,
-    attempts::{Asking, Attempt, End, summary},
+    attempts::{Attempt, AttemptLoop, AttemptsEnd, summary},
     rounds::Ranked,
 };
 use crate::{
@@ -28,8 +28,8 @@ const POLICY: Policy = Policy {
     tries: u32::MAX,
 };
 
-/// For a master that is behind the backup: one that has just taken the role, or is just losing it, may be brought level in
-/// a moment by a member that had served before.
+/// For a master that is behind the backup: one that has just taken the role, or is just losing it, may catch up within
+/// seconds from a member that served before.
 const LEVEL: Policy = Policy {
     first: Duration::from_millis(500),
     longest: Duration::from_secs(1),
@@ -48,7 +48,7 @@ pub(crate) struct Cluster<'a> {
     pub(crate) base: Option<Base>,
     /// Time for pauses.
     pub(crate) clock: &'a dyn Clock,
-    /// Is told what happens.
+    /// Receives what happens.
     pub(crate) progress: &'a dyn Progress,
     /// The end of the run.
     pub(crate) cancel: &'a Cancel,
@@ -94,7 +94,7 @@ fn name<S: Serializer>(role: &Role, serializer: S) -> Result<S::Ok, S::Error> {
 impl Served {
     /// Whether the cluster, as it is after the backup, may lose what this member had committed: it was the master and is
     /// none any more. A slave has nothing that did not come from a master.
-    pub(crate) fn lost_the_master_role(&self, now: Master) -> bool {
+    pub(crate) fn lost_the_master_role(self, now: Master) -> bool {
         self.was_master && now.id() != Some(self.id)
     }
 }
@@ -131,7 +131,7 @@ impl Cluster<'_> {
             return failover;
         }
         let expected = seen.1.database;
-        let mut asking = Asking {
+        let mut asking = AttemptLoop {
             retry: Retry::new(POLICY, seed(self.run_id), self.clock),
             clock: self.clock,
             cancel: self.cancel,
@@ -157,7 +157,7 @@ impl Cluster<'_> {
         );
         failover.failures = asking.failures;
         failover.result = match end {
-            End::Done(Asked(member), done) => {
+            AttemptsEnd::Done(RankedMember(member), done) => {
                 failover.served = Some(Served {
                     id: member.id,
                     role: member.role,
@@ -165,8 +165,8 @@ impl Cluster<'_> {
                 });
                 Ok(done)
             }
-            End::Final(error) => Err(error.after(failover.failures.iter().map(Attempt::to_string).collect())),
-            End::NoMember(verdict) => Err(self.nobody(&seen, &failover.failures, verdict)),
+            AttemptsEnd::Final(error) => Err(error.after(failover.failures.iter().map(Attempt::to_string).collect())),
+            AttemptsEnd::NoMember(verdict) => Err(self.nobody(&seen, &failover.failures, verdict)),
         };
         failover.passed_over = seen.1.passed_over;
         failover
@@ -241,18 +241,18 @@ impl NoMember {
 
 /// A candidate as one remembers it: what it had committed when it was ranked does not matter.
 #[derive(Debug, Clone)]
-struct Asked(Candidate);
+struct RankedMember(Candidate);
 
-impl PartialEq for Asked {
-    fn eq(&self, other: &Asked) -> bool {
-        let key = |Asked(member): &Asked| (member.id, member.role, member.at.clone());
+impl PartialEq for RankedMember {
+    fn eq(&self, other: &RankedMember) -> bool {
+        let key = |RankedMember(member): &RankedMember| (member.id, member.role, member.at.clone());
         key(self) == key(other)
     }
 }
 
-impl fmt::Display for Asked {
+impl fmt::Display for RankedMember {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Asked(Candidate { id, role, .. }) = self;
+        let RankedMember(Candidate { id, role, .. }) = self;
         match role {
             Role::Unknown => write!(f, "member {id}"),
             role => write!(f, "member {id} ({})", role.name()),
@@ -260,11 +260,11 @@ impl fmt::Display for Asked {
     }
 }
 
-fn ranked(ranking: &Ranking) -> Ranked<Asked> {
+fn ranked(ranking: &Ranking) -> Ranked<RankedMember> {
     // a member whose service is closed may be changing its role, one without an address may be registering
     let may_come = |reason: &Reason| matches!(reason, Reason::Dead(_) | Reason::NoAddress);
     Ranked {
-        members: ranking.candidates.iter().cloned().map(Asked).collect(),
+        members: ranking.candidates.iter().cloned().map(RankedMember).collect(),
         more_may_come: ranking.passed_over.iter().any(|member| may_come(&member.reason)),
     }
 }
