@@ -11,13 +11,13 @@ const MAX_SECONDS: u64 = 366 * 24 * 60 * 60;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum QuantityError {
     /// Not a whole number with a unit that is known.
-    #[error("a time is a whole number with s, m, h or d behind it, or of seconds: 90, 30s, 5m, 2h, 7d")]
+    #[error("a time is a whole number followed by s, m, h or d, or of seconds: 90, 30s, 5m, 2h, 7d")]
     NotATime,
     /// Not a whole number with a unit that is known.
-    #[error("a rate is a whole number of bytes a second, or one with k, m or g behind it: 500k, 20m, 1g")]
+    #[error("a rate is a whole number of bytes a second, or one followed by k, m or g: 500k, 20m, 1g")]
     NotARate,
     /// Not a whole number with a unit that is known.
-    #[error("a size is a whole number of bytes, or one with k, m or g behind it: 512m, 8g")]
+    #[error("a size is a whole number of bytes, or one followed by k, m or g: 512m, 8g")]
     NotASize,
     /// Neither a time nor a size.
     #[error("a time such as 7d or 12h, or a size such as 512mb or 2gb, is expected")]
@@ -77,7 +77,7 @@ pub(crate) fn keep(text: &str) -> Result<KeepLogs, QuantityError> {
     }
 }
 
-/// The digits and the unit behind them in lower case.
+/// The digits and the unit after them in lower case.
 fn split(text: &str) -> Option<(&str, String)> {
     let digits = text.trim_end_matches(|character: char| character.is_ascii_alphabetic());
     let unit = text.strip_prefix(digits)?;

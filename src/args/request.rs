@@ -1,4 +1,4 @@
-//! What was meant: the arguments of a backup, judged, as types that cannot be wrong.
+//! The arguments of a backup, validated.
 
 use std::path::PathBuf;
 

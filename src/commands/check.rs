@@ -53,7 +53,7 @@ pub(crate) struct CheckArgs {
 /// Checks a directory and reports what was found.
 pub(crate) fn run(wanted: &CheckArgs, output: Output, loudness: Verbosity, logs: LevelFilter) -> ExitCode {
     let result = options(wanted).and_then(|options| {
-        let lines = Lines {
+        let lines = FindingLines {
             limit: options.limit,
             told: Mutex::default(),
         };
@@ -69,11 +69,11 @@ pub(crate) fn run(wanted: &CheckArgs, output: Output, loudness: Verbosity, logs:
         terminal.finish();
         result
     });
-    let text = |Told(found): &Told| match loudness {
+    let text = |Totals(found): &Totals| match loudness {
         Verbosity::Normal => text(found),
         Verbosity::Quiet => findings(found),
     };
-    report::command("check", &result.map(Told), output, text, |Told(found)| {
+    report::command("check", &result.map(Totals), output, text, |Totals(found)| {
         if found.is_consistent() {
             Verdict::Good
         } else {
@@ -85,12 +85,12 @@ pub(crate) fn run(wanted: &CheckArgs, output: Output, loudness: Verbosity, logs:
 
 /// Tells each finding as a line of JSON as soon as it is found, up to the limit of each rule.
 #[derive(Debug)]
-struct Lines {
+struct FindingLines {
     limit: usize,
     told: Mutex<BTreeMap<Rule, usize>>,
 }
 
-impl Listener for Lines {
+impl Listener for FindingLines {
     fn found(&self, finding: &Finding) {
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
         let count = told.entry(finding.rule).or_default();
@@ -101,10 +101,10 @@ impl Listener for Lines {
     }
 }
 
-/// A report whose findings were told before.
-struct Told(CheckReport);
+/// A report whose findings were printed before.
+struct Totals(CheckReport);
 
-impl Serialize for Told {
+impl Serialize for Totals {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         self.0.totals().serialize(serializer)
     }

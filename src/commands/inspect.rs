@@ -138,7 +138,7 @@ fn log_line(logs: &LogSummary) -> Option<String> {
     let (first, last) = logs.versions?;
     let covered = match logs.transactions {
         Some((first, last)) => format!("transactions {first} to {last}"),
-        None => "what they cover cannot be told".to_owned(),
+        None => "transactions unknown".to_owned(),
     };
     let gaps = match logs.gaps {
         0 => String::new(),

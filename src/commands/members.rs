@@ -45,21 +45,21 @@ pub(crate) struct MembersArgs {
 
 /// Everything that was found out.
 #[derive(Debug, Serialize)]
-struct View {
+struct MembersReport {
     cluster: Option<String>,
     root: String,
     store_id: String,
     master: Option<i32>,
     /// Whether the master is registered as such; if not, it is the one that the members would elect.
     master_announced: bool,
-    members: Vec<Row>,
+    members: Vec<MemberRow>,
     /// Best first.
     would_serve: Vec<i32>,
 }
 
 /// One member.
 #[derive(Debug, Serialize)]
-struct Row {
+struct MemberRow {
     id: i32,
     role: &'static str,
     registration: &'static str,
@@ -80,7 +80,7 @@ pub(crate) fn run(args: &MembersArgs, output: Output, loudness: Verbosity, logs:
     let terminal = Terminal::start(loudness, logs);
     let result = match request(args) {
         Ok((source, options)) => signals::cancelling(ErrorKind::Failed, |cancel| {
-            members(&source, &options, cancel).map(|found| View::new(&found))
+            members(&source, &options, cancel).map(|found| MembersReport::new(&found))
         }),
         Err(RequestError::Source(error)) => {
             let marked = streams::marked(error.uri(), &error.range());
@@ -92,7 +92,13 @@ pub(crate) fn run(args: &MembersArgs, output: Output, loudness: Verbosity, logs:
         Err(error) => Err(error.into()),
     };
     terminal.finish();
-    report::command("members", &result, output, View::text, View::exit_code)
+    report::command(
+        "members",
+        &result,
+        output,
+        MembersReport::text,
+        MembersReport::exit_code,
+    )
 }
 
 fn request(args: &MembersArgs) -> Result<(Source, ClusterOptions), RequestError> {
@@ -108,8 +114,8 @@ fn request(args: &MembersArgs) -> Result<(Source, ClusterOptions), RequestError>
     }
 }
 
-impl View {
-    fn new(found: &ClusterMembers) -> View {
+impl MembersReport {
+    fn new(found: &ClusterMembers) -> MembersReport {
         let ClusterMembers {
             cluster,
             answers,
@@ -123,9 +129,9 @@ impl View {
             .collect();
         let rows = cluster.members.iter().map(|member| {
             let reason = reasons.get(&member.id).cloned();
-            Row::new(cluster, member, answers.get(&member.id), reason)
+            MemberRow::new(cluster, member, answers.get(&member.id), reason)
         });
-        View {
+        MembersReport {
             cluster: cluster.name.as_deref().map(printable),
             root: cluster.root().to_string(),
             store_id: ranking.database.unwrap_or(cluster.store_id).to_string(),
@@ -172,8 +178,8 @@ impl View {
     }
 }
 
-impl Row {
-    fn new(cluster: &Cluster, member: &Member, answer: Option<&Answer>, passed_over: Option<String>) -> Row {
+impl MemberRow {
+    fn new(cluster: &Cluster, member: &Member, answer: Option<&Answer>, passed_over: Option<String>) -> MemberRow {
         let service = member.service();
         let registered_at = service.and_then(|service| {
             let host = service.hosts.first()?.clone();
@@ -182,7 +188,7 @@ impl Row {
                 port: service.port?,
             })
         });
-        let mut row = Row {
+        let mut row = MemberRow {
             id: member.id.0,
             role: cluster.role(member.id).name(),
             registration: member.registration.name(),
@@ -236,7 +242,7 @@ impl Row {
 }
 
 /// Columns as wide as they have to be.
-fn table(rows: &[Row]) -> String {
+fn table(rows: &[MemberRow]) -> String {
     let head = [
         "id",
         "role",
@@ -248,7 +254,7 @@ fn table(rows: &[Row]) -> String {
         "answers",
     ]
     .map(str::to_owned);
-    let lines: Vec<[String; 8]> = [head].into_iter().chain(rows.iter().map(Row::cells)).collect();
+    let lines: Vec<[String; 8]> = [head].into_iter().chain(rows.iter().map(MemberRow::cells)).collect();
     let mut widths = [0; 8];
     for line in &lines {
         for (width, cell) in widths.iter_mut().zip(line) {

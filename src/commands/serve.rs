@@ -1,9 +1,8 @@
 //! `serve`: a directory as a backup source.
 
-use std::{ffi::OsString, fmt::Write, fs, io, ops::RangeInclusive, path::PathBuf, process::ExitCode, sync::Arc};
+use std::{ffi::OsString, fmt::Write, fs, ops::RangeInclusive, path::PathBuf, process::ExitCode};
 
 use serde::Serialize;
-use tokio::{net::TcpListener, runtime};
 use tracing::level_filters::LevelFilter;
 
 use crate::{
@@ -14,17 +13,16 @@ use crate::{
     },
 };
 use neo4j_backup_core::{
-    Error, ErrorKind,
-    cancel::Cancel,
-    serve::{Directory, Enabled, Limits, Network, Release, Service, Settings, Source, Stop, bind},
+    Error, ErrorKind, Serve, Server,
+    serve::{Enabled, Limits, Release, Settings},
+    server::LOOPBACK,
+    source::uri::Source,
 };
-use neo4j_format::{store::StoreFormat, wire::Dialect};
+use neo4j_format::store::StoreFormat;
 
-/// Where it listens unless told otherwise: whoever reaches the port can copy the database.
-const LOOPBACK: &str = "127.0.0.1";
-
-/// The port of every release.
-const DEFAULT_PORT: u16 = 6362;
+/// Warning where the address is not a loopback one and no network was named.
+const OPEN_TO_ALL: &str = "whoever reaches this address can copy the database, since the protocol has no \
+    authentication: name those who may with -allow";
 
 /// More clients than this are more threads than a machine should have.
 const MOST_CONNECTIONS: usize = 4096;
@@ -94,13 +92,9 @@ pub(crate) struct ServeArgs {
 #[derive(Debug)]
 struct ServeRequest {
     db: PathBuf,
-    host: String,
-    ports: RangeInclusive<u16>,
-    release: Option<Release>,
-    /// What a database of that release has.
-    format: Option<StoreFormat>,
-    allowed: Vec<Network>,
-    limits: Limits,
+    /// Whether clients of all networks are served.
+    is_open: bool,
+    serve: Serve,
 }
 
 /// What is said once it serves.
@@ -121,106 +115,40 @@ pub(crate) fn run(args: &ServeArgs, output: Output, loudness: Verbosity, logs: L
         Verbosity::Normal => logs.max(LevelFilter::INFO),
     };
     let _terminal = Terminal::start(Verbosity::Quiet, logs);
-    let prepare = || {
+    let result = signals::cancelling(ErrorKind::Failed, |cancel| {
         let request = ServeRequest::from_args(args)?;
-        let runtime = runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .max_blocking_threads(request.limits.threads())
-            .enable_all()
-            .build()
-            .map_err(|error| Error::new(ErrorKind::Failed, error))?;
-        let directory = Arc::new(Directory::open(&request.db, request.release)?);
-        if request
-            .format
-            .is_some_and(|format| format != directory.identity().format)
-        {
-            let text = format!(
-                "{}: has format {}, which is not that of the release given with -release",
-                request.db.display(),
-                directory.identity().format.version()
-            );
-            return Err(Error::new(ErrorKind::Configuration, text).with_hint("leave out -release"));
+        let server = request.serve.start()?;
+        if output == Output::Json || loudness == Verbosity::Normal {
+            let serving = serving(request.db, request.is_open, &server);
+            report::command("serve", &Ok(serving), output, text, |_| 0);
         }
-        let listener = runtime.block_on(bind(&request.host, request.ports.clone()));
-        let listener = listener.map_err(|error| {
-            Error::new(ErrorKind::Configuration, error).with_hint("choose another address with -listen")
-        })?;
-        let serving = serving(&request, &directory, &listener)?;
-        // before anybody is told that it serves, and may end it
-        let cancel = Cancel::default();
-        runtime
-            .block_on(async { signals::watch(&cancel) })
-            .map_err(|error| Error::new(ErrorKind::Failed, error))?;
-        Ok((request, runtime, cancel, directory, listener, serving))
-    };
-    let (request, runtime, cancel, directory, listener, serving) = match prepare() {
-        Ok(prepared) => prepared,
-        Err(error) => return report::command("serve", &Err::<Serving, _>(error), output, text, |_| 0),
-    };
-    if output == Output::Json || loudness == Verbosity::Normal {
-        report::command("serve", &Ok(serving), output, text, |_| 0);
-    }
-    let ended = runtime.block_on(serve(&request, cancel, directory, listener));
-    match ended {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
+        Ok(server.run(cancel))
+    });
+    match result {
+        Err(error) => report::command("serve", &Err::<Serving, _>(error), output, text, |_| 0),
+        Ok(Ok(())) => ExitCode::SUCCESS,
+        Ok(Err(error)) => {
             tracing::error!(%error, "ended");
             ExitCode::from(error.kind().exit_code())
         }
     }
 }
 
-/// Serves until a signal comes; an error if responses had to be cut off.
-async fn serve(
-    request: &ServeRequest,
-    cancel: Cancel,
-    directory: Arc<Directory>,
-    listener: TcpListener,
-) -> Result<(), Error> {
-    let stop = Stop::default();
-    let service = Service::new(directory, request.limits.clone()).allowing(request.allowed.clone());
-    let until_told = {
-        let stop = stop.clone();
-        tokio::spawn(async move {
-            let why = cancel.cancelled().await;
-            stop.drain();
-            why.kind()
-        })
-    };
-    let cut_off = service.run(listener, &stop).await;
-    let why = until_told.await.unwrap_or(ErrorKind::Terminated);
-    match cut_off {
-        0 => Ok(()),
-        cut_off => Err(Error::new(why, format!("{cut_off} responses were cut off"))),
+fn serving(directory: PathBuf, is_open: bool, server: &Server) -> Serving {
+    let address = server.address();
+    let mut warnings = server.shortcomings().to_vec();
+    if !address.ip().is_loopback() && is_open {
+        warnings.push(OPEN_TO_ALL.to_owned());
     }
-}
-
-fn serving(request: &ServeRequest, directory: &Directory, listener: &TcpListener) -> Result<Serving, Error> {
-    let failed = |error: io::Error| Error::new(ErrorKind::Failed, error);
-    let address = listener.local_addr().map_err(failed)?;
-    let mut warnings = directory
-        .shortcomings()
-        .map_err(|refusal| Error::new(ErrorKind::TargetInUse, refusal))?;
-    if !address.ip().is_loopback() && request.allowed.is_empty() {
-        warnings.push(
-            "whoever reaches this address can copy the database, since the protocol has no authentication: name those \
-             who may with -allow"
-                .to_owned(),
-        );
-    }
-    let identity = directory.identity();
-    Ok(Serving {
-        directory: request.db.clone(),
+    let identity = server.identity();
+    Serving {
+        directory,
         address: address.to_string(),
         store_id: identity.store_id.to_string(),
         store_format: identity.format.version(),
-        dialects: identity
-            .dialects()
-            .iter()
-            .map(|dialect: &Dialect| dialect.name())
-            .collect(),
+        dialects: identity.dialects().iter().map(|dialect| dialect.name()).collect(),
         warnings,
-    })
+    }
 }
 
 fn text(serving: &Serving) -> String {
@@ -256,7 +184,7 @@ impl ServeRequest {
             .transpose()
             .map_err(usage)?;
         let mut host = LOOPBACK.to_owned();
-        let mut ports = DEFAULT_PORT..=DEFAULT_PORT;
+        let mut ports = Source::DEFAULT_BACKUP_PORT..=Source::DEFAULT_BACKUP_PORT;
         if let Some(config) = args.config.as_ref().filter(|config| !config.is_empty()) {
             let (from_file, range) = read_config(&PathBuf::from(config), settings)?;
             host = from_file.unwrap_or(host);
@@ -302,26 +230,25 @@ impl ServeRequest {
             }
         }
         limits.first_request = limits.first_request.min(limits.idle);
-        Ok(ServeRequest {
-            db: PathBuf::from(db),
-            host,
-            ports,
-            format: release.as_deref().map(|release| {
-                if release.starts_with("1.3") || release.starts_with("1.4") {
-                    StoreFormat::Legacy
-                } else {
-                    StoreFormat::Current
-                }
-            }),
-            release: release.map(|release| {
-                if release.starts_with("1.3") {
+        let is_open = allowed.is_empty();
+        let mut serve = Serve::new(db).listen(host, ports).allow(allowed).limits(limits);
+        if let Some(release) = release {
+            serve = serve
+                .release(if release.starts_with("1.3") {
                     Release::Neo4j13
                 } else {
                     Release::Other
-                }
-            }),
-            allowed,
-            limits,
+                })
+                .require_format(if release.starts_with("1.3") || release.starts_with("1.4") {
+                    StoreFormat::Legacy
+                } else {
+                    StoreFormat::Current
+                });
+        }
+        Ok(ServeRequest {
+            db: PathBuf::from(db),
+            is_open,
+            serve,
         })
     }
 }

@@ -2,6 +2,7 @@
 //! standard error.
 
 pub(crate) mod calendar;
+mod hint;
 pub(crate) mod report;
 pub(crate) mod signals;
 pub(crate) mod streams;

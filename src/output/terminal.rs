@@ -39,7 +39,7 @@ pub(crate) fn log_level(verbose: u8) -> LevelFilter {
 
 /// What is worth keeping for the report.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Record {
+pub(crate) struct RunRecord {
     /// Time from start to end.
     pub(crate) total: Duration,
     /// Time per phase, by the phase's name.
@@ -52,14 +52,14 @@ pub(crate) struct Record {
 pub(crate) struct Terminal {
     bar: ProgressBar,
     started: Instant,
-    state: Mutex<State>,
+    state: Mutex<TerminalState>,
 }
 
 #[derive(Default)]
-struct State {
+struct TerminalState {
     phase: Option<(Phase, Instant)>,
     transactions: u64,
-    record: Record,
+    record: RunRecord,
 }
 
 impl Terminal {
@@ -90,23 +90,23 @@ impl Terminal {
     }
 
     /// Takes the bar away and returns what was recorded.
-    pub(crate) fn finish(self) -> Record {
+    pub(crate) fn finish(self) -> RunRecord {
         self.bar.finish_and_clear();
         let mut state = self.state.into_inner().unwrap_or_else(PoisonError::into_inner);
         state.end_phase();
-        Record {
+        RunRecord {
             total: self.started.elapsed(),
             ..state.record
         }
     }
 
     /// A thread that panicked while it reported leaves numbers behind that are good enough to show.
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, TerminalState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl State {
+impl TerminalState {
     fn end_phase(&mut self) {
         if let Some((phase, since)) = self.phase.take() {
             *self.record.phases.entry(name(phase)).or_default() += since.elapsed();

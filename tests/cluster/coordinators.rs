@@ -392,7 +392,7 @@ fn members_is_one_json_object_on_failure_too() {
     assert_eq!(shown.code, Some(12));
     let report: Value = serde_json::from_str(&shown.stdout).unwrap();
     assert_eq!(report["error"]["kind"], "no-member");
-    assert_eq!(report["error"]["hint"], "choose one with -cluster NAME");
+    assert_eq!(report["error"]["hint"], "choose one by its name (see -cluster)");
     assert!(
         shown.stderr.starts_with("error: no cluster gamma is known"),
         "{}",

@@ -115,7 +115,7 @@ fn usage_errors_say_what_is_wrong_and_what_to_do() {
             &["-full", "-from", "h", "-to", "d", "-max-rate", "fast"],
             format!(
                 "error: invalid value \"fast\" for -max-rate: a rate is a whole number of bytes a second, \
-                 or one with k, m or g behind it: 500k, 20m, 1g\n{LIST}"
+                 or one followed by k, m or g: 500k, 20m, 1g\n{LIST}"
             ),
         ),
         (
@@ -201,7 +201,7 @@ fn a_failure_is_one_json_object_with_its_exit_code() {
                 "message": "no coordinator can be used: cannot connect to 127.0.0.1:1: connection refused",
                 "causes": [],
                 "hint": "check hosts and ports (default 2181); a member can be named itself, \
-                         as in -from single://host:port",
+                         as in single://host:port (see -from)",
             },
         })
     );

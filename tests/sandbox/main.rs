@@ -7,3 +7,4 @@ mod backups;
 mod check;
 mod cluster;
 mod database;
+mod library;

@@ -192,7 +192,7 @@ fn responses_that_do_not_end_in_time_are_cut_off_and_the_exit_code_says_so() {
     busy.write_all(&request::full(Dialect::D18)).unwrap();
     busy.read_exact(&mut [0]).unwrap();
     serving.terminate();
-    serving.wait_for("1 responses were cut off");
+    serving.wait_for("1 response was cut off");
     assert_eq!(serving.ended().0, Some(143));
 }
 

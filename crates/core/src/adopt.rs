@@ -15,6 +15,7 @@ use super::{
 use crate::{
     Error, ErrorKind,
     cancel::Cancel,
+    error::Setting,
     manifest::{
         LastTransaction, MANIFEST, Manifest, SCHEMA_VERSION, State,
         files::{NEW_MANIFEST, NEW_SUMS},
@@ -50,7 +51,8 @@ fn locked(target: &Target, progress: &dyn Progress, cancel: &Cancel) -> Result<M
     if fs::symlink_metadata(dir.join(MANIFEST)).is_ok() {
         let text = format!("{}: has a manifest already", dir.display());
         return Err(Error::new(ErrorKind::NotOurs, text)
-            .with_hint("verify it without -adopt; to forget what it was, remove neo4j-backup.json first"));
+            .with_hint("verify it; to forget what it was, remove neo4j-backup.json first")
+            .see(&[Setting::Adopt]));
     }
     links::refuse(dir)?;
     let _lock = Neo4jLock::take(dir)?;
@@ -67,7 +69,7 @@ fn locked(target: &Target, progress: &dyn Progress, cancel: &Cancel) -> Result<M
         store_id: Some(header.store_id()?.into()),
         store_format: Some(format.version().to_owned()),
         finished: None,
-        last_transactions: last_transactions(dir, &header, format.into())?,
+        last_transactions: last_transactions(dir, &header, format.into(), progress)?,
         sums_checksum: None,
         files: Vec::new(),
     };
@@ -80,10 +82,23 @@ fn locked(target: &Target, progress: &dyn Progress, cancel: &Cancel) -> Result<M
     Ok(manifest)
 }
 
-fn last_transactions(dir: &Path, header: &Header, format: LogFormat) -> Result<Vec<LastTransaction>, Error> {
+fn last_transactions(
+    dir: &Path,
+    header: &Header,
+    format: LogFormat,
+    progress: &dyn Progress,
+) -> Result<Vec<LastTransaction>, Error> {
     let graph = header.last_transaction()?;
-    // an archived log that cannot be read costs the proof of a common history, not the manifest
-    let fingerprint = archived_logs::fingerprint(dir, format, DataSource::Graph, graph).unwrap_or_default();
+    // without it the manifest is as good, but nothing proves a common history
+    let fingerprint = match archived_logs::fingerprint(dir, format, DataSource::Graph, graph) {
+        Ok(fingerprint) => fingerprint,
+        Err(error) => {
+            progress.warning(&format!(
+                "{error}; a later run cannot prove that its source continues this database"
+            ));
+            None
+        }
+    };
     let mut last = vec![LastTransaction {
         data_source: DataSource::Graph.name().to_owned(),
         id: graph.0,

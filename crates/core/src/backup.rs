@@ -22,6 +22,7 @@ use crate::{
     cluster_options::ClusterOptions,
     consistency::Checks,
     context::BackupContext,
+    error::Condition,
     full::{Full, full},
     incremental::{Incremental, incremental},
     outcome::{BackupOutcome, Verdict},
@@ -33,7 +34,7 @@ use crate::{
     run_id::RunId,
     runtime,
     source::{
-        client::{ClientError, Member, Settings},
+        client::{Member, Settings},
         confirm::Authority,
         discovery::{self, Base, Candidate, PassedOver, Role, Search},
         failover::{Attempt, Cluster, Failover, Served},
@@ -370,7 +371,12 @@ impl BackupRun<'_> {
         let member = self.find(host, port, Settings::default().connect_timeout)?;
         Retry::new(BROKEN, retry::seed(&self.run_id), self.cancel).run(
             || self.transfer(pipeline, &member, None, self.progress),
-            |error| matches!(error.cause(), Some(ClientError::Broken { .. } | ClientError::Closed(_))),
+            |error| {
+                matches!(
+                    error.condition(),
+                    Some(Condition::ConnectionBroken | Condition::ConnectionClosed)
+                )
+            },
             |error| self.progress.warning(&format!("{error}; trying again")),
         )
     }
@@ -485,7 +491,7 @@ impl BackupRun<'_> {
         progress: &dyn Progress,
     ) -> Result<BackupOutcome, Error> {
         let uri = self.backup.source.to_string();
-        let order = BackupContext {
+        let context = BackupContext {
             member,
             authority,
             source: self.backup.source_name.as_deref().unwrap_or(&uri),
@@ -495,10 +501,10 @@ impl BackupRun<'_> {
             run_id: &self.run_id,
         };
         match pipeline {
-            Pipeline::Full(replace) => full(&Full { order, replace }, progress, self.cancel),
+            Pipeline::Full(replace) => full(&Full { context, replace }, progress, self.cancel),
             Pipeline::Incremental => {
                 let request = Incremental {
-                    order,
+                    context,
                     unproven: self.backup.unproven,
                     keep: self.backup.keep,
                 };

@@ -7,19 +7,19 @@ use std::{
 
 use tokio_util::sync::CancellationToken;
 
-use crate::{Error, ErrorKind};
+use crate::{Error, ErrorKind, error::Setting};
 
 /// Handed to everything that can take long; cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub struct Cancel {
     token: CancellationToken,
-    shared: Arc<Shared>,
+    shared: Arc<CancelState>,
     /// When the run ends by itself.
     deadline: Option<Instant>,
 }
 
 #[derive(Debug, Default)]
-struct Shared {
+struct CancelState {
     reason: Mutex<Option<ErrorKind>>,
     /// Notified when there is a reason, for threads that wait outside the runtime.
     given: Condvar,
@@ -109,7 +109,11 @@ impl Cancel {
             _ => ErrorKind::Interrupted,
         });
         let what = match kind {
-            ErrorKind::TimeLimit => "the time limit of the whole run (-timeout) has passed",
+            ErrorKind::TimeLimit => {
+                return Error::new(kind, "the time limit of the run has passed")
+                    .with_hint("allow the run more time")
+                    .see(&[Setting::TimeLimit]);
+            }
             ErrorKind::Terminated => "terminated by a signal",
             _ => "interrupted",
         };

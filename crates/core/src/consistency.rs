@@ -61,7 +61,7 @@ impl Checked {
 }
 
 /// A backup whose store files are all written.
-pub(crate) struct Finished<'a> {
+pub(crate) struct CompletedStore<'a> {
     /// Its directory.
     pub(crate) dir: &'a Path,
     /// The graph's log of this run, if anything was received.
@@ -70,7 +70,7 @@ pub(crate) struct Finished<'a> {
     pub(crate) layout: Layout,
 }
 
-impl Finished<'_> {
+impl CompletedStore<'_> {
     /// Checks all of it.
     ///
     /// # Errors
@@ -80,7 +80,7 @@ impl Finished<'_> {
         Ok(match checked {
             Checked::Report(report) if !report.findings.is_empty() => match self.written(cancel) {
                 Ok(written) => traced(report, &written),
-                // where the findings come from is then not told
+                // the report then does not say where the findings come from
                 Err(_) => Checked::Report(report),
             },
             other => other,

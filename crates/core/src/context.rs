@@ -1,4 +1,4 @@
-//! What every backup is told, whatever its kind.
+//! What full and incremental backups have in common.
 
 use std::{
     path::Path,
@@ -19,26 +19,26 @@ use neo4j_format::{
 
 /// Who is backed up, where to, and which run it is.
 #[derive(Debug, Clone, Copy)]
-pub struct BackupContext<'a> {
+pub(crate) struct BackupContext<'a> {
     /// Who is asked.
-    pub member: &'a Member,
+    pub(crate) member: &'a Member,
     /// Who has the last word on its history, where that is another one.
-    pub authority: Option<Authority<'a>>,
+    pub(crate) authority: Option<Authority<'a>>,
     /// The source as it was asked for, for the manifest.
-    pub source: &'a str,
+    pub(crate) source: &'a str,
     /// The backup.
-    pub target: &'a Path,
+    pub(crate) target: &'a Path,
     /// By how much its store files may grow.
-    pub growth: Growth,
+    pub(crate) growth: Growth,
     /// How much of the result is checked.
-    pub checks: Checks,
+    pub(crate) checks: Checks,
     /// A random id of this run.
-    pub run_id: &'a str,
+    pub(crate) run_id: &'a str,
 }
 
 impl BackupContext<'_> {
     /// Lets the authority, where there is one, confirm the graph's last transaction, which `end` finds with its fingerprint;
-    /// gives how many the master has behind it, where that is known.
+    /// returns how many transactions the master has after it, if that is known.
     ///
     /// # Errors
     /// As [`Authority::confirm`], and of `end`.

@@ -1,4 +1,5 @@
-//! The one error type at the public border: what kind it is decides exit code, hint and whether another member is tried.
+//! The error type of the library. Its kind decides the exit code; kind, scope and condition decide whether another member
+//! is asked.
 
 use std::{error, fmt};
 
@@ -124,37 +125,162 @@ impl ErrorKind {
     }
 }
 
-/// What went wrong, in the words of the module where it happened, with what to do about it.
+/// Whom an error concerns. Failover asks another member where it concerns one only.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ErrorScope {
+    /// The member that was asked: another one may give the backup.
+    Member,
+    /// The target directory or its disk: no member can change that.
+    Target,
+    /// The run itself.
+    Run,
+}
+
+impl ErrorScope {
+    /// Whom an error of this kind concerns if it does not say.
+    const fn of(kind: ErrorKind) -> ErrorScope {
+        match kind {
+            ErrorKind::Unreachable
+            | ErrorKind::Server
+            | ErrorKind::Protocol
+            | ErrorKind::TimeLimit
+            | ErrorKind::NoMember
+            | ErrorKind::NotOurs => ErrorScope::Member,
+            ErrorKind::FullNeeded
+            | ErrorKind::TargetInUse
+            | ErrorKind::NoSpace
+            | ErrorKind::Disk
+            | ErrorKind::Damaged
+            | ErrorKind::Changed => ErrorScope::Target,
+            ErrorKind::Failed
+            | ErrorKind::NotChecked
+            | ErrorKind::Usage
+            | ErrorKind::Configuration
+            | ErrorKind::Interrupted
+            | ErrorKind::Terminated => ErrorScope::Run,
+        }
+    }
+}
+
+/// What is known beyond the kind, where it decides whether and when a server is asked again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Condition {
+    /// The connection broke within a response.
+    ConnectionBroken,
+    /// The server closed the connection within a response, or without one.
+    ConnectionClosed,
+    /// The server failed within its response for want of transactions.
+    ResponseFailed,
+    /// The server will have the transactions that are missing once something is committed through it.
+    NotYetWritten,
+    /// The server's last transaction is older than the target's.
+    BehindTarget,
+    /// The server lacks too many transactions of its master.
+    BehindMaster,
+}
+
+/// A setting that a hint is about. The library names none of them, since each caller has its own name for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Setting {
+    /// The source.
+    Source,
+    /// The target directory.
+    Target,
+    /// [`crate::Mode::Incremental`].
+    Incremental,
+    /// [`crate::Backup::overwrite`].
+    Overwrite,
+    /// [`crate::Backup::require_history`].
+    RequireHistory,
+    /// [`crate::Backup::time_limit`].
+    TimeLimit,
+    /// [`crate::Backup::silence_timeout`].
+    SilenceTimeout,
+    /// [`crate::ClusterOptions::name`].
+    ClusterName,
+    /// [`crate::ClusterOptions::max_lag`].
+    MaxLag,
+    /// [`crate::members()`].
+    Members,
+    /// [`crate::adopt()`].
+    Adopt,
+    /// [`crate::Serve::release`].
+    Release,
+    /// [`crate::Serve::listen`].
+    Listen,
+}
+
+/// What went wrong, whom it concerns, and what to do about it.
 #[derive(Debug)]
 pub struct Error {
     kind: ErrorKind,
+    scope: ErrorScope,
+    condition: Option<Condition>,
     cause: Box<dyn error::Error + Send + Sync>,
-    hint: Option<String>,
+    advice: Advice,
     /// What earlier tries of the same ended with.
     earlier: Vec<String>,
 }
 
+/// What to do about an error.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Advice {
+    hint: Option<String>,
+    settings: &'static [Setting],
+}
+
 impl Error {
-    /// An error of `kind` caused by `cause`.
+    /// An error of `kind` caused by `cause`; it concerns whom errors of this kind usually concern.
     pub fn new(kind: ErrorKind, cause: impl Into<Box<dyn error::Error + Send + Sync>>) -> Error {
         Error {
             kind,
+            scope: ErrorScope::of(kind),
+            condition: None,
             cause: cause.into(),
-            hint: None,
+            advice: Advice::default(),
             earlier: Vec::new(),
+        }
+    }
+
+    /// The same error, which concerns `scope`.
+    #[must_use]
+    pub(crate) fn with_scope(self, scope: ErrorScope) -> Error {
+        Error { scope, ..self }
+    }
+
+    /// The same error under this condition.
+    #[must_use]
+    pub(crate) fn with_condition(self, condition: Condition) -> Error {
+        Error {
+            condition: Some(condition),
+            ..self
         }
     }
 
     /// The same error with advice on what to do next: one sentence, lower case, no full stop.
     #[must_use]
     pub fn with_hint(mut self, hint: impl Into<String>) -> Error {
-        self.hint = Some(hint.into());
+        self.advice.hint = Some(hint.into());
         self
+    }
+
+    /// The same error, whose hint is about these settings.
+    #[must_use]
+    pub(crate) fn see(mut self, settings: &'static [Setting]) -> Error {
+        self.advice.settings = settings;
+        self
+    }
+
+    /// The same error with the advice of another one.
+    #[must_use]
+    pub(crate) fn with_advice(self, advice: Advice) -> Error {
+        Error { advice, ..self }
     }
 
     /// The same error as the last one of several tries; the others ended with these.
     #[must_use]
-    pub fn after(mut self, earlier: Vec<String>) -> Error {
+    pub(crate) fn after(mut self, earlier: Vec<String>) -> Error {
         self.earlier = earlier;
         self
     }
@@ -164,14 +290,29 @@ impl Error {
         self.kind
     }
 
-    /// The error of the module that found the fault, if it is a `T`.
-    pub fn cause<T: error::Error + 'static>(&self) -> Option<&T> {
-        self.cause.downcast_ref()
+    /// Whom it concerns.
+    pub fn scope(&self) -> ErrorScope {
+        self.scope
     }
 
-    /// What to do next, where there is something to do.
+    /// What is known beyond the kind.
+    pub fn condition(&self) -> Option<Condition> {
+        self.condition
+    }
+
+    /// What to do next, if there is something to do.
     pub fn hint(&self) -> Option<&str> {
-        self.hint.as_deref()
+        self.advice.hint.as_deref()
+    }
+
+    /// The settings that the hint is about.
+    pub fn settings(&self) -> &'static [Setting] {
+        self.advice.settings
+    }
+
+    /// Hint and settings, for an error that this one explains.
+    pub(crate) fn advice(&self) -> Advice {
+        self.advice.clone()
     }
 }
 

@@ -9,34 +9,34 @@ use std::{
 };
 
 use super::{
-    consistency::{Checked, Checks, Finished},
+    consistency::{Checked, Checks, CompletedStore},
     context::{BackupContext, now},
     manifest::{
         BackupKind, MANIFEST, Manifest, Run, State,
         checksums::{self, Known},
     },
-    outcome::{BackupOutcome, HistoryProof},
+    outcome::BackupOutcome,
     receive::{
         database::same_database,
         files::{self, RECEIVED_SUMS, ReceivedFiles},
-        missing_indexes,
+        missing_indexes::{self, MissingIndexes},
         transactions::{Overlap, RECEIVED_INDEX_LOG, ReceivedLogs},
     },
     replace::{self, Replace, Replaced},
     replay::{
         self,
         apply::{Applier, DirtyChunks},
-        pending_index::{Existing, read_config},
+        pending_index::{Existing, PendingIndex, read_config},
         seal,
     },
-    target::{durable, staging::Target},
+    target::{archived_logs, durable, staging::Target},
 };
 use crate::{
     Error, ErrorKind,
     cancel::Cancel,
+    error::Condition,
     progress::{Phase, Progress},
     retry::{self, Policy, Retry},
-    source::client::ClientError,
 };
 use neo4j_format::{
     DiskError,
@@ -49,7 +49,7 @@ use neo4j_format::{
     wire::Dialect,
 };
 
-/// How a full backup is begun anew where the server fails; a race with an index is not lost many times in a row.
+/// How often a full backup begins again after the server failed. A race with an index is not lost many times in a row.
 const RACES: Policy = Policy {
     first: Duration::from_millis(100),
     longest: Duration::from_secs(1),
@@ -59,19 +59,19 @@ const RACES: Policy = Policy {
 
 /// What a full backup is to do.
 #[derive(Debug)]
-pub struct Full<'a> {
+pub(crate) struct Full<'a> {
     /// Who is backed up, and where to.
-    pub order: BackupContext<'a>,
+    pub(crate) context: BackupContext<'a>,
     /// Whether an older backup may be replaced.
-    pub replace: Replace,
+    pub(crate) replace: Replace,
 }
 
 /// Takes a full backup; when it returns, the backup is in place and durable.
 ///
 /// # Errors
 /// Of the target, the member and the disk. The target is then what it was before, and the next run needs no clean-up.
-pub fn full(request: &Full<'_>, progress: &dyn Progress, cancel: &Cancel) -> Result<BackupOutcome, Error> {
-    let target = Target::lock(request.order.target, request.order.run_id, now())?;
+pub(crate) fn full(request: &Full<'_>, progress: &dyn Progress, cancel: &Cancel) -> Result<BackupOutcome, Error> {
+    let target = Target::lock(request.context.target, request.context.run_id, now())?;
     let result = staged(request, &target, progress, cancel);
     if result.is_err() {
         target.discard_partial();
@@ -80,39 +80,43 @@ pub fn full(request: &Full<'_>, progress: &dyn Progress, cancel: &Cancel) -> Res
     result
 }
 
+/// Receives, applies and seals in the staging directory, again from the beginning if a race with an index was lost, and
+/// publishes the result.
 fn staged(
     request: &Full<'_>,
     target: &Target,
     progress: &dyn Progress,
     cancel: &Cancel,
 ) -> Result<BackupOutcome, Error> {
-    let replaces = replace::judge(request.replace, request.order.member, target, progress, cancel)?;
+    let replaced = replace::judge(request.replace, request.context.member, target, progress, cancel)?;
     let mut tries = 0_u32;
-    let fill = || {
+    let sealed = || {
         tries = tries.saturating_add(1);
-        let mut job = Job {
+        let run = FullRun {
             request,
             dir: target.create_partial()?,
             progress,
             cancel,
-            run: request.order.run(BackupKind::Full, now()),
+            replaced: replaced.as_ref(),
+            run: request.context.run(BackupKind::Full, now()),
             tries,
         };
-        let (manifest, outcome) = job.fill(target, replaces.as_ref())?;
-        Ok((job, manifest, outcome))
+        let received = run.receive()?;
+        let applied = run.apply(received)?;
+        run.seal(applied, target)
     };
-    let (job, manifest, outcome) = Retry::new(RACES, retry::seed(request.order.run_id), cancel).run(
-        fill,
-        |error| lost_a_race(error, request.order.member.dialect()),
+    let sealed = Retry::new(RACES, retry::seed(request.context.run_id), cancel).run(
+        sealed,
+        |error| lost_a_race(error, request.context.member.dialect()),
         |error| progress.warning(&format!("{error}; starting again from the beginning")),
     )?;
     progress.phase(Phase::Syncing);
-    job.make_durable(target, &manifest)?;
+    sealed.make_durable(target)?;
     cancel.check()?;
     progress.phase(Phase::Publishing);
     target.make_ready()?;
     target.publish()?;
-    Ok(outcome)
+    Ok(sealed.outcome)
 }
 
 /// Whether the server may have stumbled over an index that was created or deleted while it listed its files: every
@@ -120,129 +124,203 @@ fn staged(
 fn lost_a_race(error: &Error, dialect: Dialect) -> bool {
     match error.kind() {
         ErrorKind::Server => true,
-        ErrorKind::Unreachable => {
-            let closed = matches!(error.cause(), Some(ClientError::Closed(_)));
-            closed && dialect.is_one_byte()
-        }
+        ErrorKind::Unreachable => error.condition() == Some(Condition::ConnectionClosed) && dialect.is_one_byte(),
         _ => false,
     }
 }
 
-struct Job<'a> {
+/// One try of a full backup.
+struct FullRun<'a> {
     request: &'a Full<'a>,
+    /// The staging directory.
     dir: PathBuf,
     progress: &'a dyn Progress,
     cancel: &'a Cancel,
+    /// The backup that is going to be replaced.
+    replaced: Option<&'a Replaced>,
     run: Run,
     /// How often the backup was begun.
     tries: u32,
 }
 
-impl Job<'_> {
-    fn fill(&mut self, target: &Target, replaces: Option<&Replaced>) -> Result<(Manifest, BackupOutcome), Error> {
-        let mut manifest = Manifest::receiving(self.run.clone(), replaces.and_then(|old| old.name.clone()));
+/// Everything that the source sends is in the staging directory, and the master has confirmed it.
+struct Received {
+    manifest: Manifest,
+    files: ReceivedFiles,
+    format: StoreFormat,
+    /// The version of the graph's log of this run.
+    version: LogVersion,
+    logs: ReceivedLogs,
+    /// Indexes of which no files came.
+    missing: MissingIndexes,
+    /// Last transaction of the graph.
+    last: TxId,
+    behind_master: Option<u64>,
+}
+
+/// The transactions are in the store files, and those of the indexes in the pending index log.
+struct Applied {
+    received: Received,
+    dirty: BTreeMap<StoreFile, DirtyChunks>,
+    pending: PendingIndex,
+}
+
+/// A backup that is complete but for its durability.
+struct Sealed {
+    dir: PathBuf,
+    manifest: Manifest,
+    outcome: BackupOutcome,
+}
+
+impl FullRun<'_> {
+    /// Receives the files and the transactions that followed them, and judges them.
+    fn receive(&self) -> Result<Received, Error> {
+        let context = &self.request.context;
+        let member = context.member;
+        let manifest = Manifest::receiving(self.run.clone(), self.replaced.and_then(|old| old.name.clone()));
         manifest.write(&self.dir.join(MANIFEST))?;
         self.progress.phase(Phase::Receiving);
-        let mut incoming = self.request.order.member.full();
-        let received = files::receive(&mut incoming, &self.dir, self.progress)?;
-        let (format, version) = self.judge_files(&received)?;
-        let log_format = LogFormat::from(format);
+        let mut incoming = member.full();
+        let files = files::receive(&mut incoming, &self.dir, self.progress)?;
+        let (format, version) = self.judge_files(&files)?;
+
         self.progress.phase(Phase::Transactions);
-        let history = log::files::archived(DataSource::Graph, version);
-        fs::create_dir_all(self.dir.join("index")).map_err(DiskError::at(self.dir.join("index")))?;
-        let mut logs = ReceivedLogs::new(
-            log_format,
-            BTreeMap::from([
-                (DataSource::Graph, (self.dir.join(&history), version)),
-                (DataSource::Lucene, (self.dir.join(RECEIVED_INDEX_LOG), LogVersion(0))),
-            ]),
-        )
-        .with_indexes(Existing::new(read_config(&self.dir)?.indexes()));
+        let mut logs = self.new_logs(format, version)?;
         logs.receive(&mut incoming, Overlap::Refused, self.progress)?;
         drop(incoming);
         let base = self.base()?;
-        let unopened = missing_indexes::fetch(
-            self.request.order.member,
-            &self.dir,
-            &received.files,
-            self.progress,
-            self.cancel,
-        )?;
-        // a source that sent none is asked for its last transaction, which proves to a later run that it continues this
-        // history
-        let member = self.request.order.member;
-        let (_, answered) = logs.catch_up(member, &base, Overlap::Refused, self.progress)?;
-        if let Some(theirs) = answered {
-            same_database(received.store_id, theirs, &self.dir)?;
-        }
-        logs.align_graph_to_index(member, &base, self.progress)?;
-        logs.require_known_indexes()
-            .map_err(|error| self.lost_an_index(error, "take the backup from another member of the cluster"))?;
-        logs.complete()?;
-        let graph = logs.log(DataSource::Graph);
-        let last_graph = graph
+        let missing = missing_indexes::fetch(member, &self.dir, &files.files, self.progress, self.cancel)?;
+        self.complete(&mut logs, &base, &files)?;
+        let last = logs
+            .log(DataSource::Graph)
             .map(|log| log.last)
             .or_else(|| base.get(&DataSource::Graph).copied())
             .unwrap_or(TxId::BASE);
-        if let Some(old) = replaces {
-            old.require_no_less(last_graph, base.contains_key(&DataSource::Lucene))?;
+        if let Some(old) = self.replaced {
+            old.require_no_less(last, base.contains_key(&DataSource::Lucene))?;
         }
-        let behind_master = self.request.order.confirm(log_format, self.progress, || {
-            Ok((last_graph, graph.and_then(|log| log.fingerprint)))
+        let behind_master = context.confirm(format.into(), self.progress, || {
+            let fingerprint = logs.log(DataSource::Graph).and_then(|log| log.fingerprint);
+            Ok((last, fingerprint))
         })?;
+        Ok(Received {
+            manifest,
+            files,
+            format,
+            version,
+            logs,
+            missing,
+            last,
+            behind_master,
+        })
+    }
 
+    /// Logs for what follows the files.
+    fn new_logs(&self, format: StoreFormat, version: LogVersion) -> Result<ReceivedLogs, Error> {
+        let index = self.dir.join("index");
+        fs::create_dir_all(&index).map_err(DiskError::at(index))?;
+        let graph = self.dir.join(log::files::archived(DataSource::Graph, version));
+        let logs = ReceivedLogs::new(
+            format.into(),
+            BTreeMap::from([
+                (DataSource::Graph, (graph, version)),
+                (DataSource::Lucene, (self.dir.join(RECEIVED_INDEX_LOG), LogVersion(0))),
+            ]),
+        );
+        Ok(logs.with_indexes(Existing::new(read_config(&self.dir)?.indexes())))
+    }
+
+    /// Asks for what is missing at the end of the logs: a source that sent none is asked for its last transaction, which
+    /// proves to a later run that it continues this history.
+    fn complete(
+        &self,
+        logs: &mut ReceivedLogs,
+        base: &BTreeMap<DataSource, TxId>,
+        files: &ReceivedFiles,
+    ) -> Result<(), Error> {
+        let member = self.request.context.member;
+        let (_, answered) = logs.catch_up(member, base, Overlap::Refused, self.progress)?;
+        if let Some(theirs) = answered {
+            same_database(files.store_id, theirs, &self.dir)?;
+        }
+        logs.align_graph_to_index(member, base, self.progress)?;
+        logs.require_known_indexes()
+            .map_err(|error| self.lost_an_index(error, "take the backup from another member of the cluster"))?;
+        logs.complete()
+    }
+
+    fn apply(&self, received: Received) -> Result<Applied, Error> {
         self.progress.phase(Phase::Applying);
-        let mut touched = self.replay(&logs, format)?;
-        self.progress.phase(Phase::Sealing);
+        let dirty = self.replay(&received.logs, received.format)?;
         let pending = replay::leave_index_log(
             &self.dir,
-            self.request.order.member.dialect(),
-            &logs,
-            unopened.transactions(),
-            log_format,
+            self.request.context.member.dialect(),
+            &received.logs,
+            received.missing.transactions(),
+            received.format.into(),
         )?;
-        self.seal(format, version, &logs, last_graph, &mut touched)?;
+        Ok(Applied {
+            received,
+            dirty,
+            pending,
+        })
+    }
 
-        let graph = replay::last_transaction(DataSource::Graph, last_graph, &logs, None);
-        let lucene = replay::last_transaction(DataSource::Lucene, pending.last_tx, &logs, None);
-        manifest.last_transactions = vec![graph, lucene];
-        manifest.store_id = Some(received.store_id.into());
-        manifest.store_format = Some(format.version().to_owned());
-        let old = Known {
-            files: &received.files,
-            sums: &self.dir.join(RECEIVED_SUMS),
+    /// Closes the store files, records their digests and checks them.
+    fn seal(&self, applied: Applied, target: &Target) -> Result<Sealed, Error> {
+        self.progress.phase(Phase::Sealing);
+        let Applied {
+            received,
+            mut dirty,
+            pending,
+        } = applied;
+        let log_format = LogFormat::from(received.format);
+        let logs = &received.logs;
+        self.seal_stores(&received, &mut dirty)?;
+        let run = Run {
+            bytes: received.files.bytes,
+            transactions: logs.count(),
+            ..self.run.clone()
         };
-        checksums::write(&self.dir, Some(&old), &touched, &mut manifest, self.cancel)?;
-        let old = self.dir.join(RECEIVED_SUMS);
-        fs::remove_file(&old).map_err(DiskError::at(&old))?;
-        self.run.bytes = received.bytes;
-        self.run.transactions = logs.count();
-        manifest.chain = vec![self.run.clone()];
+        let mut manifest = received.manifest;
+        manifest.last_transactions = vec![
+            replay::last_transaction(DataSource::Graph, received.last, logs, None),
+            replay::last_transaction(DataSource::Lucene, pending.last_tx, logs, None),
+        ];
+        manifest.store_id = Some(received.files.store_id.into());
+        manifest.store_format = Some(received.format.version().to_owned());
+        let received_sums = self.dir.join(RECEIVED_SUMS);
+        let known = Known {
+            files: &received.files.files,
+            sums: &received_sums,
+        };
+        checksums::write(&self.dir, Some(&known), &dirty, &mut manifest, self.cancel)?;
+        fs::remove_file(&received_sums).map_err(DiskError::at(&received_sums))?;
+        manifest.chain = vec![run];
         manifest.state = State::Complete;
         manifest.finished = Some(now());
-        let check = self.check(&logs, log_format)?;
-        let verdict = unopened.verdict();
-        let history_bytes = fs::metadata(self.dir.join(&history)).map_or(0, |found| found.len());
-        let outcome = BackupOutcome {
-            mode: BackupKind::Full,
-            member: self.run.member.clone(),
-            dialect: self.run.dialect.clone(),
-            releases: self.request.order.member.dialect().releases().to_owned(),
-            target: target.dir().to_owned(),
-            store_id: received.store_id,
-            last_transactions: BTreeMap::from([(DataSource::Graph, last_graph), (DataSource::Lucene, pending.last_tx)]),
-            files: received.files.len() as u64,
-            bytes: received.bytes,
-            transactions: logs.count(),
-            behind_master,
-            history: HistoryProof::NotNeeded,
-            pending_index_log_bytes: pending.bytes,
-            history_log_bytes: history_bytes,
-            verdict: check.as_ref().map_or(verdict, |check| check.verdict(verdict)),
-            check,
-            members: None,
-        };
-        Ok((manifest, outcome))
+        let check = self.check(logs, log_format)?;
+        let verdict = received.missing.verdict();
+        let member = self.request.context.member;
+        let mut outcome = BackupOutcome::of(BackupKind::Full, member, target.dir(), received.files.store_id);
+        outcome.last_transactions = BTreeMap::from([
+            (DataSource::Graph, received.last),
+            (DataSource::Lucene, pending.last_tx),
+        ]);
+        outcome.files = received.files.files.len() as u64;
+        outcome.bytes = received.files.bytes;
+        outcome.stored_bytes = manifest.stored_bytes();
+        outcome.transactions = logs.count();
+        outcome.behind_master = received.behind_master;
+        outcome.pending_index_log_bytes = pending.bytes;
+        outcome.history_log_bytes = archived_logs::bytes(&self.dir)?;
+        outcome.verdict = check.as_ref().map_or(verdict, |check| check.verdict(verdict));
+        outcome.check = check;
+        Ok(Sealed {
+            dir: self.dir.clone(),
+            manifest,
+            outcome,
+        })
     }
 
     /// All ten files must be there, and `index.db` where there are indexes; they say which format they have and which
@@ -257,12 +335,12 @@ impl Job<'_> {
         self.judge_indexes(received)?;
         let header = Header::open(&self.dir)?;
         let format = header.format()?;
-        let legacy = self.request.order.member.dialect().is_one_byte();
+        let legacy = self.request.context.member.dialect().is_one_byte();
         if legacy != (format == StoreFormat::Legacy) {
             let text = format!(
                 "a store of format {} from {}",
                 format.version(),
-                self.request.order.member.dialect()
+                self.request.context.member.dialect()
             );
             return Err(Error::new(ErrorKind::Protocol, text));
         }
@@ -288,7 +366,7 @@ impl Job<'_> {
         Err(self.lost_an_index(
             text,
             "it is missing on the server, which loses its indexes at its next start: create an index there, which \
-             writes the file anew, and run again",
+             writes the file again, and run again",
         ))
     }
 
@@ -316,7 +394,7 @@ impl Job<'_> {
     }
 
     fn replay(&self, logs: &ReceivedLogs, format: StoreFormat) -> Result<BTreeMap<StoreFile, DirtyChunks>, Error> {
-        let mut applier = Applier::open(&self.dir, format, self.request.order.growth)?;
+        let mut applier = Applier::open(&self.dir, format, self.request.context.growth)?;
         if let Some(received) = logs.log(DataSource::Graph) {
             let file = File::open(&received.path).map_err(DiskError::at(&received.path))?;
             let layout = Layout {
@@ -334,11 +412,11 @@ impl Job<'_> {
 
     /// Checks the finished store, if that was asked for.
     fn check(&self, logs: &ReceivedLogs, format: LogFormat) -> Result<Option<Checked>, Error> {
-        if self.request.order.checks == Checks::None {
+        if self.request.context.checks == Checks::None {
             return Ok(None);
         }
         self.progress.phase(Phase::Checking);
-        let finished = Finished {
+        let finished = CompletedStore {
             dir: &self.dir,
             log: logs.log(DataSource::Graph).map(|log| log.path.clone()),
             layout: Layout {
@@ -349,35 +427,30 @@ impl Job<'_> {
         finished.whole(self.cancel).map(Some)
     }
 
-    fn seal(
-        &self,
-        format: StoreFormat,
-        version: LogVersion,
-        logs: &ReceivedLogs,
-        last: TxId,
-        touched: &mut BTreeMap<StoreFile, DirtyChunks>,
-    ) -> Result<(), Error> {
+    fn seal_stores(&self, received: &Received, dirty: &mut BTreeMap<StoreFile, DirtyChunks>) -> Result<(), Error> {
         let header = Header::open(&self.dir)?;
-        header.set_last_transaction(last)?;
-        if logs.log(DataSource::Graph).is_some() {
-            header.set_log_version(version.next())?;
+        header.set_last_transaction(received.last)?;
+        if received.logs.log(DataSource::Graph).is_some() {
+            header.set_log_version(received.version.next())?;
         }
         for kind in StoreFile::ALL {
-            let touched = touched.entry(kind).or_default();
+            let dirty = dirty.entry(kind).or_default();
             if kind == StoreFile::Neostore {
-                touched.note(0, 1);
+                dirty.note(0, 1);
             }
-            seal::seal(&self.dir, kind, format, touched)?;
+            seal::seal(&self.dir, kind, received.format, dirty)?;
         }
         Ok(())
     }
+}
 
-    fn make_durable(&self, target: &Target, manifest: &Manifest) -> Result<(), Error> {
-        manifest.write(&self.dir.join(MANIFEST))?;
+impl Sealed {
+    fn make_durable(&self, target: &Target) -> Result<(), Error> {
+        self.manifest.write(&self.dir.join(MANIFEST))?;
         target.adopt_owner()?;
-        // all of it at once: the directory gets its name only behind this
+        // all of it at once: the directory gets its name only after this
         let mut paths = BTreeSet::from([self.dir.clone()]);
-        for entry in &manifest.files {
+        for entry in &self.manifest.files {
             let path = self.dir.join(&entry.path);
             let folders = path.ancestors().skip(1).take_while(|folder| *folder != self.dir);
             paths.extend(folders.map(Path::to_owned));

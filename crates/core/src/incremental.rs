@@ -12,9 +12,9 @@
 //! | 4 slot 1 → applied log, log version + 1 | 5 |
 //! | 5 applied log → archived log | nothing |
 //! | 6 index transactions into the pending log ([`super::replay::pending_index`]) | what it lacks is asked for |
-//! | 7 checksums, manifest | the next run makes them anew |
+//! | 7 checksums, manifest | the next run writes them again |
 //!
-//! Whatever the source sends is judged before step 2 (`receive::validation`), so that only the disk can fail behind it.
+//! Whatever the source sends is judged before step 2 (`receive::validation`), so that only the disk can fail after it.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -24,7 +24,7 @@ use std::{
 };
 
 use super::{
-    consistency::{Checked, Checks, Finished},
+    consistency::{Checked, Checks, CompletedStore},
     context::{BackupContext, now},
     manifest::{
         BackupKind, MANIFEST, Manifest, Run, SUMS, State,
@@ -62,7 +62,7 @@ use crate::{
 };
 use neo4j_format::{
     DiskError,
-    ids::{DataSource, LogVersion, TxId},
+    ids::{DataSource, LogVersion, StoreId, TxId},
     log::{self, Layout, LogFormat},
     store::{Header, StoreFile, StoreFormat, lucene_store, neo4j_lock::Neo4jLock},
     wire::Dialect,
@@ -70,13 +70,13 @@ use neo4j_format::{
 
 /// What an incremental backup is to do.
 #[derive(Debug)]
-pub struct Incremental<'a> {
+pub(crate) struct Incremental<'a> {
     /// Who is asked, and which backup is brought up to date.
-    pub order: BackupContext<'a>,
+    pub(crate) context: BackupContext<'a>,
     /// How much an unproven history matters.
-    pub unproven: Unproven,
+    pub(crate) unproven: Unproven,
     /// How much of the history is kept.
-    pub keep: KeepLogs,
+    pub(crate) keep: KeepLogs,
 }
 
 /// Brings a backup up to date in place; when it returns, the result is durable.
@@ -84,12 +84,12 @@ pub struct Incremental<'a> {
 /// # Errors
 /// Of the target, the member and the disk. The target then holds the old or a newer prefix of the source's history, and
 /// the next run needs no clean-up.
-pub fn incremental(
+pub(crate) fn incremental(
     request: &Incremental<'_>,
     progress: &dyn Progress,
     cancel: &Cancel,
 ) -> Result<BackupOutcome, Error> {
-    let target = Target::lock(request.order.target, request.order.run_id, now())?;
+    let target = Target::lock(request.context.target, request.context.run_id, now())?;
     let result = locked(request, &target, progress, cancel);
     target.release(&result);
     result
@@ -113,34 +113,35 @@ fn locked(
     let since = traces::since(dir, before.as_ref());
     if since == Since::Opened {
         progress.warning(
-            "Neo4j opened the backup since: all its checksums are taken anew, so they tell nothing of damage before now",
+            "Neo4j has opened the backup since the last run: recomputing checksums; earlier damage can no longer be detected",
         );
     }
     base::is_whole(dir, before.as_ref().filter(|_| since == Since::Untouched))?;
     let format = Header::open(dir)?.format()?;
-    let job = Job {
+    let run = IncrementalRun {
         request,
         dir,
         graph: Graph {
             dir,
             format,
-            growth: request.order.growth,
+            growth: request.context.growth,
             cancel,
         },
         before,
         since,
+        started: now(),
         progress,
         cancel,
     };
-    // what was received and not used is asked for anew, whatever became of this run
-    let result = job.run();
-    let discarded = job.discard_received();
+    let result = run.take();
+    // the next run asks again for what was received and not used, however this one ended
+    let discarded = run.discard_received();
     let outcome = result?;
     discarded?;
     Ok(outcome)
 }
 
-struct Job<'a> {
+struct IncrementalRun<'a> {
     request: &'a Incremental<'a>,
     dir: &'a Path,
     graph: Graph<'a>,
@@ -148,11 +149,24 @@ struct Job<'a> {
     before: Option<Manifest>,
     /// What became of the directory since that run.
     since: Since,
+    /// When this run began, in milliseconds since 1970.
+    started: u64,
     progress: &'a dyn Progress,
     cancel: &'a Cancel,
 }
 
-/// What arrived.
+/// What an earlier run, or Neo4j, left in the graph's active log is applied.
+struct Recovered {
+    /// The manifest as it is on disk now.
+    manifest: Option<Manifest>,
+    dirty: BTreeMap<StoreFile, DirtyChunks>,
+    /// Locks of files that got a new inode.
+    locks: Vec<Neo4jLock>,
+    /// Whether there was such a log.
+    has_replayed: bool,
+}
+
+/// What the source sent is in logs of its own, proven and judged.
 struct Received {
     logs: ReceivedLogs,
     version: LogVersion,
@@ -161,101 +175,160 @@ struct Received {
     behind_master: Option<u64>,
 }
 
-impl Job<'_> {
-    fn run(&self) -> Result<BackupOutcome, Error> {
+/// The transactions of the graph are in the store files, and the log of them is archived.
+struct Applied {
+    received: Received,
+    manifest: Manifest,
+    dirty: BTreeMap<StoreFile, DirtyChunks>,
+    /// Held until the run ends.
+    _locks: Vec<Neo4jLock>,
+    has_replayed: bool,
+    /// Whether anything differs from what the last run left.
+    is_changed: bool,
+}
+
+/// Index log, archived logs and checksums are written; the manifest that counts on them is not.
+struct Sealed {
+    applied: Applied,
+    pending: PendingIndex,
+    last: TxId,
+    store_id: StoreId,
+}
+
+impl IncrementalRun<'_> {
+    fn take(&self) -> Result<BackupOutcome, Error> {
         self.discard_received()?;
         remove(&self.dir.join(NEW_MANIFEST))?;
         self.graph.finish_archiving()?;
-        let started = now();
-        let mut touched = BTreeMap::new();
-        // locks on copies that replaced shared files
-        let mut locks = Vec::new();
-        let mut manifest = self.before.clone();
-        let mut nothing_new = manifest.as_ref().is_some_and(Manifest::is_complete);
-        let left_active = self.graph.left_active()?;
-        let was_left_active = left_active.is_some();
-        if let Some(active) = left_active {
-            self.progress
-                .warning("the graph's log was left pending and is replayed first");
-            nothing_new = false;
-            // what it and the new transactions change cannot be told apart afterwards
-            self.require_undamaged(Changes::Unknown)?;
-            if let Some(manifest) = &mut manifest {
-                self.begin_update(manifest)?;
-            }
-            locks.extend(self.separate_links(&active.stores)?);
-            self.graph.apply(&active, &mut touched)?;
-        }
-        self.progress.phase(Phase::Transactions);
+        let recovered = self.recover()?;
         let received = self.receive()?;
-        let logs = &received.logs;
-        let mut manifest = manifest.unwrap_or_else(|| Manifest::receiving(self.new_run(started, logs), None));
-        nothing_new &= logs.count() == 0;
-        if !nothing_new {
-            let dirty = logs.dirty();
-            if !was_left_active {
-                self.require_undamaged(Changes::Chunks(&dirty))?;
+        let applied = self.apply(recovered, received)?;
+        let sealed = self.seal(applied)?;
+        self.publish(sealed)
+    }
+
+    fn recover(&self) -> Result<Recovered, Error> {
+        let mut recovered = Recovered {
+            manifest: self.before.clone(),
+            dirty: BTreeMap::new(),
+            locks: Vec::new(),
+            has_replayed: false,
+        };
+        let Some(active) = self.graph.left_active()? else {
+            return Ok(recovered);
+        };
+        self.progress
+            .warning("the graph's log was left pending and is replayed first");
+        recovered.has_replayed = true;
+        // what this log and the new transactions change cannot be told apart afterwards
+        self.require_undamaged(Changes::Unknown)?;
+        if let Some(manifest) = &mut recovered.manifest {
+            self.begin_update(manifest)?;
+        }
+        recovered.locks.extend(self.separate_links(&active.stores)?);
+        self.graph.apply(&active, &mut recovered.dirty)?;
+        Ok(recovered)
+    }
+
+    fn apply(&self, recovered: Recovered, received: Received) -> Result<Applied, Error> {
+        let Recovered {
+            manifest,
+            mut dirty,
+            mut locks,
+            has_replayed,
+        } = recovered;
+        let was_complete = self.before.as_ref().is_some_and(Manifest::is_complete);
+        let is_changed = !was_complete || has_replayed || received.logs.count() > 0;
+        let mut manifest = manifest.unwrap_or_else(|| Manifest::receiving(self.new_run(&received.logs), None));
+        if is_changed {
+            let will_change = received.logs.dirty();
+            if !has_replayed {
+                self.require_undamaged(Changes::Chunks(&will_change))?;
             }
             self.begin_update(&mut manifest)?;
-            locks.extend(self.separate_links(&dirty.into_keys().collect())?);
-            self.apply(&received, &mut touched)?;
+            locks.extend(self.separate_links(&will_change.into_keys().collect())?);
+            self.apply_graph(&received, &mut dirty)?;
         }
-        let prunable = archived_logs::prunable(self.dir, self.request.keep, SystemTime::now())?;
-        if nothing_new && !prunable.is_empty() {
-            self.require_undamaged(Changes::Chunks(&BTreeMap::new()))?;
-            self.begin_update(&mut manifest)?;
-        }
+        Ok(Applied {
+            received,
+            manifest,
+            dirty,
+            _locks: locks,
+            has_replayed,
+            is_changed,
+        })
+    }
+
+    fn seal(&self, mut applied: Applied) -> Result<Sealed, Error> {
         self.progress.phase(Phase::Sealing);
-        let dialect = self.request.order.member.dialect();
+        let logs = &applied.received.logs;
+        let manifest = &mut applied.manifest;
         let index = self.dir.join("index");
         fs::create_dir_all(&index).map_err(DiskError::at(&index))?;
+        let dialect = self.request.context.member.dialect();
         let pending = replay::leave_index_log(self.dir, dialect, logs, None, self.log_format())?;
         let header = Header::open(self.dir)?;
-        let last = header.last_transaction()?;
+        let (last, store_id) = (header.last_transaction()?, header.store_id()?);
         let known = |source, id| replay::last_transaction(source, id, logs, self.kept_transaction(source));
         manifest.last_transactions = vec![
             known(DataSource::Graph, last),
             known(DataSource::Lucene, pending.last_tx),
         ];
+        let prunable = archived_logs::prunable(self.dir, self.request.keep, SystemTime::now())?;
+        if !applied.is_changed && !prunable.is_empty() {
+            self.require_undamaged(Changes::Chunks(&BTreeMap::new()))?;
+            self.begin_update(manifest)?;
+        }
         archived_logs::prune(self.dir, &prunable)?;
-        if !nothing_new || !prunable.is_empty() {
-            self.checksum(&touched, &mut manifest)?;
+        if applied.is_changed || !prunable.is_empty() {
+            self.checksum(&applied.dirty, manifest)?;
             if self.before.is_some() {
-                manifest.add_run(self.new_run(started, logs));
+                manifest.add_run(self.new_run(logs));
             }
         }
-        manifest.store_id = Some(header.store_id()?.into());
+        manifest.store_id = Some(store_id.into());
         manifest.store_format = Some(self.graph.format.version().to_owned());
         manifest.state = State::Complete;
         manifest.finished = Some(now());
-        self.progress.phase(Phase::Syncing);
-        self.publish_manifest(&manifest)?;
-        let check = if nothing_new && self.request.order.checks != Checks::Whole {
-            None
-        } else {
-            self.check(&received, was_left_active)
-        };
-        Ok(BackupOutcome {
-            mode: BackupKind::Incremental,
-            member: self.request.order.member.address().to_owned(),
-            dialect: dialect.name().to_owned(),
-            releases: dialect.releases().to_owned(),
-            target: self.dir.to_owned(),
-            store_id: header.store_id()?,
-            last_transactions: BTreeMap::from([(DataSource::Graph, last), (DataSource::Lucene, pending.last_tx)]),
-            files: 0,
-            bytes: logs.bytes(),
-            transactions: logs.count(),
-            behind_master: received.behind_master,
-            history: received.proof,
-            pending_index_log_bytes: pending.bytes,
-            history_log_bytes: archived_logs::bytes(self.dir)?,
-            verdict: check
-                .as_ref()
-                .map_or(Verdict::Good, |check| check.verdict(Verdict::Good)),
-            check,
-            members: None,
+        Ok(Sealed {
+            applied,
+            pending,
+            last,
+            store_id,
         })
+    }
+
+    /// Makes the backup a complete one again, and checks it then.
+    fn publish(&self, sealed: Sealed) -> Result<BackupOutcome, Error> {
+        let Sealed {
+            applied,
+            pending,
+            last,
+            store_id,
+        } = sealed;
+        self.progress.phase(Phase::Syncing);
+        self.publish_manifest(&applied.manifest)?;
+        let check = if applied.is_changed || self.request.context.checks == Checks::Whole {
+            self.check(&applied.received, applied.has_replayed)
+        } else {
+            None
+        };
+        let logs = &applied.received.logs;
+        let member = self.request.context.member;
+        let mut outcome = BackupOutcome::of(BackupKind::Incremental, member, self.dir, store_id);
+        outcome.last_transactions = BTreeMap::from([(DataSource::Graph, last), (DataSource::Lucene, pending.last_tx)]);
+        outcome.bytes = logs.bytes();
+        outcome.stored_bytes = applied.manifest.stored_bytes();
+        outcome.transactions = logs.count();
+        outcome.behind_master = applied.received.behind_master;
+        outcome.history = applied.received.proof;
+        outcome.pending_index_log_bytes = pending.bytes;
+        outcome.history_log_bytes = archived_logs::bytes(self.dir)?;
+        if let Some(check) = &check {
+            outcome.verdict = check.verdict(Verdict::Good);
+        }
+        outcome.check = check;
+        Ok(outcome)
     }
 
     fn log_format(&self) -> LogFormat {
@@ -267,11 +340,11 @@ impl Job<'_> {
         self.before.as_ref()?.last_transaction(source)
     }
 
-    fn new_run(&self, started: u64, logs: &ReceivedLogs) -> Run {
+    fn new_run(&self, logs: &ReceivedLogs) -> Run {
         Run {
             bytes: logs.bytes(),
             transactions: logs.count(),
-            ..self.request.order.run(BackupKind::Incremental, started)
+            ..self.request.context.run(BackupKind::Incremental, self.started)
         }
     }
 
@@ -287,7 +360,8 @@ impl Job<'_> {
     /// Takes the transactions since into logs of their own, synced, after comparing the last one of the target with the
     /// source's. Nothing else is written.
     fn receive(&self) -> Result<Received, Error> {
-        let member = self.request.order.member;
+        self.progress.phase(Phase::Transactions);
+        let member = self.request.context.member;
         let index = PendingIndex::inspect(self.dir, self.log_format())?;
         let had = self.had(&index)?;
         let version = self.graph.free_version()?;
@@ -295,7 +369,7 @@ impl Job<'_> {
             (DataSource::Graph, (self.dir.join(graph_log::RECEIVED), version)),
             (DataSource::Lucene, (self.dir.join(RECEIVED_INDEX_LOG), LogVersion(0))),
         ]);
-        let inspector = Inspector::open(self.dir, self.graph.format, self.request.order.growth)?;
+        let inspector = Inspector::open(self.dir, self.graph.format, self.request.context.growth)?;
         let mut logs = ReceivedLogs::new(self.log_format(), places)
             .going_on_from(had.clone())
             .with_indexes(Existing::new(index.changes.to(&read_config(self.dir)?)))
@@ -322,7 +396,7 @@ impl Job<'_> {
         logs.complete()?;
         let behind_master =
             self.request
-                .order
+                .context
                 .confirm(self.log_format(), self.progress, || match logs.log(DataSource::Graph) {
                     Some(log) => Ok((log.last, log.fingerprint)),
                     None => target.end_of_graph(),
@@ -338,7 +412,7 @@ impl Job<'_> {
 
     /// A source that was upgraded sends what does not fit the store.
     fn same_format(&self) -> Result<(), Error> {
-        let dialect = self.request.order.member.dialect();
+        let dialect = self.request.context.member.dialect();
         let legacy = matches!(dialect, Dialect::D13 | Dialect::D14);
         if legacy == (self.graph.format == StoreFormat::Legacy) {
             return Ok(());
@@ -356,7 +430,7 @@ impl Job<'_> {
     fn of_this_database(&self, error: Error, had: &BTreeMap<DataSource, TxId>) -> Error {
         let whose = || {
             let ours = Header::open(self.dir)?.store_id()?;
-            same_database(ours, ask_store_id(self.request.order.member)?, self.dir)
+            same_database(ours, ask_store_id(self.request.context.member)?, self.dir)
         };
         match error.kind() {
             ErrorKind::Protocol | ErrorKind::FullNeeded | ErrorKind::NotOurs => match whose() {
@@ -369,7 +443,7 @@ impl Job<'_> {
     }
 
     /// Applies what was received of the graph, durably.
-    fn apply(&self, received: &Received, touched: &mut BTreeMap<StoreFile, DirtyChunks>) -> Result<(), Error> {
+    fn apply_graph(&self, received: &Received, touched: &mut BTreeMap<StoreFile, DirtyChunks>) -> Result<(), Error> {
         let Some(log) = received.logs.log(DataSource::Graph) else {
             return Ok(());
         };
@@ -380,14 +454,14 @@ impl Job<'_> {
     }
 
     /// Checks the store, which is durable by now: where the run is cancelled, the check alone did not come to its end.
-    fn check(&self, received: &Received, was_left_active: bool) -> Option<Checked> {
-        let checks = self.request.order.checks;
+    fn check(&self, received: &Received, has_replayed: bool) -> Option<Checked> {
+        let checks = self.request.context.checks;
         if checks == Checks::None {
             return None;
         }
         self.progress.phase(Phase::Checking);
         let archived = self.dir.join(log::files::archived(DataSource::Graph, received.version));
-        let finished = Finished {
+        let finished = CompletedStore {
             dir: self.dir,
             log: received.logs.log(DataSource::Graph).map(|_| archived),
             layout: Layout {
@@ -396,7 +470,7 @@ impl Job<'_> {
             },
         };
         // what an interrupted run wrote is in another log
-        let checked = if checks == Checks::Whole || was_left_active {
+        let checked = if checks == Checks::Whole || has_replayed {
             finished.whole(self.cancel)
         } else {
             finished.part(self.cancel)

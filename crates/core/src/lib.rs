@@ -1,32 +1,117 @@
 //! Consistent, bootable backups of running Neo4j 1.3 – 1.9 Enterprise databases, over the network and without a JVM.
 //!
+//! Every call below blocks its thread until it is done, brings its own runtime, and works from any thread; `cancel` ends
+//! it early, and [`Cancel::limited`] limits its time. What happens meanwhile goes to a [`progress::Progress`].
+//!
+//! # Back up a server, or bring a backup up to date
+//!
+//! ```
+//! use neo4j_backup_core::{Backup, Cancel, Mode, progress::Quiet, source::uri::Source};
+//!
+//! # mod common { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/examples/common/database.rs")); }
+//! # let work = common::database();
+//! # let server = neo4j_backup_core::Serve::new(work.path().join("database")).listen("127.0.0.1", 0..=0).start()?;
+//! # let (uri, target) = (server.source().to_string(), work.path().join("backup"));
+//! let source = Source::parse(&uri)?; // such as single://192.168.1.34
+//! let backup = Backup::new(source, &target).mode(Mode::Auto).fallback_full(true);
+//! let outcome = backup.run(&Quiet, &Cancel::default())?;
+//! assert_eq!(outcome.verdict, neo4j_backup_core::outcome::Verdict::Good);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Back up a cluster
+//!
+//! The members are asked in turn until one has given the backup; the outcome, or the failure, says who was asked.
+//!
+//! ```no_run
+//! use neo4j_backup_core::{Backup, Cancel, ClusterOptions, progress::Quiet};
+//! use neo4j_backup_core::source::{discovery::Preference, uri::Source};
+//!
+//! let source = Source::parse("ha://192.168.1.15:2181,192.168.1.16:2181")?;
+//! let options = ClusterOptions { preference: Preference::Slave, ..ClusterOptions::default() };
+//! let backup = Backup::new(source, "/mnt/backup/neo4j").overwrite(true).cluster(options);
+//! match backup.run(&Quiet, &Cancel::default()) {
+//!     Ok(outcome) => println!("{:?}", outcome.members),
+//!     Err(failure) => println!("{failure}, exit code {}", failure.error.kind().exit_code()),
+//! }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # See who would be asked
+//!
+//! ```no_run
+//! use neo4j_backup_core::{Cancel, ClusterOptions, members, source::uri::Source};
+//!
+//! let source = Source::parse("ha://192.168.1.15:2181")?;
+//! for candidate in members(&source, &ClusterOptions::default(), &Cancel::default())?.ranking.candidates {
+//!     println!("member {} at {}", candidate.id, candidate.at);
+//! }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Verify, check, inspect and adopt a directory
+//!
+//! ```
+//! use neo4j_backup_core::{Cancel, adopt, check, check::CheckOptions, inspect, progress::Quiet, verify};
+//! use neo4j_backup_core::verify::VerifyVerdict;
+//!
+//! # mod common { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/examples/common/database.rs")); }
+//! # let work = common::database();
+//! # let dir = work.path().join("database");
+//! let cancel = Cancel::default();
+//! adopt(&dir, &Quiet, &cancel)?; // writes checksums for a copy that another tool made
+//! assert_eq!(verify(&dir, &Quiet, &cancel)?.verdict, VerifyVerdict::Intact);
+//! assert!(check(&dir, &CheckOptions::default(), &cancel)?.is_consistent());
+//! assert!(inspect(&dir)?.first_start.refused.is_empty());
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Serve a directory as a backup source
+//!
+//! ```
+//! use neo4j_backup_core::{Cancel, ErrorKind, Serve};
+//!
+//! # mod common { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/examples/common/database.rs")); }
+//! # let work = common::database();
+//! # let dir = work.path().join("database");
+//! # let cancel = Cancel::default();
+//! # cancel.cancel(ErrorKind::Terminated);
+//! let server = Serve::new(&dir).listen("127.0.0.1", 0..=0).start()?;
+//! println!("{}", server.source());
+//! server.run(&cancel)?; // until `cancel` is cancelled, for example by a signal handler
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Modules
+//!
 //! The modules are the steps of the data's way; `docs/architecture.md` leads from the command line to the published
 //! directory in one page. [`source`] knows the peer and never the disk; [`target`] knows the disk and never a socket;
-//! [`receive`] and [`replay`] stand between them; [`serve`] is the other side of the protocol.
+//! [`receive`] and [`replay`] stand between them; [`serve`](mod@serve) is the other side of the protocol.
 
 pub mod adopt;
 pub mod backup;
 pub mod cancel;
 pub mod check;
-pub mod cluster_options;
+mod cluster_options;
 pub mod consistency;
-pub mod context;
+mod context;
 pub mod error;
 mod format_errors;
-pub mod full;
-pub mod incremental;
+mod full;
+mod incremental;
 pub mod inspect;
 pub mod manifest;
 pub mod members;
 pub mod outcome;
 pub mod progress;
 pub mod receive;
-pub mod replace;
+mod replace;
 pub mod replay;
-pub mod retry;
+mod retry;
 mod run_id;
 mod runtime;
 pub mod serve;
+pub mod server;
 pub mod source;
 pub mod target;
 mod verification;
@@ -45,4 +130,5 @@ pub use error::{Error, ErrorKind};
 pub use inspect::inspect;
 pub use members::members;
 pub use outcome::BackupOutcome;
+pub use server::{Serve, Server};
 pub use verification::verify;

@@ -1,10 +1,13 @@
-//! What a backup that ended well has to tell; warnings and times of phases go through [`crate::progress::Progress`].
+//! The outcome of a backup that succeeded; warnings and times of phases go through [`crate::progress::Progress`].
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use serde::{Serialize, Serializer};
 
-use crate::{backup::AskedMembers, consistency::Checked, error, manifest::BackupKind};
+use crate::{backup::AskedMembers, consistency::Checked, error, manifest::BackupKind, source::client::Member};
 use neo4j_format::ids::{DataSource, StoreId, TxId};
 
 /// Whether the source's history is known to be the continuation of the target's.
@@ -73,6 +76,8 @@ pub struct BackupOutcome {
     pub files: u64,
     /// Bytes of files and transactions received, without framing.
     pub bytes: u64,
+    /// Bytes of the backup's files. Servers also send the unused space at the end of their store files, which is not kept.
+    pub stored_bytes: u64,
     /// Transactions received and applied.
     pub transactions: u64,
     /// Transactions of the graph that the master had beyond the last one, where a slave served; `None` where the master
@@ -94,7 +99,18 @@ pub struct BackupOutcome {
 }
 
 impl BackupOutcome {
-    /// A backup that is good and received nothing: what a run fills in.
+    /// A backup by this member that is good and received nothing: what a run fills in.
+    pub(crate) fn of(mode: BackupKind, member: &Member, target: &Path, store_id: StoreId) -> BackupOutcome {
+        let dialect = member.dialect();
+        BackupOutcome {
+            member: member.address().to_owned(),
+            dialect: dialect.name().to_owned(),
+            releases: dialect.releases().to_owned(),
+            ..BackupOutcome::new(mode, target.to_owned(), store_id)
+        }
+    }
+
+    /// A good backup of which nothing else is known.
     pub fn new(mode: BackupKind, target: PathBuf, store_id: StoreId) -> BackupOutcome {
         BackupOutcome {
             mode,
@@ -106,6 +122,7 @@ impl BackupOutcome {
             last_transactions: BTreeMap::new(),
             files: 0,
             bytes: 0,
+            stored_bytes: 0,
             transactions: 0,
             behind_master: None,
             history: HistoryProof::NotNeeded,
@@ -118,7 +135,7 @@ impl BackupOutcome {
     }
 }
 
-fn lossy<S: Serializer>(path: &std::path::Path, serializer: S) -> Result<S::Ok, S::Error> {
+fn lossy<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(&path.to_string_lossy())
 }
 

@@ -1,4 +1,4 @@
-//! Progress without a user interface: the library tells, whoever runs it shows.
+//! Progress reports, without a user interface.
 
 /// What a run is doing right now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,7 +45,7 @@ pub trait Progress: Send + Sync {
     }
 }
 
-/// Tells nobody.
+/// Discards all events.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Quiet;
 

@@ -1,4 +1,4 @@
-//! What a full backup may put itself in place of: an older backup of the same database that does not have more
+//! What a full backup may replace: an older backup of the same database that does not have more
 //! (`docs/decisions/0009-no-less-in-place-of-more.md`), and only where that is allowed.
 
 use super::{
@@ -14,7 +14,7 @@ use neo4j_format::{
 
 /// Whether an older backup of the same database may be replaced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Replace {
+pub(crate) enum Replace {
     /// No; it is refused.
     Never,
     /// Yes, in one step, once the new one is complete.
@@ -49,7 +49,7 @@ impl Replaced {
     /// (`docs/formats/zookeeper-discovery.md` §3.1), and one that could not open its indexes has none to give.
     pub(crate) fn require_no_less(&self, last: TxId, indexes_came: bool) -> Result<(), Error> {
         if self.has_indexes && !indexes_came {
-            let text = "the source gives nothing of its indexes, which the backup that it would replace has";
+            let text = "the source sent no index data, but the existing backup contains indexes";
             return Err(Error::new(ErrorKind::NotOurs, text)
                 .with_hint("the server's messages.log says why; or take this backup into another directory"));
         }
@@ -57,7 +57,7 @@ impl Replaced {
             return Ok(());
         }
         let text = format!(
-            "the source is behind the backup that it would replace: its last transaction is {last}, the backup's is {}",
+            "the source is behind the existing backup: its last transaction is {last}, the backup's is {}",
             self.last
         );
         Err(Error::new(ErrorKind::NotOurs, text).with_hint(

@@ -13,7 +13,7 @@ use rand::{RngExt, SeedableRng, rngs::StdRng};
 use crate::{Error, cancel::Cancel};
 
 /// Time, as far as retries need it.
-pub trait Clock {
+pub(crate) trait Clock {
     /// Now.
     fn now(&self) -> Instant;
 
@@ -37,30 +37,29 @@ impl Clock for Cancel {
 
 /// How often, how fast and for how long something is tried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Policy {
+pub(crate) struct Policy {
     /// The pause after the first failure, before jitter; each further one is twice as long.
-    pub first: Duration,
+    pub(crate) first: Duration,
     /// No pause is planned longer than this.
-    pub longest: Duration,
+    pub(crate) longest: Duration,
     /// No try begins later than this after the first failure, or the first one since [`Retry::progressed`].
-    pub total: Duration,
+    pub(crate) total: Duration,
     /// Tries at most, with the first one.
-    pub tries: u32,
+    pub(crate) tries: u32,
 }
 
 /// How much a pause may be shorter or longer than planned, so that many jobs on one server spread out.
 const JITTER: f64 = 0.25;
 
 /// The seed that a run's id gives.
-pub fn seed(run_id: &str) -> u64 {
+pub(crate) fn seed(run_id: &str) -> u64 {
     let hash = blake3::hash(run_id.as_bytes());
-    hash.as_bytes()
-        .first_chunk()
-        .map_or(0, |first| u64::from_be_bytes(*first))
+    let first = hash.as_bytes().iter().take(8);
+    first.fold(0, |seed, byte| seed << 8 | u64::from(*byte))
 }
 
 /// The tries of one operation.
-pub struct Retry<'a> {
+pub(crate) struct Retry<'a> {
     policy: Policy,
     clock: &'a dyn Clock,
     rng: StdRng,
@@ -71,7 +70,7 @@ pub struct Retry<'a> {
 
 impl<'a> Retry<'a> {
     /// Nothing has been tried yet; equal seeds pause equally.
-    pub fn new(policy: Policy, seed: u64, clock: &'a dyn Clock) -> Retry<'a> {
+    pub(crate) fn new(policy: Policy, seed: u64, clock: &'a dyn Clock) -> Retry<'a> {
         Retry {
             policy,
             clock,
@@ -86,7 +85,7 @@ impl<'a> Retry<'a> {
     ///
     /// # Errors
     /// Of a run that is cancelled meanwhile.
-    pub fn pause(&mut self) -> Result<Option<Duration>, Error> {
+    pub(crate) fn pause(&mut self) -> Result<Option<Duration>, Error> {
         self.failures = self.failures.saturating_add(1);
         let pause = self.next_pause();
         if let Some(pause) = pause {
@@ -96,8 +95,8 @@ impl<'a> Retry<'a> {
         Ok(pause)
     }
 
-    /// What was tried got on for a while before it failed: limit of time and pauses begin anew, the tries go on.
-    pub fn progressed(&mut self) {
+    /// What was tried got on for a while before it failed: time limit and pauses start over, the number of tries does not.
+    pub(crate) fn progressed(&mut self) {
         self.pauses = None;
     }
 
@@ -117,7 +116,7 @@ impl<'a> Retry<'a> {
     ///
     /// # Errors
     /// The last failure, with the earlier ones in its text.
-    pub fn run<T>(
+    pub(crate) fn run<T>(
         mut self,
         mut operation: impl FnMut() -> Result<T, Error>,
         again: impl Fn(&Error) -> bool,
@@ -238,7 +237,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn progress_begins_the_time_limit_anew_but_not_the_tries() {
+    fn progress_restarts_the_time_limit_but_not_the_tries() {
         let clock = PausedClock::new();
         let mut retry = Retry::new(POLICY, 1, &clock);
         while retry.pause().unwrap().is_some() {}

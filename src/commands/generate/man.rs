@@ -6,9 +6,9 @@ use clap::{Arg, Command};
 
 use crate::args::{
     dashes::single_dashes,
-    exit_status::EXIT_STATUS,
     help::{groups, head},
 };
+use neo4j_backup_core::error::{EXIT_STATUSES, ExitStatus};
 
 /// Files in the directory of a backup.
 const IN_THE_BACKUP: [(&str, &str); 2] = [
@@ -87,7 +87,7 @@ pub(super) fn page(program: &Command, command: Option<&Command>) -> String {
         }
     }
     section(&mut page, "EXIT STATUS");
-    for (code, meaning) in EXIT_STATUS {
+    for ExitStatus { code, meaning, .. } in EXIT_STATUSES {
         entry(&mut page, &code.to_string(), meaning);
     }
     environment(&mut page, shown);

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use serde::Serialize;
 
 use super::causes;
-use crate::output::streams::printable;
+use crate::output::{hint, streams::printable};
 use neo4j_backup_core::{Error, backup::AskedMembers, outcome::BackupOutcome};
 
 /// Counted up whenever a field of the JSON object changes its meaning or goes away; new fields may come at any time.
@@ -61,7 +61,7 @@ impl JsonError {
             kind: error.kind().name(),
             message: printable(&error.to_string()),
             causes: causes(error),
-            hint: error.hint().map(printable),
+            hint: hint::of(error).map(|hint| printable(&hint)),
         }
     }
 }

@@ -5,15 +5,16 @@
 
 mod json;
 
-use std::{collections::BTreeMap, error, fmt::Write as _, process::ExitCode};
+use std::{collections::BTreeMap, error, fmt::Write as _, process::ExitCode, time::Duration};
 
 use indicatif::HumanBytes;
 use serde::Serialize;
 
 use self::json::{JsonCommand, JsonError, JsonFinding, JsonReport, SCHEMA_VERSION, to_line, to_milliseconds};
 use super::{
+    hint,
     streams::{printable, to_stderr, to_stdout},
-    terminal::{Record, Verbosity},
+    terminal::{RunRecord, Verbosity},
 };
 use crate::{
     args::request::{BackupRequest, Output},
@@ -30,7 +31,7 @@ use neo4j_backup_core::{
 /// A run that has ended.
 pub(crate) struct Report<'a> {
     pub(crate) request: &'a BackupRequest,
-    pub(crate) record: Record,
+    pub(crate) record: RunRecord,
     pub(crate) result: Result<BackupOutcome, BackupFailure>,
 }
 
@@ -125,25 +126,34 @@ impl Report<'_> {
             .map(|(source, id)| format!("{source} {id}"))
             .collect();
         let behind = outcome.behind_master.filter(|behind| *behind > 0);
-        let behind = behind.map(|count| format!("{count} transactions of the master"));
+        let behind = behind.map(|count| format!("{} behind the master", counted(count, "transaction")));
         let history = match outcome.history {
             HistoryProof::NotNeeded => None,
-            HistoryProof::Proven => Some("proven to be the same".to_owned()),
-            HistoryProof::NotProven => Some("not proven".to_owned()),
+            HistoryProof::Proven => Some("verified: the source continues this backup".to_owned()),
+            HistoryProof::NotProven => Some("not verified: nothing to compare with".to_owned()),
         };
         let index_log = (outcome.pending_index_log_bytes > 0).then(|| {
             format!(
-                "{} wait for the server's first start",
+                "{}, applied at the first start of Neo4j",
                 HumanBytes(outcome.pending_index_log_bytes)
             )
         });
         let logs = (outcome.history_log_bytes > 0).then(|| HumanBytes(outcome.history_log_bytes).to_string());
         let received = format!(
-            "{} files, {} transactions, {}",
-            outcome.files,
-            outcome.transactions,
+            "{}, {}, {}",
+            counted(outcome.files, "file"),
+            counted(outcome.transactions, "transaction"),
             HumanBytes(outcome.bytes)
         );
+        let stored = match outcome.mode {
+            BackupKind::Full if outcome.stored_bytes < outcome.bytes => {
+                format!(
+                    "{}, without the unused space of store files",
+                    HumanBytes(outcome.stored_bytes)
+                )
+            }
+            _ => HumanBytes(outcome.stored_bytes).to_string(),
+        };
         let served = self.members().and_then(|members| members.served);
         let served = served.map_or(String::new(), |member| {
             format!("{} ({}) at ", member.id, member.role.name())
@@ -154,13 +164,14 @@ impl Report<'_> {
             ("member", Some(member)),
             ("store id", Some(outcome.store_id.to_string())),
             ("received", Some(received)),
+            ("stored", Some(stored)),
             ("last", Some(last.join(", "))),
             ("behind", behind),
             ("history", history),
-            ("index log", index_log),
-            ("kept logs", logs),
+            ("pending", index_log),
+            ("archived", logs),
             ("check", outcome.check.as_ref().map(check_summary)),
-            ("seconds", Some(self.seconds())),
+            ("seconds", self.seconds()),
             ("target", Some(outcome.target.to_string_lossy().into_owned())),
         ];
         let rows = rows.into_iter().filter_map(|(name, value)| Some((name, value?)));
@@ -180,24 +191,22 @@ impl Report<'_> {
         let failed = members.failed.iter().map(|attempt| ("failed", attempt.to_string()));
         let skipped = members.skipped.iter().map(|member| {
             let text = format!("member {} ({}): {}", member.id, member.role.name(), member.reason);
-            ("not asked", text)
+            ("skipped", text)
         });
         failed.chain(skipped).collect()
     }
 
-    fn seconds(&self) -> String {
-        let phases: Vec<String> = self
-            .record
-            .phases
-            .iter()
-            .map(|(name, time)| format!("{name} {:.2}", time.as_secs_f64()))
+    /// Total and phases; `None` if all of them round to zero.
+    fn seconds(&self) -> Option<String> {
+        let shown = |time: Duration| (time.as_millis() >= 5).then(|| format!("{:.2}", time.as_secs_f64()));
+        let total = shown(self.record.total)?;
+        let phases: Vec<String> = (self.record.phases.iter())
+            .filter_map(|(name, time)| Some(format!("{name} {}", shown(*time)?)))
             .collect();
-        let total = self.record.total.as_secs_f64();
-        if phases.is_empty() {
-            format!("{total:.2}")
-        } else {
-            format!("{total:.2} ({})", phases.join(", "))
-        }
+        Some(match phases.as_slice() {
+            [] => total,
+            phases => format!("{total} ({})", phases.join(", ")),
+        })
     }
 }
 
@@ -277,16 +286,30 @@ fn error_text(error: &Error, marked: Option<&str>) -> String {
     for cause in causes(error) {
         let _ = writeln!(text, "  caused by: {cause}");
     }
-    if let Some(hint) = error.hint() {
-        let _ = writeln!(text, "hint: {}", printable(hint));
+    if let Some(hint) = hint::of(error) {
+        let _ = writeln!(text, "hint: {}", printable(&hint));
     }
     text
 }
 
+/// The chain of causes, without those whose text the error or an earlier cause repeats.
 fn causes(error: &Error) -> Vec<String> {
-    std::iter::successors(error::Error::source(error), |cause| cause.source())
-        .map(|cause| printable(&cause.to_string()))
-        .collect()
+    let mut told = vec![printable(&error.to_string())];
+    for cause in std::iter::successors(error::Error::source(error), |cause| cause.source()) {
+        let text = printable(&cause.to_string());
+        if !told.iter().any(|earlier| earlier.contains(&text)) {
+            told.push(text);
+        }
+    }
+    told.split_off(1)
+}
+
+/// `1 file`, `2 files`.
+pub(crate) fn counted(count: u64, noun: &str) -> String {
+    match count {
+        1 => format!("1 {noun}"),
+        _ => format!("{count} {noun}s"),
+    }
 }
 
 /// What the check found, on standard error, since it matters to quiet runs as well.
@@ -317,9 +340,10 @@ fn verdict_warning(verdict: Verdict) -> Option<&'static str> {
         Verdict::Good => None,
         Verdict::NotChecked => Some("the backup is complete, but the consistency check could not run"),
         Verdict::Inconsistent => Some("the backup is complete, but the consistency check found inconsistencies"),
-        Verdict::IndexesMissing => Some("the backup is complete but for indexes that the server did not give"),
+        Verdict::IndexesMissing => Some("the backup is complete except for indexes that the server did not send"),
         Verdict::SourceDemoted => Some(
-            "the backup is complete, but its source lost the master role meanwhile: the cluster may lose its last transactions",
+            "the backup is complete, but its source lost the master role during the backup: the cluster may discard the last \
+             transactions in it",
         ),
     }
 }

@@ -1,7 +1,5 @@
 //! How runs end, as text and as JSON.
 
-use std::time::Duration;
-
 use serde_json::json;
 
 use super::*;
@@ -30,6 +28,7 @@ fn outcome() -> BackupOutcome {
     outcome.last_transactions = [(DataSource::Graph, TxId(12)), (DataSource::Lucene, TxId(3))].into();
     outcome.files = 34;
     outcome.bytes = 3 << 20;
+    outcome.stored_bytes = 1 << 20;
     outcome.transactions = 10;
     outcome.behind_master = Some(2);
     outcome.history = HistoryProof::NotProven;
@@ -37,8 +36,8 @@ fn outcome() -> BackupOutcome {
     outcome
 }
 
-fn record() -> Record {
-    Record {
+fn record() -> RunRecord {
+    RunRecord {
         total: Duration::from_micros(1_234_567),
         phases: [("receiving", Duration::from_secs(1))].into(),
         warnings: vec!["slow".into()],
@@ -76,6 +75,7 @@ fn a_good_backup_is_one_object() {
                 "last_transactions": {"nioneodb": 12, "lucene-index": 3},
                 "files": 34,
                 "bytes": 3_145_728,
+                "stored_bytes": 1_048_576,
                 "transactions": 10,
                 "behind_master": 2,
                 "history": "not-proven",
@@ -101,10 +101,11 @@ fn a_good_backup_is_a_few_lines_that_end_with_done() {
         "  member    db:6362, Neo4j 1.8 (D18)",
         "  store id  13ac97ad000-fffffffffffffff9",
         "  received  34 files, 10 transactions, 3.00 MiB",
+        "  stored    1.00 MiB",
         "  last      nioneodb 12, lucene-index 3",
-        "  behind    2 transactions of the master",
-        "  history   not proven",
-        "  index log 2.00 KiB wait for the server's first start",
+        "  behind    2 transactions behind the master",
+        "  history   not verified: nothing to compare with",
+        "  pending   2.00 KiB, applied at the first start of Neo4j",
         "  seconds   1.23 (receiving 1.00)",
         "  target    /b",
         "Done",
@@ -164,4 +165,49 @@ fn a_verdict_below_good_has_its_own_exit_code_and_a_warning() {
         assert_eq!(report.exit_code(), code);
         assert_eq!(verdict_warning(verdict).is_none(), verdict == Verdict::Good);
     }
+}
+
+#[test]
+fn a_cause_that_repeats_the_error_is_left_out() {
+    #[derive(Debug, thiserror::Error)]
+    #[error("db:6362: {0}")]
+    struct Repeating(#[source] std::io::Error);
+
+    let error = Error::new(
+        ErrorKind::Server,
+        Repeating(std::io::Error::other("java.lang.Exception: no")),
+    );
+    assert_eq!(error_text(&error, None), "error: db:6362: java.lang.Exception: no\n");
+}
+
+#[test]
+fn a_full_backup_explains_why_more_arrived_than_it_holds() {
+    let request = request(Mode::Full);
+    let mut outcome = outcome();
+    outcome.mode = BackupKind::Full;
+    outcome.files = 1;
+    let text = report(&request, Ok(outcome.clone())).text(&outcome);
+    assert!(
+        text.contains("  received  1 file, 10 transactions, 3.00 MiB\n"),
+        "{text}"
+    );
+    assert!(
+        text.contains("  stored    1.00 MiB, without the unused space of store files\n"),
+        "{text}"
+    );
+}
+
+#[test]
+fn seconds_of_which_nothing_shows_are_left_out() {
+    let request = request(Mode::Full);
+    let mut report = report(&request, Ok(outcome()));
+    report.record.total = Duration::from_millis(4);
+    assert_eq!(report.seconds(), None);
+    report.record.total = Duration::from_millis(6);
+    report.record.phases = [
+        ("receiving", Duration::from_millis(2)),
+        ("sealing", Duration::from_millis(5)),
+    ]
+    .into();
+    assert_eq!(report.seconds().as_deref(), Some("0.01 (sealing 0.01)"));
 }

@@ -162,7 +162,7 @@ fn judge(dir: &Path) -> Result<(), Error> {
         "is not a directory"
     };
     Err(Error::new(ErrorKind::NotOurs, format!("{}: {what}", dir.display()))
-        .with_hint("name the directory that was given with -to, or a database directory"))
+        .with_hint("name the directory of a backup or of a database"))
 }
 
 /// What can be read of `neostore`.

@@ -131,6 +131,11 @@ pub struct Manifest {
 }
 
 impl Manifest {
+    /// Bytes of all its files together.
+    pub fn stored_bytes(&self) -> u64 {
+        self.files.iter().map(|file| file.length).sum()
+    }
+
     /// The manifest of a directory into which `run` begins to receive.
     pub fn receiving(run: Run, replaces: Option<String>) -> Manifest {
         Manifest {

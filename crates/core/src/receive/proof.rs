@@ -10,12 +10,10 @@ use std::{collections::BTreeMap, path::Path};
 use super::transactions::{Asked, ReceivedLogs};
 use crate::{
     Error, ErrorKind,
+    error::{Condition, ErrorScope, Setting},
     manifest::Manifest,
     outcome::HistoryProof,
-    source::{
-        client::{ClientError, Member},
-        questions::newest_before,
-    },
+    source::{client::Member, questions::newest_before},
     target::archived_logs,
 };
 use neo4j_format::{
@@ -61,6 +59,7 @@ pub struct Behind {
 impl From<Behind> for Error {
     fn from(behind: Behind) -> Error {
         Error::new(ErrorKind::NotOurs, behind)
+            .with_condition(Condition::BehindTarget)
             .with_hint("it was restored from an older state, or is another server: take a full backup elsewhere")
     }
 }
@@ -95,9 +94,13 @@ impl From<Broken> for Error {
                 "the target has transactions that the source never had: take a full backup elsewhere"
             }
             Broken::WrittenTo { .. } => "keep it as a database of its own and take a full backup elsewhere",
-            Broken::NotProven => "leave out -require-history, or take a full backup",
+            Broken::NotProven => "do not require a proof, or take a full backup",
         };
-        Error::new(ErrorKind::NotOurs, broken).with_hint(hint)
+        let settings: &[Setting] = match broken {
+            Broken::NotProven => &[Setting::RequireHistory],
+            Broken::Branched { .. } | Broken::WrittenTo { .. } => &[],
+        };
+        Error::new(ErrorKind::NotOurs, broken).with_hint(hint).see(settings)
     }
 }
 
@@ -192,48 +195,39 @@ fn logs_show(source: DataSource, dialect: Dialect) -> bool {
     source == DataSource::Graph && dialect != Dialect::D13
 }
 
-/// The server has dropped logs that are needed: names the first transactions that would have been.
+/// The server has dropped logs that are needed: names the first transactions that would have been. Another member of its
+/// cluster may have them.
 pub(crate) fn needing(error: &Error, had: &BTreeMap<DataSource, TxId>) -> Error {
-    let hint = error.hint().map(str::to_owned);
-    let error = Error::new(ErrorKind::FullNeeded, LogsDropped::new(error, had));
-    match hint {
-        Some(hint) => error.with_hint(hint),
-        None => error,
+    let needed: Vec<String> = had
+        .iter()
+        .map(|(source, last)| format!("transaction {} of {source}", last.next()))
+        .collect();
+    let dropped = LogsDropped {
+        said: error.to_string(),
+        needed: needed.join(" and "),
+    };
+    let needing = Error::new(ErrorKind::FullNeeded, dropped)
+        .with_scope(ErrorScope::Member)
+        .with_advice(error.advice());
+    match error.condition() {
+        Some(Condition::ResponseFailed) => needing.with_condition(Condition::NotYetWritten),
+        _ => needing,
     }
 }
 
-/// A member no longer has what a backup lacks; another one of its cluster may.
+/// A member no longer has what a backup lacks.
 #[derive(Debug, thiserror::Error)]
 #[error("{said}; the first ones needed are {needed}; the server does not tell which is the first that it has")]
-pub struct LogsDropped {
+struct LogsDropped {
     said: String,
     needed: String,
-    may_come: bool,
-}
-
-impl LogsDropped {
-    /// In the words of `said`, for a target that had these transactions.
-    pub(crate) fn new(said: &Error, had: &BTreeMap<DataSource, TxId>) -> LogsDropped {
-        let needed: Vec<String> = had
-            .iter()
-            .map(|(source, last)| format!("transaction {} of {source}", last.next()))
-            .collect();
-        LogsDropped {
-            said: said.to_string(),
-            needed: needed.join(" and "),
-            may_come: matches!(said.cause(), Some(ClientError::Hole { .. })),
-        }
-    }
-
-    /// Whether the member may have it a little later.
-    pub(crate) fn may_come(&self) -> bool {
-        self.may_come
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::source::client::ClientError;
+    use neo4j_format::wire::Dialect;
 
     #[test]
     fn dropped_logs_are_named_and_known_as_the_members() {
@@ -244,7 +238,7 @@ mod tests {
         let had = BTreeMap::from([(DataSource::Graph, TxId(41)), (DataSource::Lucene, TxId(7))]);
         let error = needing(&refused, &had);
         assert_eq!((error.kind(), error.hint()), (ErrorKind::FullNeeded, refused.hint()));
-        assert!(error.cause::<LogsDropped>().is_some());
+        assert_eq!(error.scope(), ErrorScope::Member);
         let text = error.to_string();
         let needed = "the first ones needed are transaction 42 of nioneodb and transaction 8 of lucene-index; ";
         assert!(text.starts_with("db:6362") && text.contains(needed), "{text}");

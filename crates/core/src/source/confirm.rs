@@ -9,7 +9,12 @@
 use std::fmt;
 
 use super::questions::{count_behind, fingerprint_at};
-use crate::{Error, ErrorKind, progress::Progress, source::client::Member};
+use crate::{
+    Error, ErrorKind,
+    error::{Condition, Setting},
+    progress::Progress,
+    source::client::Member,
+};
 use neo4j_format::{
     ids::TxId,
     log::{Fingerprint, LogFormat},
@@ -72,7 +77,9 @@ pub struct TooFarBehind {
 impl From<TooFarBehind> for Error {
     fn from(behind: TooFarBehind) -> Error {
         Error::new(ErrorKind::NoMember, behind)
-            .with_hint("look why that member does not follow the master, ask the master, or allow more: -ha-max-lag")
+            .with_condition(Condition::BehindMaster)
+            .with_hint("find out why that member does not follow the master, ask the master, or allow a larger lag")
+            .see(&[Setting::MaxLag])
     }
 }
 

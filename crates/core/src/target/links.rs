@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::manifest::files;
-use crate::{Error, ErrorKind};
+use crate::{Error, ErrorKind, error::Setting};
 
 /// Refuses a directory that holds, in whatever folder, anything but folders and regular files.
 ///
@@ -18,5 +18,6 @@ pub(crate) fn refuse(dir: &Path) -> Result<(), Error> {
         dir.join(&found.path).display()
     );
     Err(Error::new(ErrorKind::Configuration, text)
-        .with_hint("put the file itself there, or take a full backup with -overwrite"))
+        .with_hint("put the file itself there, or take a full backup that replaces this one")
+        .see(&[Setting::Overwrite]))
 }

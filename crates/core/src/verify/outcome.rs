@@ -13,6 +13,7 @@ use super::{
 use crate::{
     Error, ErrorKind,
     cancel::Cancel,
+    error::Setting,
     manifest::{
         MANIFEST, Manifest, ManifestError, SUMS, State,
         files::{self, Role},
@@ -127,10 +128,12 @@ fn no_manifest(dir: &Path) -> Error {
             "{}: no manifest, so there are no checksums to compare with",
             dir.display()
         );
-        return Error::new(ErrorKind::Failed, text).with_hint("verify -adopt records checksums of its present state");
+        return Error::new(ErrorKind::Failed, text)
+            .with_hint("adopt it, which records checksums of its present state")
+            .see(&[Setting::Adopt]);
     }
     let text = format!("{}: holds neither a backup nor a database", dir.display());
-    Error::new(ErrorKind::NotOurs, text).with_hint("name the directory that was given with -to")
+    Error::new(ErrorKind::NotOurs, text).with_hint("name the directory of a backup")
 }
 
 /// The outcome where nothing can be compared, since the manifest itself is what is damaged.

@@ -190,11 +190,6 @@ impl<'b, R: Read> Entries<'b, R> {
         self.offset.saturating_add(file_size(self.lent))
     }
 
-    /// Whether the next part begins an entry, and is not a further step of a command.
-    pub fn at_entry(&self) -> bool {
-        self.rest == Rest::Nothing
-    }
-
     /// Whether nothing is left.
     ///
     /// # Errors

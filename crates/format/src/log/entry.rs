@@ -29,9 +29,6 @@ pub(super) mod tag {
 /// Longest global id and branch qualifier, as in the X/Open XA specification.
 pub const XID_PART_MAX: u8 = 64;
 
-/// Largest START entry: 3 + 2 × 64 + 24 bytes.
-pub const START_MAX: usize = 155;
-
 /// Bytes of a DONE entry, and of a COMMAND entry before its command.
 pub const DONE_SIZE: usize = 5;
 

@@ -3,7 +3,10 @@
 use std::{fmt, io, time::Duration};
 
 use super::reader::Asked;
-use crate::{Error, ErrorKind};
+use crate::{
+    Error, ErrorKind,
+    error::{Condition, ErrorScope, Setting},
+};
 use neo4j_format::wire::{self, Dialect, WireError, failure::ServerFailure};
 
 /// Failures of a peer; `address` is its `host:port`.
@@ -273,10 +276,10 @@ impl From<ClientError> for Error {
             ClientError::Silence { place, .. } if one_byte(place) => (
                 TimeLimit,
                 "servers of this age keep silent when they fail, search old logs for minutes, and lose answers of a few \
-                 sizes: run again after another transaction was committed, raise -silence-timeout, or, where an \
+                 sizes: run again after another transaction was committed, allow a longer silence, or, where an \
                  incremental stays silent, take a full backup",
             ),
-            ClientError::Silence { .. } => (TimeLimit, "look at the server, or raise -silence-timeout"),
+            ClientError::Silence { .. } => (TimeLimit, "look at the server, or allow a longer silence"),
             ClientError::Wire { .. } => (
                 Protocol,
                 "the bytes were damaged on the way, or this release is not supported",
@@ -292,7 +295,24 @@ impl From<ClientError> for Error {
             ),
             ClientError::Server { .. } => (Server, "look at the server's messages.log"),
         };
-        Error::new(kind, error).with_hint(hint)
+        let condition = match &error {
+            ClientError::Broken { .. } => Some(Condition::ConnectionBroken),
+            ClientError::Closed(_) => Some(Condition::ConnectionClosed),
+            ClientError::Hole { .. } => Some(Condition::ResponseFailed),
+            _ => None,
+        };
+        let settings: &[Setting] = match kind {
+            TimeLimit => &[Setting::SilenceTimeout],
+            _ => &[],
+        };
+        let result = Error::new(kind, error)
+            .with_scope(ErrorScope::Member)
+            .with_hint(hint)
+            .see(settings);
+        match condition {
+            Some(condition) => result.with_condition(condition),
+            None => result,
+        }
     }
 }
 

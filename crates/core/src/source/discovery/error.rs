@@ -8,7 +8,7 @@ use super::{
     ranking::{Base, PassedOver, Ranking, Reason},
     znodes::RootName,
 };
-use crate::{Error, ErrorKind};
+use crate::{Error, ErrorKind, error::Setting};
 use neo4j_format::ids::StoreId;
 
 /// Why there is nobody to ask.
@@ -180,27 +180,27 @@ impl From<DiscoveryError> for Error {
                 let is_other = |cause: &CoordinatorError| matches!(cause, CoordinatorError::NotZooKeeper { .. });
                 let hint = if causes.iter().any(is_other) {
                     "ha:// names coordinators (ZooKeeper servers, default port 2181), not members; clusters of Neo4j 1.9 \
-                     have none: name a member, as in -from single://host:port"
+                     have none: name a member, as in single://host:port"
                 } else {
-                    "check hosts and ports (default 2181); a member can be named itself, as in -from single://host:port"
+                    "check hosts and ports (default 2181); a member can be named itself, as in single://host:port"
                 };
                 (ErrorKind::NoMember, hint)
             }
             DiscoveryError::NoQuorum(_) => (
                 ErrorKind::NoMember,
-                "start more coordinators, or name a member itself, as in -from single://host:port",
+                "start more coordinators, or name a member itself, as in single://host:port",
             ),
-            DiscoveryError::NoChroot(_) => (ErrorKind::NoMember, "check the path behind the hosts of -from"),
+            DiscoveryError::NoChroot(_) => (ErrorKind::NoMember, "check the path after the hosts of the source"),
             DiscoveryError::NoCluster { .. } | DiscoveryError::SeveralClusters(_) => {
-                (ErrorKind::NoMember, "choose one with -cluster NAME")
+                (ErrorKind::NoMember, "choose one by its name")
             }
             DiscoveryError::DamagedCluster { .. } => (
                 ErrorKind::NoMember,
-                "wait until its first member has started, or choose another with -cluster NAME",
+                "wait until its first member has started, or choose another one by its name",
             ),
             DiscoveryError::NoMembers(_) => (
                 ErrorKind::NoMember,
-                "start the members; one that does not register can be named itself, as in -from single://host:port",
+                "start the members; one that does not register can be named itself, as in single://host:port",
             ),
             DiscoveryError::NoneUsable { passed_over, .. } => {
                 let all = |is: fn(&Reason) -> bool| passed_over.iter().all(|member| is(&member.reason));
@@ -217,16 +217,27 @@ impl From<DiscoveryError> for Error {
                 } else {
                     (
                         ErrorKind::NoMember,
-                        "neo4j-backup members -from ha://… shows the cluster; members that are starting or change roles \
-                         answer a moment later",
+                        "look at the members of the cluster; those that are starting or changing roles answer a moment later",
                     )
                 }
             }
             DiscoveryError::OtherDatabase { .. } => (
                 ErrorKind::NotOurs,
-                "check -cluster and -to: another cluster's backup is there",
+                "check cluster and target: the backup there is another cluster's",
             ),
         };
-        Error::new(kind, error).with_hint(hint)
+        let settings: &[Setting] = match &error {
+            DiscoveryError::NoCoordinator(_) | DiscoveryError::NoQuorum(_) | DiscoveryError::NoChroot(_) => {
+                &[Setting::Source]
+            }
+            DiscoveryError::NoCluster { .. }
+            | DiscoveryError::SeveralClusters(_)
+            | DiscoveryError::DamagedCluster { .. } => &[Setting::ClusterName],
+            DiscoveryError::NoMembers(_) => &[Setting::Source],
+            DiscoveryError::NoneUsable { .. } if kind == ErrorKind::NoMember => &[Setting::Members],
+            DiscoveryError::NoneUsable { .. } => &[],
+            DiscoveryError::OtherDatabase { .. } => &[Setting::ClusterName, Setting::Target],
+        };
+        Error::new(kind, error).with_hint(hint).see(settings)
     }
 }

@@ -19,7 +19,7 @@ use crate::{
     retry::{Clock, Retry},
 };
 
-/// How often the time limit begins anew because a member had sent something before it failed: a transfer that breaks
+/// How often the time limit starts over because a member had sent something before it failed: a transfer that breaks
 /// more often than that is not going to succeed.
 pub(super) const FRESH_STARTS: u32 = 5;
 
@@ -39,7 +39,7 @@ pub struct Attempt {
     pub bytes: u64,
     /// What that means for it.
     #[serde(skip)]
-    pub retry_decision: RetryDecision,
+    pub(crate) retry_decision: RetryDecision,
     /// How long it took.
     #[serde(rename = "seconds", serialize_with = "as_seconds")]
     pub took: Duration,
@@ -62,7 +62,7 @@ impl fmt::Display for Attempt {
 
 /// How asking ended.
 #[derive(Debug)]
-pub(super) enum End<C, T> {
+pub(super) enum AttemptsEnd<C, T> {
     /// This member gave it.
     Done(C, T),
     /// It makes no sense to ask anybody else.
@@ -73,7 +73,7 @@ pub(super) enum End<C, T> {
 }
 
 /// What it takes to ask members one after the other.
-pub(super) struct Asking<'a> {
+pub(super) struct AttemptLoop<'a> {
     pub(super) retry: Retry<'a>,
     pub(super) clock: &'a dyn Clock,
     pub(super) cancel: &'a Cancel,
@@ -82,7 +82,7 @@ pub(super) struct Asking<'a> {
     pub(super) failures: Vec<Attempt>,
 }
 
-impl Asking<'_> {
+impl AttemptLoop<'_> {
     /// Asks the members of the ranking, and between rounds of the ranking that `rank_again` has then, if it has one.
     /// `retry_decision` says what the failure of a member means.
     pub(super) fn ask<C: Clone + PartialEq + fmt::Display, T>(
@@ -91,7 +91,7 @@ impl Asking<'_> {
         mut rank_again: impl FnMut() -> Option<Ranked<C>>,
         mut attempt: impl FnMut(&C, &dyn Progress) -> Result<T, Error>,
         retry_decision: impl Fn(&C, &Error) -> RetryDecision,
-    ) -> End<C, T> {
+    ) -> AttemptsEnd<C, T> {
         let mut known = ranked;
         let mut rounds = Rounds::begin(known.clone());
         let mut fresh_starts = 0;
@@ -102,16 +102,16 @@ impl Asking<'_> {
                     let counted = Counted::new(self.progress);
                     let begun = self.clock.now();
                     let error = match attempt(&member, &counted) {
-                        Ok(done) => return End::Done(member, done),
+                        Ok(done) => return AttemptsEnd::Done(member, done),
                         Err(error) => error,
                     };
                     // a silent member and the limit of the whole run are errors of one kind
                     if let Err(ended) = self.cancel.check() {
-                        return End::Final(ended);
+                        return AttemptsEnd::Final(ended);
                     }
                     let retry_decision = retry_decision(&member, &error);
                     if retry_decision == RetryDecision::Final {
-                        return End::Final(error);
+                        return AttemptsEnd::Final(error);
                     }
                     let failed = Attempt {
                         round: rounds.number(),
@@ -132,19 +132,19 @@ impl Asking<'_> {
                     rounds.failed(member, retry_decision);
                 }
                 Step::NextRound => match self.retry.pause() {
-                    Err(ended) => return End::Final(ended),
-                    Ok(None) => return End::NoMember(waited_for(&self.failures)),
+                    Err(ended) => return AttemptsEnd::Final(ended),
+                    Ok(None) => return AttemptsEnd::NoMember(waited_for(&self.failures)),
                     Ok(Some(_)) => {
                         if let Some(ranked) = rank_again() {
                             known = ranked;
                         }
                         if let Err(ended) = self.cancel.check() {
-                            return End::Final(ended);
+                            return AttemptsEnd::Final(ended);
                         }
                         rounds.begin_next(known.clone());
                     }
                 },
-                Step::End => return End::NoMember(verdict(&self.failures)),
+                Step::End => return AttemptsEnd::NoMember(verdict(&self.failures)),
             }
         }
     }
@@ -166,7 +166,7 @@ fn waited_for(failures: &[Attempt]) -> Option<ErrorKind> {
     failures.iter().any(lacks).then_some(ErrorKind::FullNeeded)
 }
 
-/// Counts what passes, to tell a member that failed at once from one that got on.
+/// Counts what passes, to distinguish a member that failed at once from one that sent something.
 struct Counted<'a> {
     inner: &'a dyn Progress,
     bytes: AtomicU64,

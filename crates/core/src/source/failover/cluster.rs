@@ -6,14 +6,14 @@ use serde::{Serialize, Serializer};
 
 use super::{
     RetryDecision,
-    attempts::{Asking, Attempt, End, summary},
+    attempts::{Attempt, AttemptLoop, AttemptsEnd, summary},
     rounds::Ranked,
 };
 use crate::{
     Error, ErrorKind,
     cancel::Cancel,
+    error::{Condition, Setting},
     progress::Progress,
-    receive::proof::Behind,
     retry::{Clock, Policy, Retry, seed},
     source::discovery::{Base, Candidate, Cluster as Members, Master, PassedOver, Ranking, Reason, Role},
 };
@@ -28,8 +28,8 @@ const POLICY: Policy = Policy {
     tries: u32::MAX,
 };
 
-/// For a master that is behind the backup: one that has just taken the role, or is just losing it, may be brought level in
-/// a moment by a member that had served before.
+/// For a master that is behind the backup: one that has just taken the role, or is just losing it, may catch up within
+/// seconds from a member that served before.
 const LEVEL: Policy = Policy {
     first: Duration::from_millis(500),
     longest: Duration::from_secs(1),
@@ -38,33 +38,33 @@ const LEVEL: Policy = Policy {
 };
 
 /// Who is there, and who of them is asked in which order.
-pub type Found = (Members, Ranking);
+pub(crate) type Found = (Members, Ranking);
 
 /// A backup of a cluster that is to be taken.
-pub struct Cluster<'a> {
+pub(crate) struct Cluster<'a> {
     /// A random id of this run.
-    pub run_id: &'a str,
+    pub(crate) run_id: &'a str,
     /// The backup that is brought up to date; `None` for a full one.
-    pub base: Option<Base>,
+    pub(crate) base: Option<Base>,
     /// Time for pauses.
-    pub clock: &'a dyn Clock,
-    /// Is told what happens.
-    pub progress: &'a dyn Progress,
+    pub(crate) clock: &'a dyn Clock,
+    /// Receives what happens.
+    pub(crate) progress: &'a dyn Progress,
     /// The end of the run.
-    pub cancel: &'a Cancel,
+    pub(crate) cancel: &'a Cancel,
 }
 
 /// How it went.
 #[derive(Debug)]
-pub struct Failover<T> {
+pub(crate) struct Failover<T> {
     /// The backup, or why there is none; every member's cause is in the error.
-    pub result: Result<T, Error>,
+    pub(crate) result: Result<T, Error>,
     /// Who gave it.
-    pub served: Option<Served>,
+    pub(crate) served: Option<Served>,
     /// Who was asked before, in this order.
-    pub failures: Vec<Attempt>,
+    pub(crate) failures: Vec<Attempt>,
     /// Who was not asked, by the last ranking.
-    pub passed_over: Vec<PassedOver>,
+    pub(crate) passed_over: Vec<PassedOver>,
 }
 
 /// The member that gave the backup.
@@ -94,7 +94,7 @@ fn name<S: Serializer>(role: &Role, serializer: S) -> Result<S::Ok, S::Error> {
 impl Served {
     /// Whether the cluster, as it is after the backup, may lose what this member had committed: it was the master and is
     /// none any more. A slave has nothing that did not come from a master.
-    pub fn lost_the_master_role(&self, now: Master) -> bool {
+    pub(crate) fn lost_the_master_role(self, now: Master) -> bool {
         self.was_master && now.id() != Some(self.id)
     }
 }
@@ -104,7 +104,7 @@ impl Cluster<'_> {
     /// serve, where that is known. `look` sees who is there.
     ///
     /// What goes wrong is in [`Failover::result`].
-    pub fn back_up<T>(
+    pub(crate) fn back_up<T>(
         &self,
         mut look: impl FnMut() -> Result<Found, Error>,
         mut attempt: impl FnMut(&Candidate, Option<StoreId>, &dyn Progress) -> Result<T, Error>,
@@ -131,7 +131,7 @@ impl Cluster<'_> {
             return failover;
         }
         let expected = seen.1.database;
-        let mut asking = Asking {
+        let mut asking = AttemptLoop {
             retry: Retry::new(POLICY, seed(self.run_id), self.clock),
             clock: self.clock,
             cancel: self.cancel,
@@ -157,7 +157,7 @@ impl Cluster<'_> {
         );
         failover.failures = asking.failures;
         failover.result = match end {
-            End::Done(Asked(member), done) => {
+            AttemptsEnd::Done(RankedMember(member), done) => {
                 failover.served = Some(Served {
                     id: member.id,
                     role: member.role,
@@ -165,8 +165,8 @@ impl Cluster<'_> {
                 });
                 Ok(done)
             }
-            End::Final(error) => Err(error.after(failover.failures.iter().map(Attempt::to_string).collect())),
-            End::NoMember(verdict) => Err(self.nobody(&seen, &failover.failures, verdict)),
+            AttemptsEnd::Final(error) => Err(error.after(failover.failures.iter().map(Attempt::to_string).collect())),
+            AttemptsEnd::NoMember(verdict) => Err(self.nobody(&seen, &failover.failures, verdict)),
         };
         failover.passed_over = seen.1.passed_over;
         failover
@@ -176,7 +176,7 @@ impl Cluster<'_> {
     fn until_level<T>(&self, role: Role, attempt: impl FnMut() -> Result<T, Error>) -> Result<T, Error> {
         Retry::new(LEVEL, seed(self.run_id), self.clock).run(
             attempt,
-            |error| role == Role::Master && error.cause::<Behind>().is_some(),
+            |error| role == Role::Master && error.condition() == Some(Condition::BehindTarget),
             |error| tracing::info!(%error, "the master is asked again"),
         )
     }
@@ -203,15 +203,19 @@ impl Cluster<'_> {
             verdict.unwrap_or(ErrorKind::NoMember),
             NoMember::new(cluster, ranking, failures),
         );
-        error.with_hint(match verdict {
-            Some(ErrorKind::FullNeeded) => "take a full backup",
-            Some(ErrorKind::NotOurs) => "check -from and -to, or take a full backup into another directory",
-            _ => "neo4j-backup members -from ha://… shows the cluster",
-        })
+        match verdict {
+            Some(ErrorKind::FullNeeded) => error.with_hint("take a full backup"),
+            Some(ErrorKind::NotOurs) => error
+                .with_hint("check source and target, or take a full backup into another directory")
+                .see(&[Setting::Source, Setting::Target]),
+            _ => error
+                .with_hint("look at the members of the cluster")
+                .see(&[Setting::Members]),
+        }
     }
 }
 
-/// All were asked, or passed over.
+/// Every member was asked and failed, or was skipped.
 #[derive(Debug, thiserror::Error)]
 #[error("no member of cluster {cluster} gave the backup: {asked}{passed_over}")]
 struct NoMember {
@@ -226,7 +230,7 @@ impl NoMember {
             .passed_over
             .iter()
             .filter(|member| member.reason != Reason::NotWanted);
-        let not_asked = not_asked.map(|member| format!("; member {} was not asked: {}", member.id, member.reason));
+        let not_asked = not_asked.map(|member| format!("; member {} was skipped: {}", member.id, member.reason));
         NoMember {
             cluster: cluster.label(),
             asked: summary(failures),
@@ -237,18 +241,18 @@ impl NoMember {
 
 /// A candidate as one remembers it: what it had committed when it was ranked does not matter.
 #[derive(Debug, Clone)]
-struct Asked(Candidate);
+struct RankedMember(Candidate);
 
-impl PartialEq for Asked {
-    fn eq(&self, other: &Asked) -> bool {
-        let key = |Asked(member): &Asked| (member.id, member.role, member.at.clone());
+impl PartialEq for RankedMember {
+    fn eq(&self, other: &RankedMember) -> bool {
+        let key = |RankedMember(member): &RankedMember| (member.id, member.role, member.at.clone());
         key(self) == key(other)
     }
 }
 
-impl fmt::Display for Asked {
+impl fmt::Display for RankedMember {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Asked(Candidate { id, role, .. }) = self;
+        let RankedMember(Candidate { id, role, .. }) = self;
         match role {
             Role::Unknown => write!(f, "member {id}"),
             role => write!(f, "member {id} ({})", role.name()),
@@ -256,11 +260,11 @@ impl fmt::Display for Asked {
     }
 }
 
-fn ranked(ranking: &Ranking) -> Ranked<Asked> {
+fn ranked(ranking: &Ranking) -> Ranked<RankedMember> {
     // a member whose service is closed may be changing its role, one without an address may be registering
     let may_come = |reason: &Reason| matches!(reason, Reason::Dead(_) | Reason::NoAddress);
     Ranked {
-        members: ranking.candidates.iter().cloned().map(Asked).collect(),
+        members: ranking.candidates.iter().cloned().map(RankedMember).collect(),
         more_may_come: ranking.passed_over.iter().any(|member| may_come(&member.reason)),
     }
 }
@@ -268,7 +272,7 @@ fn ranked(ranking: &Ranking) -> Ranked<Asked> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{progress::Quiet, retry::tests::PausedClock};
+    use crate::{progress::Quiet, receive::proof::Behind, retry::tests::PausedClock};
     use neo4j_format::ids::{DataSource, TxId};
 
     #[test]

@@ -4,11 +4,11 @@
 //! ```text
 //! ranked members ─▶ rounds ─▶ attempt ─▶ done
 //!        ▲            │          │
-//!        │            │          └─ failed: fate decides
+//!        │            │          └─ failed: its RetryDecision
 //!        └─ discovery ┴─ round over: pause
 //! ```
 //!
-//! A full backup begins anew with each member, in an empty directory, so that files of two never mix; an incremental one
+//! A full backup starts over with each member, in an empty directory, so that files of two never mix; an incremental one
 //! asks the next member for what follows the last transaction that was applied. Once members are known the coordinators
 //! are only asked again between rounds, and where they do not answer the last ranking stands.
 //!
@@ -23,5 +23,6 @@ mod rounds;
 mod tests;
 
 pub use attempts::Attempt;
-pub use cluster::{Cluster, Failover, Found, Served};
-pub use retry_decision::RetryDecision;
+pub use cluster::Served;
+pub(crate) use cluster::{Cluster, Failover};
+pub(crate) use retry_decision::RetryDecision;

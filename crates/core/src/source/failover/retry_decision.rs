@@ -2,14 +2,12 @@
 
 use crate::{
     Error, ErrorKind,
-    receive::proof::LogsDropped,
-    source::{client::ClientError, confirm::TooFarBehind},
-    target::staging::TargetError,
+    error::{Condition, ErrorScope},
 };
 
 /// What a failure means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RetryDecision {
+pub(crate) enum RetryDecision {
     /// Other members may do better, and this one too, a little later.
     MayPass,
     /// Other members may do better, this one never will.
@@ -20,38 +18,21 @@ pub enum RetryDecision {
 
 impl RetryDecision {
     /// What an error of a transfer means.
-    pub fn of(error: &Error) -> RetryDecision {
-        let is_the_members = || error.cause::<ClientError>().is_some() || error.cause::<LogsDropped>().is_some();
-        let may_come = || error.cause::<LogsDropped>().is_some_and(LogsDropped::may_come);
-        let is_the_targets = || error.cause::<TargetError>().is_some();
-        match error.kind() {
-            // a slave that comes level is a matter of minutes, and the master can be asked now
-            ErrorKind::NoMember if error.cause::<TooFarBehind>().is_some() => RetryDecision::RuledOut,
-            ErrorKind::Unreachable | ErrorKind::Server | ErrorKind::TimeLimit | ErrorKind::NoMember => {
+    pub(crate) fn of(error: &Error) -> RetryDecision {
+        if error.scope() != ErrorScope::Member {
+            return RetryDecision::Final;
+        }
+        match (error.kind(), error.condition()) {
+            // a slave that catches up takes minutes, and the master can be asked now
+            (ErrorKind::NoMember, Some(Condition::BehindMaster)) => RetryDecision::RuledOut,
+            (ErrorKind::FullNeeded, Some(Condition::NotYetWritten)) => RetryDecision::MayPass,
+            (ErrorKind::Unreachable | ErrorKind::Server | ErrorKind::TimeLimit | ErrorKind::NoMember, _) => {
                 RetryDecision::MayPass
             }
-            // what it sends is not understood, and it would send it again
-            ErrorKind::Protocol => RetryDecision::RuledOut,
-            // until something is committed through it
-            ErrorKind::FullNeeded if may_come() => RetryDecision::MayPass,
-            // slaves may lack logs that the master has (`docs/formats/zookeeper-discovery.md` §7.7); a missing base is
-            // missing for all
-            ErrorKind::FullNeeded if is_the_members() => RetryDecision::RuledOut,
-            // behind, branched off, another database; or a target that is nobody's to continue
-            ErrorKind::NotOurs if !is_the_targets() => RetryDecision::RuledOut,
-            ErrorKind::FullNeeded
-            | ErrorKind::NotOurs
-            | ErrorKind::Failed
-            | ErrorKind::NotChecked
-            | ErrorKind::TargetInUse
-            | ErrorKind::NoSpace
-            | ErrorKind::Disk
-            | ErrorKind::Damaged
-            | ErrorKind::Changed
-            | ErrorKind::Usage
-            | ErrorKind::Configuration
-            | ErrorKind::Interrupted
-            | ErrorKind::Terminated => RetryDecision::Final,
+            // a slave may lack logs that the master has (`docs/formats/zookeeper-discovery.md` §7.7), be behind, have
+            // branched off, or be of another database; what is not understood would be sent again
+            (ErrorKind::FullNeeded | ErrorKind::NotOurs | ErrorKind::Protocol, _) => RetryDecision::RuledOut,
+            _ => RetryDecision::Final,
         }
     }
 }
@@ -61,7 +42,11 @@ mod tests {
     use std::{collections::BTreeMap, io};
 
     use super::*;
-    use crate::source::client::Place;
+    use crate::{
+        receive::proof::needing,
+        source::client::{ClientError, Place},
+        target::staging::TargetError,
+    };
     use neo4j_format::{
         ids::{DataSource, TxId},
         wire::{self, Dialect, failure::ServerFailure},
@@ -89,7 +74,7 @@ mod tests {
         );
         // what an incremental backup makes of that
         let had = BTreeMap::from([(DataSource::Graph, TxId(41))]);
-        let dropped = Error::new(ErrorKind::FullNeeded, LogsDropped::new(&pruned, &had));
+        let dropped = needing(&pruned, &had);
         assert_eq!(RetryDecision::of(&dropped), RetryDecision::RuledOut);
         let not_written = client(ClientError::Hole {
             place: Place {
@@ -102,7 +87,7 @@ mod tests {
                 exceptions: vec![("java.lang.RuntimeException".into(), None)],
             },
         });
-        let not_written = Error::new(ErrorKind::FullNeeded, LogsDropped::new(&not_written, &had));
+        let not_written = needing(&not_written, &had);
         assert_eq!(RetryDecision::of(&not_written), RetryDecision::MayPass);
         for (kind, retry_decision) in [
             (ErrorKind::Server, RetryDecision::MayPass),

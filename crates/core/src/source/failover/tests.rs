@@ -4,7 +4,7 @@ use std::{cell::RefCell, collections::BTreeMap, time::Duration};
 
 use super::{
     Attempt, RetryDecision,
-    attempts::{Asking, End, FRESH_STARTS, summary},
+    attempts::{AttemptLoop, AttemptsEnd, FRESH_STARTS, summary},
     rounds::Ranked,
 };
 use crate::{
@@ -61,8 +61,8 @@ fn ranked(members: &[u32]) -> Ranked<u32> {
     }
 }
 
-struct Asked {
-    end: End<u32, ()>,
+struct RankedMember {
+    end: AttemptsEnd<u32, ()>,
     /// In the order in which they were asked.
     members: Vec<u32>,
     failures: Vec<Attempt>,
@@ -75,9 +75,9 @@ fn ask(
     first: Ranked<u32>,
     later: impl FnMut() -> Option<Ranked<u32>>,
     mut answer: impl FnMut(u32, u32) -> Result<(), Error>,
-) -> Asked {
+) -> RankedMember {
     let (begun, cancel) = (clock.now(), Cancel::default());
-    let mut asking = Asking {
+    let mut asking = AttemptLoop {
         retry: Retry::new(POLICY, 1, clock),
         clock,
         cancel: &cancel,
@@ -97,7 +97,7 @@ fn ask(
         },
         retry_decision,
     );
-    Asked {
+    RankedMember {
         end,
         members: members.into_inner(),
         failures: asking.failures,
@@ -141,7 +141,7 @@ fn every_order_of_failures_of_four_members_ends_as_it_must() {
 }
 
 /// What a run over the members in this order must have done, worked out by hand.
-fn check(order: &[u32], of: impl Fn(u32) -> Does, asked: &Asked) {
+fn check(order: &[u32], of: impl Fn(u32) -> Does, asked: &RankedMember) {
     let left: Vec<u32> = order
         .iter()
         .copied()
@@ -161,16 +161,16 @@ fn check(order: &[u32], of: impl Fn(u32) -> Does, asked: &Asked) {
     };
     if let Some(members) = up_to(order, &|does| does == Does::Serve) {
         assert_eq!(asked.members, members, "{}", case());
-        assert!(matches!(asked.end, End::Done(..)), "{}", case());
+        assert!(matches!(asked.end, AttemptsEnd::Done(..)), "{}", case());
         assert_eq!(asked.waited, Duration::ZERO, "{}", case());
     } else if let Some(second) = up_to(&left, &|does| does == Does::Recover) {
         assert_eq!(asked.members, [order, &second].concat(), "{}", case());
-        assert!(matches!(asked.end, End::Done(..)), "{}", case());
+        assert!(matches!(asked.end, AttemptsEnd::Done(..)), "{}", case());
         assert!(asked.waited <= Duration::from_millis(250), "{}", case());
     } else if left.is_empty() {
         assert_eq!(asked.members, order, "{}", case());
         assert!(
-            matches!(asked.end, End::NoMember(Some(ErrorKind::FullNeeded))),
+            matches!(asked.end, AttemptsEnd::NoMember(Some(ErrorKind::FullNeeded))),
             "{}",
             case()
         );
@@ -180,7 +180,7 @@ fn check(order: &[u32], of: impl Fn(u32) -> Does, asked: &Asked) {
         assert!(asked.members.starts_with(order), "{}", case());
         let later = &asked.members[order.len()..];
         assert!(later.chunks(left.len()).all(|round| round == left), "{}", case());
-        assert!(matches!(asked.end, End::NoMember(None)), "{}", case());
+        assert!(matches!(asked.end, AttemptsEnd::NoMember(None)), "{}", case());
         assert!(
             asked.waited.abs_diff(POLICY.total) < Duration::from_millis(20),
             "{}",
@@ -188,7 +188,7 @@ fn check(order: &[u32], of: impl Fn(u32) -> Does, asked: &Asked) {
         );
     }
     let failed: Vec<String> = asked.failures.iter().map(|failed| failed.member.clone()).collect();
-    let served = usize::from(matches!(asked.end, End::Done(..)));
+    let served = usize::from(matches!(asked.end, AttemptsEnd::Done(..)));
     let expected: Vec<String> = asked.members[..asked.members.len() - served]
         .iter()
         .map(u32::to_string)
@@ -212,7 +212,7 @@ fn a_final_error_ends_it_wherever_it_comes() {
                 })
             },
         );
-        assert!(matches!(&asked.end, End::Final(error) if error.kind() == ErrorKind::NoSpace));
+        assert!(matches!(&asked.end, AttemptsEnd::Final(error) if error.kind() == ErrorKind::NoSpace));
         assert_eq!(asked.members, (0..=at).collect::<Vec<_>>());
     }
 }
@@ -234,7 +234,7 @@ fn a_new_ranking_is_used_in_the_next_round_and_the_last_one_stands_when_there_is
         },
     );
     assert_eq!(asked.members, [0, 1, 7, 0, 7]);
-    assert!(matches!(asked.end, End::Done(7, ())));
+    assert!(matches!(asked.end, AttemptsEnd::Done(7, ())));
     assert_eq!(
         asked.failures.iter().map(|failed| failed.round).collect::<Vec<_>>(),
         [1, 1, 2, 2]
@@ -250,9 +250,9 @@ fn members_that_cannot_be_asked_now_are_waited_for() {
     };
     let mut rankings = [Some(nobody.clone()), Some(ranked(&[3]))].into_iter();
     let asked = ask(&clock, nobody, || rankings.next().flatten(), |_, _| Ok(()));
-    assert!(matches!(asked.end, End::Done(3, ())));
+    assert!(matches!(asked.end, AttemptsEnd::Done(3, ())));
     let asked = ask(&clock, ranked(&[]), || None, |_, _| Ok(()));
-    assert!(matches!(asked.end, End::NoMember(None)));
+    assert!(matches!(asked.end, AttemptsEnd::NoMember(None)));
     assert_eq!(asked.waited, Duration::ZERO);
 }
 
@@ -260,7 +260,7 @@ fn members_that_cannot_be_asked_now_are_waited_for() {
 fn a_member_that_lacks_what_it_may_get_is_waited_for_and_leaves_a_full_backup_as_the_way_on() {
     let clock = PausedClock::new();
     let (cancel, mut times) = (Cancel::default(), 0);
-    let mut asking = Asking {
+    let mut asking = AttemptLoop {
         retry: Retry::new(POLICY, 1, &clock),
         clock: &clock,
         cancel: &cancel,
@@ -276,7 +276,7 @@ fn a_member_that_lacks_what_it_may_get_is_waited_for_and_leaves_a_full_backup_as
         },
         |_, _| RetryDecision::MayPass,
     );
-    assert!(matches!(end, End::NoMember(Some(ErrorKind::FullNeeded))));
+    assert!(matches!(end, AttemptsEnd::NoMember(Some(ErrorKind::FullNeeded))));
     assert!(times > 3, "{times}");
 }
 
@@ -284,7 +284,7 @@ fn a_member_that_lacks_what_it_may_get_is_waited_for_and_leaves_a_full_backup_as
 fn a_member_that_got_on_before_it_failed_renews_the_time_limit_a_few_times() {
     let (clock, cancel) = (PausedClock::new(), Cancel::default());
     let begun = clock.now();
-    let mut asking = Asking {
+    let mut asking = AttemptLoop {
         retry: Retry::new(POLICY, 1, &clock),
         clock: &clock,
         cancel: &cancel,
@@ -304,7 +304,7 @@ fn a_member_that_got_on_before_it_failed_renews_the_time_limit_a_few_times() {
         },
         retry_decision,
     );
-    assert!(matches!(end, End::NoMember(None)));
+    assert!(matches!(end, AttemptsEnd::NoMember(None)));
     // the hour after the last fresh start is longer than the limit
     assert_eq!(times, FRESH_STARTS + 1);
     assert!(clock.now() - begun >= hour * times);
@@ -319,7 +319,7 @@ fn a_member_that_got_on_before_it_failed_renews_the_time_limit_a_few_times() {
 #[test]
 fn a_cancelled_run_asks_nobody_else_and_says_why_it_ended() {
     let (clock, cancel) = (PausedClock::new(), Cancel::default());
-    let mut asking = Asking {
+    let mut asking = AttemptLoop {
         retry: Retry::new(POLICY, 1, &clock),
         clock: &clock,
         cancel: &cancel,
@@ -335,7 +335,7 @@ fn a_cancelled_run_asks_nobody_else_and_says_why_it_ended() {
         },
         retry_decision,
     );
-    assert!(matches!(end, End::Final(error) if error.kind() == ErrorKind::TimeLimit));
+    assert!(matches!(end, AttemptsEnd::Final(error) if error.kind() == ErrorKind::TimeLimit));
 }
 
 #[test]

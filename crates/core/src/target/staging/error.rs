@@ -2,7 +2,10 @@
 
 use std::path::PathBuf;
 
-use crate::{Error, ErrorKind};
+use crate::{
+    Error, ErrorKind,
+    error::{ErrorScope, Setting},
+};
 
 /// What is wrong with a target.
 #[derive(Debug, thiserror::Error)]
@@ -99,7 +102,7 @@ impl From<TargetError> for Error {
             TargetError::NotADirectory { .. } => (ErrorKind::Configuration, "name a directory".to_owned()),
             TargetError::Exists { .. } => (
                 ErrorKind::NotOurs,
-                "give -overwrite to replace it, or -incremental to bring it up to date".to_owned(),
+                "allow it to be replaced, or bring it up to date".to_owned(),
             ),
             TargetError::Foreign { .. } => (ErrorKind::NotOurs, "move it away, or name another target".to_owned()),
             TargetError::ForeignLock { .. } | TargetError::ForeignSibling { .. } => (
@@ -118,6 +121,13 @@ impl From<TargetError> for Error {
                 ),
             ),
         };
-        Error::new(kind, error).with_hint(hint)
+        let settings: &[Setting] = match &error {
+            TargetError::Exists { .. } => &[Setting::Overwrite, Setting::Incremental],
+            _ => &[],
+        };
+        Error::new(kind, error)
+            .with_scope(ErrorScope::Target)
+            .with_hint(hint)
+            .see(settings)
     }
 }
