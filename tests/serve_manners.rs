@@ -32,7 +32,7 @@ fn more_clients_than_there_may_be_are_told_so() {
     let finished = take("-full", &serving.uri(), &folder.path().join("copy"));
     assert_eq!(finished.code, Some(16), "{finished:?}");
     assert!(
-        finished.stderr.contains("as many clients as there may be (2)"),
+        finished.stderr.contains("connection limit (2) reached"),
         "{}",
         finished.stderr
     );

@@ -131,7 +131,7 @@ mod tests {
         for bits in ["33", "", "+8", "-1", "x"] {
             assert!(error(&format!("10.0.0.0/{bits}")).contains("prefix length"), "{bits}");
         }
-        assert!(error("::/129").contains("up to 128"));
+        assert!(error("::/129").contains("(0 to 128)"));
         assert_eq!(
             error("192.168.1.34/24"),
             "192.168.1.34/24 has bits set after its prefix: 192.168.1.0/24 is the network, 192.168.1.34/32 the address"
