@@ -218,10 +218,10 @@ mod tests {
 
     #[test]
     fn a_directory_locked_by_a_run_of_this_tool_is_not_open_in_another_process() {
-        let dir = tempfile::tempdir().expect("a temporary directory");
-        std::fs::write(dir.path().join("neostore"), [1; 54]).expect("a file");
-        let lock = Neo4jLock::take(dir.path()).expect("nobody else has it");
-        assert!(!inspect(dir.path()).expect("a database").in_use);
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("neostore"), [1; 54]).unwrap();
+        let lock = Neo4jLock::take(dir.path()).unwrap();
+        assert!(!inspect(dir.path()).unwrap().in_use);
         drop(lock);
     }
 }

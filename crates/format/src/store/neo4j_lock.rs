@@ -118,6 +118,10 @@ fn holder_of(file: &File) -> nix::Result<Option<Holder>> {
 }
 
 /// A write lock on all bytes, present and future.
+#[expect(
+    clippy::expect_used,
+    reason = "a broken invariant must not turn into another kind of lock"
+)]
 fn whole_file() -> libc::flock {
     let narrow = |constant: libc::c_int| libc::c_short::try_from(constant).expect("lock constants are below 256");
     libc::flock {
