@@ -4,15 +4,15 @@
 
 use libfuzzer_sys::fuzz_target;
 
-use neo4j_format::wire::{Request, Wanted, request};
+use neo4j_format::wire::{Request, RequestKind, request};
 
 fuzz_target!(|bytes: &[u8]| {
     let Ok(Request { dialect, wanted }) = Request::decode(bytes) else {
         return;
     };
     let frame = match &wanted {
-        Wanted::Full => request::full(dialect),
-        Wanted::Incremental(asked) => {
+        RequestKind::Full => request::full(dialect),
+        RequestKind::Incremental(asked) => {
             let asked: Vec<_> = asked.iter().map(|(name, last)| (name.as_str(), *last)).collect();
             request::incremental(dialect, &asked)
         }

@@ -28,7 +28,7 @@ use crate::{
 use neo4j_backup_core::{
     cancel::Cancel,
     progress::Quiet,
-    verify::{Verdict, verify},
+    verify::{VerifyVerdict, verify},
 };
 
 pub const PROGRAM: &str = env!("CARGO_BIN_EXE_neo4j-backup");
@@ -109,7 +109,7 @@ impl Scene {
     /// The next run ends well and leaves the store that no interruption would have left.
     pub fn repaired_by_next_run(&self, dir: &Path) -> Result<(), String> {
         let told = verify(dir, &Quiet, &Cancel::default()).map_err(|error| format!("verify: {error}"))?;
-        if !matches!(told.verdict, Verdict::Intact | Verdict::InterruptedUpdate) {
+        if !matches!(told.verdict, VerifyVerdict::Intact | VerifyVerdict::InterruptedUpdate) {
             return Err(format!(
                 "verify does not see an interrupted update: {:#?}",
                 told.findings
@@ -120,7 +120,7 @@ impl Scene {
             return Err(format!("the next run: {}", String::from_utf8_lossy(&finished.stderr)));
         }
         let told = verify(dir, &Quiet, &Cancel::default()).map_err(|error| format!("verify: {error}"))?;
-        if told.verdict != Verdict::Intact {
+        if told.verdict != VerifyVerdict::Intact {
             return Err(format!("verify after the next run: {:#?}", told.findings));
         }
         let found = stores(dir);

@@ -29,7 +29,7 @@ use neo4j_backup_core::{
     cancel::Cancel,
     progress::Quiet,
     serve::{Limits, Release, Service, Stop},
-    verify::{Verdict, VerifyOutcome, verify},
+    verify::{VerifyOutcome, VerifyVerdict, verify},
 };
 use neo4j_format::{
     ids::{DataSource, LogVersion, StoreId, TxId},
@@ -187,7 +187,7 @@ impl Scene {
     /// The next run ends well, with the bytes that a run leaves which nobody stops.
     fn is_repaired(&self, dir: &Path) -> Result<(), String> {
         let told = verify(dir, &Quiet, &Cancel::default()).map_err(|error| format!("verify: {error}"))?;
-        if !matches!(told.verdict, Verdict::Intact | Verdict::InterruptedUpdate) {
+        if !matches!(told.verdict, VerifyVerdict::Intact | VerifyVerdict::InterruptedUpdate) {
             return Err(format!("verify: {}", named(&told)));
         }
         let next = our_tool(&arguments("-incremental", &self.uri, dir));
@@ -195,7 +195,7 @@ impl Scene {
             return Err(format!("the next run: {}", next.stderr));
         }
         let told = verify(dir, &Quiet, &Cancel::default()).map_err(|error| format!("verify: {error}"))?;
-        if told.verdict != Verdict::Intact {
+        if told.verdict != VerifyVerdict::Intact {
             return Err(format!("verify after the next run: {}", named(&told)));
         }
         let found = stores(dir);
@@ -209,7 +209,7 @@ impl Scene {
     /// Once the run has ended all of it is there.
     fn is_done(&self, dir: &Path, work: &Path) -> Result<(), String> {
         let told = verify(dir, &Quiet, &Cancel::default()).map_err(|error| format!("verify: {error}"))?;
-        if told.verdict != Verdict::Intact {
+        if told.verdict != VerifyVerdict::Intact {
             return Err("the run has ended, and yet it is no complete backup".to_owned());
         }
         match start(dir, work)? {

@@ -25,7 +25,7 @@ use crate::{
     replay::Server,
     support::{Finished, Serving, our_tool},
 };
-use neo4j_format::wire::{Decoder, Event, Request, Wanted, WireError};
+use neo4j_format::wire::{Decoder, Event, Request, RequestKind, WireError};
 
 /// A backup, made from what a real 1.8 sent.
 pub fn backup() -> (TempDir, PathBuf) {
@@ -66,8 +66,8 @@ pub fn ask(stream: &mut TcpStream, frame: &[u8]) -> Result<Told, String> {
     stream.write_all(frame).map_err(|e| e.to_string())?;
     let Request { dialect, wanted } = Request::decode(&frame[4..]).unwrap();
     let mut decoder = match wanted {
-        Wanted::Full => Decoder::full(dialect),
-        Wanted::Incremental(_) => Decoder::incremental(dialect),
+        RequestKind::Full => Decoder::full(dialect),
+        RequestKind::Incremental(_) => Decoder::incremental(dialect),
     };
     let (mut told, mut buffer) = (Told::default(), vec![0; 64 * 1024]);
     loop {

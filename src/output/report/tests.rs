@@ -91,7 +91,7 @@ fn a_good_backup_is_one_object() {
                 "dialect": "D18",
                 "releases": "Neo4j 1.8",
                 "target": "/b",
-                "store_id": "1352000000000--7",
+                "store_id": "13ac97ad000-fffffffffffffff9",
                 "last_transactions": {"nioneodb": 12, "lucene-index": 3},
                 "files": 34,
                 "bytes": 3_145_728,
@@ -118,7 +118,7 @@ fn a_good_backup_is_a_few_lines_that_end_with_done() {
     let expected = [
         "  mode      incremental",
         "  member    db:6362, Neo4j 1.8 (D18)",
-        "  store id  1352000000000--7",
+        "  store id  13ac97ad000-fffffffffffffff9",
         "  received  34 files, 10 transactions, 3.00 MiB",
         "  last      nioneodb 12, lucene-index 3",
         "  behind    2 transactions of the master",

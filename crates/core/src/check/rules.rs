@@ -50,8 +50,8 @@ macro_rules! rules {
 rules! {
     RelationshipNotInUse "relationshipNotInUse" Error "the first relationship of a node is not in use";
     RelationshipForOtherNode "relationshipForOtherNode" Error "the first relationship of a node connects other nodes";
-    RelationshipNotFirstInSourceChain "relationshipNotFirstInSourceChain" Error "the first relationship of its start node is not the head of its chain";
-    RelationshipNotFirstInTargetChain "relationshipNotFirstInTargetChain" Error "the first relationship of its end node is not the head of its chain";
+    RelationshipNotFirstInSourceChain "relationshipNotFirstInSourceChain" Error "the first relationship of a node, its start, is not the head of its chain";
+    RelationshipNotFirstInTargetChain "relationshipNotFirstInTargetChain" Error "the first relationship of a node, its end, is not the head of its chain";
 
     LabelNotInUse "labelNotInUse" Error "the type of a relationship is not in use";
     IllegalSourceNode "illegalSourceNode" Error "a relationship has no start node";
