@@ -27,7 +27,7 @@ use crate::{
 use neo4j_format::{
     ids::{DataSource, LogVersion, TxId},
     log::{
-        Buffer, Item, Layout, SlotReader, TransactionRange, TransactionRangeError,
+        ArchivedLog, Buffer, Item, Layout, SlotReader, TransactionRange, TransactionRangeError, archived_logs,
         files::{self, Marker, Slot},
         transaction_range,
     },
@@ -282,7 +282,7 @@ impl Directory {
     }
 
     fn last_archived(&self, layout: Layout) -> Result<TxId, Error> {
-        for path in transaction_range::archived(&self.dir, layout.source).map_err(disk)? {
+        for ArchivedLog { path, .. } in archived_logs(&self.dir, layout.source)?.into_iter().rev() {
             let file = File::open(&path).map_err(|cause| Error::new(ErrorKind::Disk, cause))?;
             let mut buffer = Buffer::new();
             let log = SlotReader::open(&file, layout, &mut buffer).map_err(|e| e.in_file(&path))?;
