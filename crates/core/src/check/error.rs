@@ -5,8 +5,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::{Error, ErrorKind};
-use neo4j_format::store::HeaderError;
+use crate::{Error, ErrorKind, file_system};
+use neo4j_format::{DiskError, store::HeaderError};
 
 /// Why a check did not complete.
 #[derive(Debug, thiserror::Error)]
@@ -45,8 +45,9 @@ impl From<CheckError> for Error {
         match error {
             CheckError::Cancelled(error) => *error,
             CheckError::NoStore(_) => {
-                Error::new(ErrorKind::NotChecked, error).with_hint("name the directory of a database or backup")
+                Error::new(ErrorKind::NotOurs, error).with_hint("name the directory of a database or backup")
             }
+            CheckError::Io { path, source } if file_system::is_denied(&source) => DiskError::new(path, source).into(),
             CheckError::Io { .. } | CheckError::Header(_) => Error::new(ErrorKind::NotChecked, error),
         }
     }
