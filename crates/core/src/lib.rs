@@ -96,6 +96,7 @@ mod cluster_options;
 pub mod consistency;
 mod context;
 pub mod error;
+mod file_system;
 mod format_errors;
 mod full;
 mod incremental;

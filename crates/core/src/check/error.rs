@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::{Error, ErrorKind};
+use crate::{Error, ErrorKind, file_system};
 use neo4j_format::{DiskError, store::HeaderError};
 
 /// Why a check did not complete.
@@ -37,8 +37,9 @@ impl From<CheckError> for Error {
         match error {
             CheckError::Cancelled(error) => *error,
             CheckError::NoStore(_) => {
-                Error::new(ErrorKind::NotChecked, error).with_hint("name the directory of a database or backup")
+                Error::new(ErrorKind::NotOurs, error).with_hint("name the directory of a database or backup")
             }
+            CheckError::Disk(error) if file_system::is_denied(error.cause()) => error.into(),
             CheckError::Disk(_) | CheckError::Header(_) => Error::new(ErrorKind::NotChecked, error),
         }
     }

@@ -72,7 +72,8 @@ impl Store {
 impl Stores {
     /// Opens the files and judges how they are framed.
     pub(super) fn open(dir: &Path, findings: &mut Collector<'_>) -> Result<Stores, CheckError> {
-        if !dir.join(StoreFile::Neostore.name()).exists() {
+        let neostore = dir.join(StoreFile::Neostore.name());
+        if !neostore.try_exists().map_err(CheckError::at(&neostore))? {
             return Err(CheckError::NoStore(dir.to_owned()));
         }
         let format = format(dir, findings)?;

@@ -122,7 +122,10 @@ impl<'a> Units<'a> {
             .map_or(1, usize::from)
             .clamp(2, MAX_THREADS);
         thread::scope(|scope| {
-            let workers: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
+            // this thread does what those cannot that the system does not give
+            let workers: Vec<_> = (1..threads)
+                .map_while(|_| thread::Builder::new().spawn_scoped(scope, work).ok())
+                .collect();
             let mut result = work();
             for worker in workers {
                 let ended = || Err(Error::new(ErrorKind::Failed, "a thread that reads files has ended"));
