@@ -113,7 +113,8 @@ pub(crate) struct Args {
 
     /// Incremental: refuse if the common history cannot be proven
     ///
-    /// Without this option the report says `not proven`.
+    /// Without this option a warning gives the cause. 1.3, and a server that no longer has the last transaction of the
+    /// backup, can prove nothing.
     #[arg(long, hide_env = true, env = "NEO4J_BACKUP_REQUIRE_HISTORY", value_parser = switch)]
     pub(crate) require_history: bool,
 

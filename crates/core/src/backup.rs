@@ -27,7 +27,10 @@ use crate::{
     incremental::{Incremental, incremental},
     outcome::{BackupOutcome, Verdict},
     progress::{Phase, Progress},
-    receive::{database::require_database, proof::Unproven},
+    receive::{
+        database::{ask_store_id, require_database},
+        proof::Unproven,
+    },
     replace::Replace,
     replay::apply::Growth,
     retry::{self, Policy, Retry},
@@ -421,7 +424,7 @@ impl BackupRun<'_> {
             if let (Pipeline::Full(_), Some(expected)) = (pipeline, expected) {
                 require_database(&member, expected)?;
             }
-            let find = || self.other_master(search, found.id);
+            let find = || self.other_master(search, found.id, &member);
             let authority = (found.role != Role::Master).then_some(Authority {
                 find: &find,
                 max_lag: wanted.max_lag,
@@ -444,8 +447,9 @@ impl BackupRun<'_> {
         }
     }
 
-    /// The master of the cluster as it is now; `None` if it is the member that gave the backup.
-    fn other_master(&self, search: &Search, served: MemberId) -> Result<Option<Member>, Error> {
+    /// The master of the cluster as it is now; `None` if it is the member that gave the backup. Whoever is at the address
+    /// where the master is registered has to serve the database of `source`: a stranger knows nothing of its history.
+    fn other_master(&self, search: &Search, served: MemberId, source: &Member) -> Result<Option<Member>, Error> {
         let cluster = self.look_at_last(search)?;
         let Some(master) = cluster.master.id() else {
             return Err(Error::new(ErrorKind::NoMember, "there is no master at the moment"));
@@ -465,7 +469,17 @@ impl BackupRun<'_> {
             ..Settings::default()
         };
         let found = Member::find(host, port, settings, self.cancel.clone());
-        Ok(Some(Handle::current().block_on(found)?))
+        let found = Handle::current().block_on(found)?;
+        let (ours, theirs) = (ask_store_id(source)?, ask_store_id(&found)?);
+        if !theirs.is_same_database(ours) {
+            let text = format!(
+                "{} is registered as the address of member {master}, the master, but serves another database: {theirs}, the \
+                 source's is {ours}",
+                found.address()
+            );
+            return Err(Error::new(ErrorKind::NoMember, text));
+        }
+        Ok(Some(found))
     }
 
     /// A master that lost its role during the backup may have sent transactions that the cluster will discard.

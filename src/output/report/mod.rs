@@ -67,6 +67,9 @@ impl Report<'_> {
                     to_stderr(&format!("warning: {warning}\n"));
                 }
                 to_stderr(&check_lines(outcome.check.as_ref()));
+                if outcome.history == HistoryProof::NotProven {
+                    to_stderr("hint: -require-history refuses backups whose history cannot be proven\n");
+                }
                 if outcome.verdict == Verdict::Inconsistent {
                     to_stderr(&format!("hint: {INCONSISTENT_HINT}\n"));
                 }

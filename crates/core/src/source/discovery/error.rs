@@ -11,6 +11,10 @@ use super::{
 use crate::{Error, ErrorKind, error::Setting};
 use neo4j_format::ids::StoreId;
 
+/// What to do where no member has a backup service.
+pub(crate) const NO_BACKUP_SERVICE: &str =
+    "no member offers the backup service: is online_backup_enabled (up to 1.8: enable_online_backup) set?";
+
 /// Why there is nobody to ask.
 #[derive(Debug, thiserror::Error)]
 pub enum DiscoveryError {
@@ -214,10 +218,7 @@ impl From<DiscoveryError> for Error {
                         "the cluster was restored or has lost transactions: take a full backup into another directory",
                     )
                 } else if all(|reason| matches!(reason, Reason::BackupOff)) {
-                    (
-                        ErrorKind::NoMember,
-                        "no member offers the backup service: is online_backup_enabled (enable_online_backup up to 1.8) set?",
-                    )
+                    (ErrorKind::NoMember, NO_BACKUP_SERVICE)
                 } else {
                     (
                         ErrorKind::NoMember,
