@@ -1,5 +1,6 @@
 //! One pass over a store file in big blocks, on several cores.
 
+use neo4j_format::width::to_usize;
 use std::{
     ops::Range,
     sync::atomic::{AtomicU64, Ordering},
@@ -68,7 +69,7 @@ pub(super) fn scan<S: Send>(
             }
             cancel.check().map_err(|error| CheckError::Cancelled(Box::new(error)))?;
             let width = store.width();
-            let count = usize::try_from(last - first).unwrap_or_default();
+            let count = to_usize(last - first);
             buffer.resize(count.saturating_mul(width), 0);
             store.read(first, &mut buffer)?;
             each(
@@ -110,7 +111,7 @@ pub(super) fn scan_backward(
         cancel.check().map_err(|error| CheckError::Cancelled(Box::new(error)))?;
         let first = block * per_block;
         let width = store.width();
-        let count = usize::try_from(per_block.min(store.records - first)).unwrap_or_default();
+        let count = to_usize(per_block.min(store.records - first));
         buffer.resize(count.saturating_mul(width), 0);
         store.read(first, &mut buffer)?;
         each(Records {

@@ -1,6 +1,7 @@
 //! The ten files of a store, opened for reading: record sizes, how many records, how each file ends
 //! (`docs/formats/store-format.md` §3).
 
+use neo4j_format::width::to_usize;
 use std::{
     fs::{self, File},
     io,
@@ -64,7 +65,7 @@ impl Store {
 
     /// Bytes of a record, for slices.
     pub(super) fn width(&self) -> usize {
-        usize::try_from(self.size).unwrap_or(1)
+        to_usize(self.size)
     }
 }
 
@@ -124,7 +125,7 @@ pub(super) fn block(format: StoreFormat, bytes: &[u8]) -> Option<(DynamicHeader,
             (DynamicHeader::decode(header)?, rest)
         }
     };
-    let length = usize::try_from(header.length).unwrap_or(usize::MAX);
+    let length = to_usize(u64::from(header.length));
     Some((header, rest.get(..length).unwrap_or(rest)))
 }
 

@@ -1,5 +1,6 @@
 //! Compares the chunks of files with digests, as [`units`] reads them.
 
+use neo4j_format::width::to_usize;
 use std::{
     io,
     path::Path,
@@ -114,8 +115,8 @@ pub fn compare(
 fn differences(reader: &mut Reader<'_>, unit: &Unit, file: &Expected<'_>, table: &SumsTable) -> Differences {
     let mut found = Differences::default();
     let mut digests = [[0; DIGEST]; units::UNIT];
-    let count = usize::try_from(unit.count).unwrap_or(usize::MAX);
-    let digests = digests.get_mut(..count).unwrap_or_default();
+    let count = to_usize(unit.count);
+    let digests = &mut digests[..count];
     if table.read(file.first_digest + unit.first, digests).is_err() {
         found.unchecked = unit.end - unit.start;
         return found;
