@@ -187,7 +187,8 @@ mod tests {
         let error = Error::from(DiskError::new(&path, Errno::ACCESS.into()));
         let text = error.to_string();
         let uid = geteuid().as_raw();
-        let nearest = format!("{} has mode 0700, owner {uid}:", dir.path().display());
+        let mode = dir.path().metadata().unwrap().mode() & 0o7777;
+        let nearest = format!("{} has mode {mode:04o}, owner {uid}:", dir.path().display());
         for part in [
             &format!("{}: ", path.display()),
             &format!("runs as uid {uid}"),
