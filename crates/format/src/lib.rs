@@ -3,6 +3,7 @@
 //! Nothing here knows a socket, a clock or a command line. [`wire`], the entries and commands of [`log`], and
 //! [`store::record`] turn bytes into values and back; the rest reads and writes the files they lie in.
 
+pub mod directory;
 mod disk_error;
 #[cfg(test)]
 mod hex;
@@ -11,4 +12,5 @@ pub mod log;
 pub mod store;
 pub mod wire;
 
+pub use directory::DirHandle;
 pub use disk_error::DiskError;
