@@ -23,7 +23,7 @@ pub(crate) fn chosen() -> (Rng, u64) {
 
 /// The files of a database with their lengths.
 pub(crate) fn files_of(dir: &Path) -> Vec<(String, u64)> {
-    let found = files::list(dir).unwrap().into_iter();
+    let found = files::list(&DirHandle::open(dir).unwrap()).unwrap().into_iter();
     found.map(|found| (found.path, found.length.unwrap())).collect()
 }
 

@@ -19,7 +19,7 @@ use neo4j_backup_core::{
     progress::Quiet,
     verify::{Cause, FileProblem, VerifyOutcome, VerifyVerdict, verify},
 };
-use neo4j_format::store::StoreFormat;
+use neo4j_format::{DirHandle, store::StoreFormat};
 
 fn verified(dir: &Path) -> VerifyOutcome {
     verify(dir, &Quiet, &Cancel::default()).unwrap()
@@ -82,7 +82,7 @@ fn an_update_that_was_interrupted_behind_a_start_of_neo4j_is_no_damage() {
         }
         let mut manifest = adopt(&dir, &Quiet, &Cancel::default()).unwrap();
         manifest.state = State::Updating;
-        manifest.write(&dir.join(MANIFEST)).unwrap();
+        manifest.write(&DirHandle::open(&dir).unwrap(), MANIFEST).unwrap();
         let started = [before.unwrap_or_default(), "started"].concat();
         fs::write(&messages, &started).unwrap();
         assert_eq!(verified(&dir).verdict, VerifyVerdict::InterruptedUpdate);
@@ -249,7 +249,10 @@ fn real_directories_are_judged(release: Release) {
 }
 
 fn oldest_log(dir: &Path) -> String {
-    let logs = files::list(dir).unwrap().into_iter().map(|found| found.path);
+    let logs = files::list(&DirHandle::open(dir).unwrap())
+        .unwrap()
+        .into_iter()
+        .map(|found| found.path);
     let logs = logs.filter(|path| path.starts_with("nioneo_logical.log.v"));
     logs.min_by_key(String::len).unwrap()
 }

@@ -43,6 +43,7 @@ use crate::{
     target::archived_logs::KeepLogs,
 };
 use neo4j_format::{
+    DirHandle,
     ids::MemberId,
     store::{Header, StoreFile},
 };
@@ -101,6 +102,7 @@ pub struct Backup {
     time_limit: Option<Duration>,
     silence_timeout: Option<Duration>,
     max_rate: Option<NonZeroU64>,
+    directory_mode: Option<u32>,
     cluster: ClusterOptions,
 }
 
@@ -121,6 +123,7 @@ impl Backup {
             time_limit: None,
             silence_timeout: None,
             max_rate: None,
+            directory_mode: None,
             cluster: ClusterOptions::default(),
         }
     }
@@ -196,6 +199,16 @@ impl Backup {
     pub fn max_rate(self, bytes: NonZeroU64) -> Backup {
         Backup {
             max_rate: Some(bytes),
+            ..self
+        }
+    }
+
+    /// The permission bits of a directory that a full backup creates, such as `0o750`; its files get those to read and
+    /// write. Default: 0700 and 0600, narrowed by the umask. A directory that exists keeps its own.
+    #[must_use]
+    pub fn directory_mode(self, mode: u32) -> Backup {
+        Backup {
+            directory_mode: Some(mode & 0o777),
             ..self
         }
     }
@@ -501,7 +514,14 @@ impl BackupRun<'_> {
             run_id: &self.run_id,
         };
         match pipeline {
-            Pipeline::Full(replace) => full(&Full { context, replace }, progress, self.cancel),
+            Pipeline::Full(replace) => {
+                let request = Full {
+                    context,
+                    replace,
+                    mode: self.backup.directory_mode,
+                };
+                full(&request, progress, self.cancel)
+            }
             Pipeline::Incremental => {
                 let request = Incremental {
                     context,
@@ -516,7 +536,7 @@ impl BackupRun<'_> {
 
 /// What an incremental backup continues. If it cannot be read, the transfer reports why.
 fn base(target: &Path) -> Option<Base> {
-    let header = Header::open(target).ok()?;
+    let header = Header::open_read_only(&DirHandle::open(target).ok()?).ok()?;
     Some(Base {
         store_id: header.store_id().ok()?,
         last: header.last_transaction().ok()?,

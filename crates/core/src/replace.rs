@@ -33,7 +33,7 @@ pub(crate) struct Replaced {
 
 impl Replaced {
     fn of(target: &Target, header: &Header) -> Result<Replaced, Error> {
-        let manifest = Manifest::read(target.dir())?;
+        let manifest = Manifest::read(&target.open()?)?;
         let taken = |source| manifest.as_ref()?.last_transaction(source).map(|(last, _)| last);
         Ok(Replaced {
             name: target.to_replace(manifest.as_ref()),
@@ -99,10 +99,11 @@ pub(crate) fn judge(
         .into()),
         Occupant::Database => {
             // one that has it open now would keep writing into a directory that is gone
-            drop(Neo4jLock::take(target.dir())?);
+            let dir = target.open()?;
+            drop(Neo4jLock::take(&dir)?);
             let theirs = ask_store_id(member)?;
-            let header = Header::open(target.dir())?;
-            same_database(header.store_id()?, theirs, target.dir())?;
+            let header = Header::open(&dir)?;
+            same_database(header.store_id()?, theirs, &dir)?;
             target.has_room()?;
             Replaced::of(target, &header).map(Some)
         }

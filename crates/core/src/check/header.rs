@@ -1,6 +1,6 @@
 //! `neostore`: its records, and the first property of the graph (`docs/formats/store-format.md` §4).
 
-use std::{fs::File, io, os::unix::fs::FileExt};
+use std::{io, os::unix::fs::FileExt};
 
 use super::{
     error::CheckError,
@@ -34,7 +34,7 @@ pub(super) fn check(stores: &Stores, findings: &mut Collector<'_>) -> Result<Hea
     let mut bytes = [0; 6 * RECORD];
     let length = usize::try_from(store.records.saturating_mul(store.size)).unwrap_or(usize::MAX);
     let present = length.min(bytes.len());
-    let file = File::open(&store.path).map_err(CheckError::at(&store.path))?;
+    let file = stores.dir.open_file(&store.path).map_err(CheckError::at(&store.path))?;
     match file.read_exact_at(bytes.get_mut(..present).unwrap_or_default(), 0) {
         Err(e) if e.kind() != io::ErrorKind::UnexpectedEof => return Err(CheckError::at(&store.path)(e)),
         _ => {}

@@ -3,10 +3,8 @@
 //! All regular files, in any folder, but for our own and for those that are empty and only there to be locked. Neo4j's
 //! `messages.log` is listed too: every start of Neo4j writes into it, so its digest tells whether there was one.
 
-use std::{fs, path::Path};
-
 use super::{MANIFEST, SUMS};
-use neo4j_format::{DiskError, ids::DataSource, log::files::archived_version};
+use neo4j_format::{DirHandle, DiskError, directory::EntryKind, ids::DataSource, log::files::archived_version};
 
 /// Name of a new manifest until it is complete.
 pub const NEW_MANIFEST: &str = "neo4j-backup.json.new";
@@ -77,32 +75,34 @@ pub struct ListedFile {
 ///
 /// # Errors
 /// A folder that cannot be read.
-pub fn list(dir: &Path) -> Result<Vec<ListedFile>, DiskError> {
+pub fn list(dir: &DirHandle) -> Result<Vec<ListedFile>, DiskError> {
     let mut found = Vec::new();
     walk(dir, "", &mut found)?;
     found.sort_by(|a, b| a.path.cmp(&b.path));
     Ok(found)
 }
 
-fn walk(dir: &Path, prefix: &str, found: &mut Vec<ListedFile>) -> Result<(), DiskError> {
-    for entry in fs::read_dir(dir).map_err(DiskError::at(dir))? {
-        let entry = entry.map_err(DiskError::at(dir))?;
-        let path = format!("{prefix}{}", entry.file_name().to_string_lossy());
-        let metadata = entry.metadata().map_err(DiskError::at(entry.path()))?;
-        if metadata.is_dir() {
-            walk(&entry.path(), &format!("{path}/"), found)?;
-        } else {
-            found.push(ListedFile {
-                path,
-                length: metadata.is_file().then_some(metadata.len()),
-            });
-        }
+fn walk(dir: &DirHandle, prefix: &str, found: &mut Vec<ListedFile>) -> Result<(), DiskError> {
+    for entry in dir.entries().map_err(DiskError::at(dir.path()))? {
+        let path = format!("{prefix}{}", entry.name.to_string_lossy());
+        let length = match entry.status.kind() {
+            EntryKind::Folder => {
+                let folder = dir.folder(&entry.name).map_err(DiskError::at(dir.join(&entry.name)))?;
+                walk(&folder, &format!("{path}/"), found)?;
+                continue;
+            }
+            EntryKind::File => Some(entry.status.length()),
+            EntryKind::Other => None,
+        };
+        found.push(ListedFile { path, length });
     }
     Ok(())
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]
@@ -113,13 +113,12 @@ mod tests {
         fs::write(root.join("neostore"), "12345").unwrap();
         fs::write(root.join("index/lucene/a"), "").unwrap();
         std::os::unix::fs::symlink("/", root.join("index/root")).unwrap();
-        let found = list(root).unwrap();
+        let found = list(&DirHandle::open(root).unwrap()).unwrap();
         let shown: Vec<_> = found.iter().map(|one| (one.path.as_str(), one.length)).collect();
         assert_eq!(
             shown,
             [("index/lucene/a", Some(0)), ("index/root", None), ("neostore", Some(5))]
         );
-        assert!(list(&root.join("nothing")).is_err());
     }
 
     #[test]

@@ -5,7 +5,7 @@
 //! and compared with what the target keeps of it: a fingerprint in its manifest, or the transaction itself in the newest
 //! archived log.
 
-use std::{collections::BTreeMap, path::Path};
+use std::collections::BTreeMap;
 
 use super::transactions::{Asked, ReceivedLogs};
 use crate::{
@@ -17,6 +17,7 @@ use crate::{
     target::archived_logs,
 };
 use neo4j_format::{
+    DirHandle,
     ids::{DataSource, TxId},
     log::{Fingerprint, LogFormat},
     wire::Dialect,
@@ -34,7 +35,7 @@ pub enum Unproven {
 /// What the target can show.
 #[derive(Debug)]
 pub(crate) struct Target<'a> {
-    pub(crate) dir: &'a Path,
+    pub(crate) dir: &'a DirHandle,
     pub(crate) format: LogFormat,
     /// The source.
     pub(crate) member: &'a Member,

@@ -7,7 +7,6 @@ use std::{
     fs::File,
     io::{self, Write},
     os::unix::fs::FileExt,
-    path::Path,
 };
 
 use super::{
@@ -15,7 +14,7 @@ use super::{
     open_store::OpenStore,
 };
 use neo4j_format::{
-    DiskError,
+    DirHandle, DiskError,
     store::{Header, StoreFile, StoreFormat},
 };
 
@@ -26,7 +25,7 @@ const STEP: u64 = 256 * 1024;
 ///
 /// # Errors
 /// Disk errors; no block size.
-pub fn unseal(dir: &Path, kind: StoreFile, format: StoreFormat) -> Result<(), ApplyError> {
+pub fn unseal(dir: &DirHandle, kind: StoreFile, format: StoreFormat) -> Result<(), ApplyError> {
     let store = OpenStore::open(dir, kind, format)?;
     let (file, path) = (&store.file, &store.path);
     let length = store.length()?;
@@ -52,7 +51,7 @@ pub fn unseal(dir: &Path, kind: StoreFile, format: StoreFormat) -> Result<(), Ap
 ///
 /// # Errors
 /// Disk errors; no block size.
-pub fn is_clean(dir: &Path, kind: StoreFile, format: StoreFormat) -> Result<bool, ApplyError> {
+pub fn is_clean(dir: &DirHandle, kind: StoreFile, format: StoreFormat) -> Result<bool, ApplyError> {
     let store = OpenStore::open(dir, kind, format)?;
     let trailer = kind.trailer(format);
     let Some(records) = store.length()?.checked_sub(trailer.len() as u64) else {
@@ -66,7 +65,9 @@ pub fn is_clean(dir: &Path, kind: StoreFile, format: StoreFormat) -> Result<bool
     }
     let path = dir.join(kind.id_name());
     let mut id_header = [1; 9];
-    let read = File::open(&path).and_then(|file| file.read_exact_at(&mut id_header, 0));
+    let read = dir
+        .open_file(&path)
+        .and_then(|file| file.read_exact_at(&mut id_header, 0));
     match read {
         Ok(()) => Ok(id_header[0] == 0),
         Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::UnexpectedEof) => Ok(false),
@@ -80,7 +81,12 @@ pub fn is_clean(dir: &Path, kind: StoreFile, format: StoreFormat) -> Result<bool
 ///
 /// # Errors
 /// Disk errors; no block size.
-pub fn seal(dir: &Path, kind: StoreFile, format: StoreFormat, touched: &mut DirtyChunks) -> Result<u64, ApplyError> {
+pub fn seal(
+    dir: &DirHandle,
+    kind: StoreFile,
+    format: StoreFormat,
+    touched: &mut DirtyChunks,
+) -> Result<u64, ApplyError> {
     let store = OpenStore::open(dir, kind, format)?;
     let (file, path) = (&store.file, &store.path);
     let size = store.record_size()?;
@@ -99,7 +105,7 @@ pub fn seal(dir: &Path, kind: StoreFile, format: StoreFormat, touched: &mut Dirt
     let id_path = dir.join(kind.id_name());
     let mut id_file = [0; 9];
     id_file[1..].copy_from_slice(&high_id.to_be_bytes());
-    File::create(&id_path)
+    dir.create(&id_path)
         .and_then(|mut file| file.write_all(&id_file))
         .map_err(DiskError::at(&id_path))?;
     Ok(end + trailer.len() as u64)
@@ -109,7 +115,7 @@ pub fn seal(dir: &Path, kind: StoreFile, format: StoreFormat, touched: &mut Dirt
 ///
 /// # Errors
 /// Disk errors; no block size.
-pub(crate) fn end_of_records(dir: &Path, kind: StoreFile, format: StoreFormat) -> Result<u64, ApplyError> {
+pub(crate) fn end_of_records(dir: &DirHandle, kind: StoreFile, format: StoreFormat) -> Result<u64, ApplyError> {
     let store = OpenStore::open(dir, kind, format)?;
     let size = store.record_size()?;
     let records = store.length()?.saturating_sub(kind.trailer(format).len() as u64);
@@ -164,7 +170,13 @@ mod tests {
         0100302E412E307606 01FFFFFFFFFFFFFFFF";
 
     fn sealed(dir: &tempfile::TempDir, kind: StoreFile, format: StoreFormat) -> (Vec<u8>, Vec<u8>) {
-        let length = seal(dir.path(), kind, format, &mut DirtyChunks::default()).unwrap();
+        let length = seal(
+            &DirHandle::open(dir.path()).unwrap(),
+            kind,
+            format,
+            &mut DirtyChunks::default(),
+        )
+        .unwrap();
         let bytes = std::fs::read(dir.path().join(kind.name())).unwrap();
         assert_eq!(bytes.len() as u64, length);
         (bytes, std::fs::read(dir.path().join(kind.id_name())).unwrap())
@@ -202,11 +214,17 @@ mod tests {
         bytes[9 * 70_000] = 1;
         std::fs::write(&path, &bytes).unwrap();
         assert_eq!(sealed(&dir, StoreFile::Node, format).0.len(), 9 * 70_001 + 16);
-        unseal(dir.path(), StoreFile::Node, format).unwrap();
+        unseal(&DirHandle::open(dir.path()).unwrap(), StoreFile::Node, format).unwrap();
         let mut touched = DirtyChunks::default();
         touched.high_id = 80_000;
         assert_eq!(
-            seal(dir.path(), StoreFile::Node, format, &mut touched).unwrap(),
+            seal(
+                &DirHandle::open(dir.path()).unwrap(),
+                StoreFile::Node,
+                format,
+                &mut touched
+            )
+            .unwrap(),
             9 * 80_000 + 16
         );
     }
@@ -222,7 +240,7 @@ mod tests {
                     let mut bytes = whole.0.clone();
                     bytes[torn..].fill(0);
                     std::fs::write(dir.path().join(kind.name()), &bytes).unwrap();
-                    unseal(dir.path(), kind, format).unwrap();
+                    unseal(&DirHandle::open(dir.path()).unwrap(), kind, format).unwrap();
                     assert_eq!(sealed(&dir, kind, format), whole, "{} at {torn}", kind.name());
                 }
             }
@@ -233,7 +251,7 @@ mod tests {
     fn a_file_is_clean_with_its_trailer_and_a_closed_id_file() {
         let format = StoreFormat::Current;
         let dir = empty_store(format);
-        let clean = || is_clean(dir.path(), StoreFile::String, format).unwrap();
+        let clean = || is_clean(&DirHandle::open(dir.path()).unwrap(), StoreFile::String, format).unwrap();
         assert!(!clean());
         sealed(&dir, StoreFile::String, format);
         assert!(clean());
@@ -262,12 +280,12 @@ mod tests {
         let path = dir.path().join("neostore.nodestore.db");
         std::fs::write(&path, [1; 18]).unwrap();
         sealed(&dir, StoreFile::Node, format);
-        unseal(dir.path(), StoreFile::Node, format).unwrap();
+        unseal(&DirHandle::open(dir.path()).unwrap(), StoreFile::Node, format).unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), [1; 18]);
         std::fs::write(&path, [1; 21]).unwrap();
-        unseal(dir.path(), StoreFile::Node, format).unwrap();
+        unseal(&DirHandle::open(dir.path()).unwrap(), StoreFile::Node, format).unwrap();
         assert_eq!(std::fs::read(&path).unwrap().len(), 18);
         std::fs::write(&path, []).unwrap();
-        unseal(dir.path(), StoreFile::Node, format).unwrap();
+        unseal(&DirHandle::open(dir.path()).unwrap(), StoreFile::Node, format).unwrap();
     }
 }

@@ -1,7 +1,7 @@
 //! The archived logs of a backup: what other servers, and a later run, go on from, and what proves where it stands.
 
 use std::{
-    fs::{self, File},
+    fs::File,
     path::{Path, PathBuf},
     time::{Duration, SystemTime},
 };
@@ -9,7 +9,7 @@ use std::{
 use super::durable;
 use crate::Error;
 use neo4j_format::{
-    DiskError,
+    DirHandle, DiskError,
     ids::{DataSource, LogVersion, TxId},
     log::{self, Buffer, Fingerprint, Layout, LogError, LogFormat, LogHeader, SlotReader},
 };
@@ -26,15 +26,18 @@ pub enum KeepLogs {
 }
 
 /// Archived logs of a data source, newest first.
-fn archived(dir: &Path, source: DataSource) -> Result<Vec<(LogVersion, PathBuf)>, DiskError> {
+fn archived(dir: &DirHandle, source: DataSource) -> Result<Vec<(LogVersion, PathBuf)>, DiskError> {
     let mut found = Vec::new();
     let base = Path::new(log::files::base(source)).parent().unwrap_or(Path::new(""));
-    let folder = dir.join(base);
-    for entry in fs::read_dir(&folder).map_err(DiskError::at(&folder))? {
-        let entry = entry.map_err(DiskError::at(&folder))?;
-        let path = base.join(entry.file_name());
+    let folder = match base.as_os_str().is_empty() {
+        true => Ok(dir.clone()),
+        false => dir.folder(base),
+    };
+    let entries = folder.and_then(|folder| folder.entries());
+    for entry in entries.map_err(DiskError::at(dir.join(base)))? {
+        let path = base.join(entry.name);
         if let Some(version) = log::files::archived_version(source, &path.to_string_lossy()) {
-            found.push((version, entry.path()));
+            found.push((version, dir.join(path)));
         }
     }
     found.sort_by_key(|(version, _)| std::cmp::Reverse(*version));
@@ -45,11 +48,11 @@ fn archived(dir: &Path, source: DataSource) -> Result<Vec<(LogVersion, PathBuf)>
 ///
 /// # Errors
 /// Of the disk.
-pub(crate) fn bytes(dir: &Path) -> Result<u64, DiskError> {
+pub(crate) fn bytes(dir: &DirHandle) -> Result<u64, DiskError> {
     archived(dir, DataSource::Graph)?
         .into_iter()
         .try_fold(0, |sum, (_, path)| {
-            Ok(sum + fs::metadata(&path).map_err(DiskError::at(&path))?.len())
+            Ok(sum + dir.status_of(&path).map_err(DiskError::at(&path))?.length())
         })
 }
 
@@ -57,17 +60,17 @@ pub(crate) fn bytes(dir: &Path) -> Result<u64, DiskError> {
 ///
 /// # Errors
 /// Of the disk.
-pub(crate) fn prunable(dir: &Path, keep: KeepLogs, now: SystemTime) -> Result<Vec<PathBuf>, DiskError> {
+pub(crate) fn prunable(dir: &DirHandle, keep: KeepLogs, now: SystemTime) -> Result<Vec<PathBuf>, DiskError> {
     let (mut sum, mut removable) = (0, Vec::new());
     let mut proven = false;
     for (_, path) in archived(dir, DataSource::Graph)? {
-        let found = fs::metadata(&path).map_err(DiskError::at(&path))?;
-        sum += found.len();
+        let found = dir.status_of(&path).map_err(DiskError::at(&path))?;
+        sum += found.length();
         let wanted = match keep {
             KeepLogs::All => true,
             KeepLogs::Bytes(limit) => sum <= limit,
             KeepLogs::Time(limit) => {
-                let written = found.modified().map_err(DiskError::at(&path))?;
+                let written = found.modified();
                 now.duration_since(written).is_ok_and(|age| age <= limit) || written > now
             }
         };
@@ -76,7 +79,7 @@ pub(crate) fn prunable(dir: &Path, keep: KeepLogs, now: SystemTime) -> Result<Ve
             removable.push(path);
         }
         // Neo4j leaves logs behind that hold nothing but their header
-        proven |= found.len() > LogHeader::END;
+        proven |= found.length() > LogHeader::END;
     }
     removable.reverse();
     Ok(removable)
@@ -86,9 +89,9 @@ pub(crate) fn prunable(dir: &Path, keep: KeepLogs, now: SystemTime) -> Result<Ve
 ///
 /// # Errors
 /// Of the disk.
-pub(crate) fn prune(dir: &Path, logs: &[PathBuf]) -> Result<(), DiskError> {
+pub(crate) fn prune(dir: &DirHandle, logs: &[PathBuf]) -> Result<(), DiskError> {
     for path in logs {
-        fs::remove_file(path).map_err(DiskError::at(path))?;
+        dir.remove_file(path).map_err(DiskError::at(path))?;
     }
     if logs.is_empty() { Ok(()) } else { durable::sync(dir) }
 }
@@ -98,14 +101,14 @@ pub(crate) fn prune(dir: &Path, logs: &[PathBuf]) -> Result<(), DiskError> {
 /// # Errors
 /// Of the disk. A log that cannot be read proves nothing.
 pub(crate) fn fingerprint(
-    dir: &Path,
+    dir: &DirHandle,
     format: LogFormat,
     source: DataSource,
     id: TxId,
 ) -> Result<Option<Fingerprint>, Error> {
     let layout = Layout { format, source };
     for (_, path) in archived(dir, source)? {
-        let file = File::open(&path).map_err(DiskError::at(&path))?;
+        let file = dir.open_file(&path).map_err(DiskError::at(&path))?;
         match newest(&file, layout, id) {
             Ok(Newest::NoTransaction) => {}
             Ok(Newest::Found(fingerprint)) => return Ok(Some(fingerprint)),
@@ -143,16 +146,18 @@ fn newest(file: &File, layout: Layout, id: TxId) -> Result<Newest, LogError> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn pruned(dir: &Path, keep: KeepLogs, now: SystemTime) -> usize {
-        let logs = prunable(dir, keep, now).unwrap();
-        prune(dir, &logs).unwrap();
+        let logs = prunable(&DirHandle::open(dir).unwrap(), keep, now).unwrap();
+        prune(&DirHandle::open(dir).unwrap(), &logs).unwrap();
         logs.len()
     }
 
     fn logs(dir: &Path) -> Vec<u64> {
-        archived(dir, DataSource::Graph)
+        archived(&DirHandle::open(dir).unwrap(), DataSource::Graph)
             .unwrap()
             .into_iter()
             .map(|(version, _)| version.0)
@@ -172,7 +177,7 @@ mod tests {
     fn the_newest_logs_up_to_a_size_are_kept_and_the_newest_always() {
         let dir = sample();
         let now = SystemTime::now();
-        assert_eq!(bytes(dir.path()).unwrap(), 400);
+        assert_eq!(bytes(&DirHandle::open(dir.path()).unwrap()).unwrap(), 400);
         assert_eq!(pruned(dir.path(), KeepLogs::All, now), 0);
         assert_eq!(pruned(dir.path(), KeepLogs::Bytes(250), now), 2);
         assert_eq!(logs(dir.path()), [11, 10]);

@@ -1,6 +1,6 @@
 //! Whether all is there that an incremental backup builds on.
 
-use std::{fs, io, path::Path};
+use std::io;
 
 use crate::{
     Error, ErrorKind,
@@ -8,7 +8,7 @@ use crate::{
     replay::pending_index::read_config,
 };
 use neo4j_format::{
-    DiskError,
+    DirHandle, DiskError,
     store::{StoreFile, lucene_store},
 };
 
@@ -17,7 +17,7 @@ use neo4j_format::{
 ///
 /// # Errors
 /// Of kind [`ErrorKind::FullNeeded`], with the first that is missing; of the disk; of an `index.db` that cannot be read.
-pub(crate) fn is_whole(dir: &Path, listed: Option<&Manifest>) -> Result<(), Error> {
+pub(crate) fn is_whole(dir: &DirHandle, listed: Option<&Manifest>) -> Result<(), Error> {
     // without it nothing would be asked for any index (`crate::receive::missing_indexes`)
     let of_indexes = read_config(dir)?.of_lucene().next().map(|_| lucene_store::PATH);
     let listed = listed.into_iter().flat_map(|manifest| &manifest.files);
@@ -27,7 +27,7 @@ pub(crate) fn is_whole(dir: &Path, listed: Option<&Manifest>) -> Result<(), Erro
     let stores = StoreFile::ALL.iter().map(|kind| kind.name());
     for name in stores.chain(listed).chain(of_indexes) {
         let path = dir.join(name);
-        match fs::symlink_metadata(&path) {
+        match dir.status_of(&path) {
             Ok(found) if found.is_file() => {}
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(DiskError::new(path, error).into()),
             _ => {

@@ -2,9 +2,10 @@
 
 use std::{
     io,
-    path::Path,
     sync::{Mutex, PoisonError},
 };
+
+use neo4j_format::DirHandle;
 
 use crate::{
     Error,
@@ -70,7 +71,7 @@ impl Differences {
 /// # Errors
 /// The run was cancelled. What the disk refuses is part of the result.
 pub fn compare(
-    dir: &Path,
+    dir: &DirHandle,
     files: &[Expected<'_>],
     table: &SumsTable,
     progress: &dyn Progress,

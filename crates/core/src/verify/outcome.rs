@@ -1,6 +1,6 @@
 //! The verification of one directory and what it comes to.
 
-use std::{collections::BTreeMap, path::Path};
+use std::collections::BTreeMap;
 
 use serde::Serialize;
 
@@ -21,7 +21,7 @@ use crate::{
     },
     progress::{Phase, Progress},
 };
-use neo4j_format::{DiskError, store::StoreFile};
+use neo4j_format::{DirHandle, DiskError, store::StoreFile};
 
 /// What a verification comes to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -100,7 +100,7 @@ impl VerifyOutcome {
 /// # Errors
 /// There is no database or no manifest; the manifest is one of another version; the directory changed meanwhile; the
 /// run was cancelled. Files that are missing, damaged or unreadable are no error but findings.
-pub fn verify(dir: &Path, progress: &dyn Progress, cancel: &Cancel) -> Result<VerifyOutcome, Error> {
+pub fn verify(dir: &DirHandle, progress: &dyn Progress, cancel: &Cancel) -> Result<VerifyOutcome, Error> {
     let manifest = match Manifest::read(dir) {
         Ok(Some(manifest)) => manifest,
         Ok(None) => return Err(no_manifest(dir)),
@@ -122,8 +122,8 @@ pub fn verify(dir: &Path, progress: &dyn Progress, cancel: &Cancel) -> Result<Ve
     }
 }
 
-fn no_manifest(dir: &Path) -> Error {
-    if dir.join(StoreFile::Neostore.name()).is_file() {
+fn no_manifest(dir: &DirHandle) -> Error {
+    if dir.has_file(StoreFile::Neostore.name()) {
         let text = format!(
             "{}: no manifest, so there are no checksums to compare with",
             dir.display()
@@ -152,7 +152,7 @@ fn without_manifest() -> VerifyOutcome {
 }
 
 struct Comparison<'a> {
-    dir: &'a Path,
+    dir: &'a DirHandle,
     manifest: &'a Manifest,
     /// Lengths of what is there; `None` for what is no regular file.
     found: BTreeMap<String, Option<u64>>,
@@ -161,7 +161,7 @@ struct Comparison<'a> {
 }
 
 impl<'a> Comparison<'a> {
-    fn new(dir: &'a Path, manifest: &'a Manifest) -> Result<Comparison<'a>, DiskError> {
+    fn new(dir: &'a DirHandle, manifest: &'a Manifest) -> Result<Comparison<'a>, DiskError> {
         let found = files::list(dir)?.into_iter();
         Ok(Comparison {
             dir,
@@ -177,7 +177,7 @@ impl<'a> Comparison<'a> {
         let trusted = self.check_sums();
         // where an update was interrupted, these may be the checksums of another list of files
         let comparable = trusted || self.manifest.state != State::Updating;
-        let table = SumsTable::open(&self.dir.join(SUMS)).ok().filter(|_| comparable);
+        let table = SumsTable::open(self.dir, SUMS).ok().filter(|_| comparable);
         let expected = self.expected();
         let differences = match &table {
             Some(table) => compare::compare(self.dir, &expected, table, progress, cancel)?,
@@ -191,6 +191,7 @@ impl<'a> Comparison<'a> {
         };
         self.judge_files(&circumstances, &expected, &differences, trusted);
         self.judge_others(&circumstances);
+        cancel.check()?;
         self.findings.sort_by(|a, b| a.path.cmp(&b.path));
         let opened = traces.opened(self.manifest);
         self.note(&traces, opened);
@@ -210,7 +211,7 @@ impl<'a> Comparison<'a> {
         let chunks: u64 = self.manifest.files.iter().map(|file| sums::chunks(file.length)).sum();
         let expected = MAGIC.len() as u64 + chunks * DIGEST as u64;
         let found = self.found.get(SUMS).copied();
-        let whole = SumsReader::open(&self.dir.join(SUMS)).and_then(SumsReader::finish);
+        let whole = SumsReader::open(self.dir, SUMS).and_then(SumsReader::finish);
         if found == Some(Some(expected)) && whole.as_ref().ok() == self.manifest.sums_checksum.as_ref() {
             return true;
         }

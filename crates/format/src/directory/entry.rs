@@ -2,6 +2,8 @@
 
 use std::{
     ffi::OsString,
+    io,
+    os::fd::AsFd,
     time::{Duration, SystemTime},
 };
 
@@ -37,6 +39,14 @@ pub struct EntryStatus(pub(super) Stat);
     reason = "the widths of the fields differ between platforms"
 )]
 impl EntryStatus {
+    /// Of an open file.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub fn of(file: &impl AsFd) -> io::Result<EntryStatus> {
+        Ok(EntryStatus(rustix::fs::fstat(file)?))
+    }
+
     /// What kind of thing it is.
     pub fn kind(&self) -> EntryKind {
         match FileType::from_raw_mode(self.0.st_mode) {

@@ -1,6 +1,6 @@
 //! A directory that is held open, and the only way to what lies below it.
 //!
-//! Names are relative to the handle. Each component is opened by itself and without following a link, so that nothing
+//! Names are relative to the handle, or as [`DirHandle::join`] gives them. Each component is opened by itself and without following a link, so that nothing
 //! outside the directory is reached, however names are swapped meanwhile. Only regular files and directories are opened:
 //! a pipe or a device is an error at once, never a wait. New files are created, never found.
 //!
@@ -130,7 +130,12 @@ impl DirHandle {
         &self.path
     }
 
-    /// The path of a name in it: for messages only.
+    /// For messages.
+    pub fn display(&self) -> std::path::Display<'_> {
+        self.path.display()
+    }
+
+    /// The path of a name in it: for messages, and as a name for this handle.
     pub fn join(&self, name: impl AsRef<Path>) -> PathBuf {
         self.path.join(name)
     }
@@ -231,7 +236,7 @@ impl DirHandle {
     /// # Errors
     /// Those of the file system; `NotADirectory`, also for a link.
     pub fn folder(&self, name: impl AsRef<Path>) -> io::Result<DirHandle> {
-        let name = name.as_ref();
+        let name = self.relative(name.as_ref());
         let (folder, last) = self.walk(name)?;
         let fd = openat(folder, last, OFlags::RDONLY | FOLDER | OFlags::NOFOLLOW, Mode::empty());
         Ok(DirHandle::new(
@@ -259,7 +264,7 @@ impl DirHandle {
     /// As [`DirHandle::folder`].
     pub fn create_folders(&self, name: impl AsRef<Path>) -> io::Result<()> {
         let mut at = self.clone();
-        for component in name.as_ref().components() {
+        for component in self.relative(name.as_ref()).components() {
             let Component::Normal(part) = component else {
                 return Err(NotUsable::Outside.into());
             };
@@ -373,6 +378,26 @@ impl DirHandle {
         Ok(rustix::fs::fsync(&*self.fd)?)
     }
 
+    /// Makes what stands at `name` durable: the content of a file, or the names in a folder. An empty name is the
+    /// directory itself.
+    ///
+    /// # Errors
+    /// Those of the file system; [`NotUsable`].
+    pub fn sync_entry(&self, name: impl AsRef<Path>) -> io::Result<()> {
+        let name = self.relative(name.as_ref());
+        if name.as_os_str().is_empty() {
+            return self.sync();
+        }
+        let (folder, last) = self.walk(name)?;
+        let file = File::from(openat(folder, last, OFlags::RDONLY | OPEN, Mode::empty()).map_err(of_link)?);
+        let found = file.metadata()?;
+        if found.is_file() || found.is_dir() {
+            file.sync_all()
+        } else {
+            Err(NotUsable::NotAFile.into())
+        }
+    }
+
     /// Gives the directory itself this owner, group and mode.
     ///
     /// # Errors
@@ -381,9 +406,14 @@ impl DirHandle {
         new_files.give_folder(&self.fd)
     }
 
+    fn relative<'n>(&self, name: &'n Path) -> &'n Path {
+        name.strip_prefix(&self.path).unwrap_or(name)
+    }
+
     /// The folder in which `name` lies, and its last component.
     fn walk<'a, 'n>(&'a self, name: &'n Path) -> io::Result<(Folder<'a>, &'n OsStr)> {
         let mut folder = Folder::Itself(self.fd.as_fd());
+        let name = self.relative(name);
         let mut components = name.components().map(|component| match component {
             Component::Normal(part) => Ok(part),
             _ => Err(io::Error::from(NotUsable::Outside)),

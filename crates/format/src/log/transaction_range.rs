@@ -8,7 +8,7 @@
 
 use std::{
     collections::BTreeMap,
-    fs::{self, File},
+    fs::File,
     io,
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
@@ -26,11 +26,15 @@ use super::{
     reader::TransactionReader,
     slot::{self, Committed, FileRange, OPEN_MAX, SlotReader},
 };
-use crate::ids::{DataSource, LogVersion, TxId};
+use crate::{
+    DirHandle,
+    ids::{DataSource, LogVersion, TxId},
+};
 
 /// Transactions that follow each other, and the logs to find them in.
 #[derive(Debug, Clone)]
 pub struct TransactionRange {
+    dir: DirHandle,
     /// Whose logs, in which format.
     pub layout: Layout,
     /// The transaction before the first.
@@ -82,13 +86,14 @@ impl TransactionRange {
     /// # Errors
     /// [`TransactionRangeError`]; above all [`TransactionRangeError::Missing`].
     pub fn find(
-        dir: &Path,
+        dir: &DirHandle,
         layout: Layout,
         active: Option<&Path>,
         after: TxId,
         last: TxId,
     ) -> Result<TransactionRange, TransactionRangeError> {
         let mut transaction_range = TransactionRange {
+            dir: dir.clone(),
             layout,
             after,
             last,
@@ -100,7 +105,7 @@ impl TransactionRange {
         let archived = archived(dir, layout.source)?.into_iter().map(|path| (path, false));
         let mut newer: Option<Found> = None;
         for (path, is_active) in active.map(|path| (path.to_owned(), true)).into_iter().chain(archived) {
-            let file = open(&path)?;
+            let file = open(dir, &path)?;
             let Some(log) = Found::look(&file, &path, layout)? else {
                 continue;
             };
@@ -140,7 +145,7 @@ impl TransactionRange {
         for (path, active) in &self.logs {
             let file = match active {
                 Some(file) => Arc::clone(file),
-                None => Arc::new(open(path)?),
+                None => Arc::new(open(&self.dir, path)?),
             };
             let in_file = |error: LogError| TransactionRangeError::from(error.in_file(path));
             let mut log = SlotReader::open(&file, self.layout, &mut scan).map_err(in_file)?;
@@ -227,38 +232,37 @@ impl Found {
 ///
 /// # Errors
 /// [`TransactionRangeError`].
-pub fn before(path: &Path, layout: Layout) -> Result<Option<TxId>, TransactionRangeError> {
-    Ok(Found::look(&open(path)?, path, layout)?.map(|log| log.before))
+pub fn before(dir: &DirHandle, path: &Path, layout: Layout) -> Result<Option<TxId>, TransactionRangeError> {
+    Ok(Found::look(&open(dir, path)?, path, layout)?.map(|log| log.before))
 }
 
 /// The archived logs of a data source, newest first.
 ///
 /// # Errors
 /// [`TransactionRangeError::Io`].
-pub fn archived(dir: &Path, source: DataSource) -> Result<Vec<PathBuf>, TransactionRangeError> {
+pub fn archived(dir: &DirHandle, source: DataSource) -> Result<Vec<PathBuf>, TransactionRangeError> {
     let (folder, prefix) = match Path::new(files::base(source)).parent() {
-        Some(parent) if parent != Path::new("") => (dir.join(parent), format!("{}/", parent.display())),
-        _ => (dir.to_owned(), String::new()),
+        Some(parent) if parent != Path::new("") => (dir.folder(parent), format!("{}/", parent.display())),
+        _ => (Ok(dir.clone()), String::new()),
     };
     let mut found = Vec::new();
-    let entries = match fs::read_dir(&folder) {
+    let entries = match folder.and_then(|folder| folder.entries()) {
         Ok(entries) => entries,
         Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(cause) => return Err(io_error(&folder, cause)),
+        Err(cause) => return Err(io_error(&dir.join(prefix), cause)),
     };
     for entry in entries {
-        let entry = entry.map_err(|cause| io_error(&folder, cause))?;
-        let name = format!("{prefix}{}", entry.file_name().to_string_lossy());
+        let name = format!("{prefix}{}", entry.name.to_string_lossy());
         if let Some(version) = files::archived_version(source, &name) {
-            found.push((version, entry.path()));
+            found.push((version, dir.join(name)));
         }
     }
     found.sort_by_key(|(version, _)| std::cmp::Reverse(*version));
     Ok(found.into_iter().map(|(_, path)| path).collect())
 }
 
-fn open(path: &Path) -> Result<File, TransactionRangeError> {
-    File::open(path).map_err(|cause| io_error(path, cause))
+fn open(dir: &DirHandle, path: &Path) -> Result<File, TransactionRangeError> {
+    dir.open_file(path).map_err(|cause| io_error(path, cause))
 }
 
 fn io_error(path: &Path, cause: io::Error) -> TransactionRangeError {

@@ -21,14 +21,14 @@ mod error;
 
 use std::{
     cell::Cell,
-    fs,
-    os::unix::fs::{MetadataExt, PermissionsExt},
+    ffi::{OsStr, OsString},
+    fs, io,
     path::{Path, PathBuf},
 };
 
-use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustix::fs::RenameFlags;
 
-use self::directories::{chown_tree, identity, occupant, remove_manifest_last, remove_ours, rename, resolve, sibling};
+use self::directories::{identity, occupant, remove_manifest_last, remove_ours, rename, resolve, sibling};
 use super::{durable, free_space, lock::RunLock, owners::may_be_ours};
 use crate::{
     Error,
@@ -38,13 +38,17 @@ use crate::{
     verify::{VerifyVerdict, verify},
 };
 use neo4j_format::{
-    DiskError,
+    DirHandle, DiskError,
+    directory::NewFiles,
     ids::DataSource,
     store::{Header, neo4j_lock::Neo4jLock},
 };
 
 pub use directories::Occupant;
 pub use error::TargetError;
+
+/// Set-group-ID: what is created in a directory gets its group.
+const SETGID: u32 = 0o2000;
 
 /// What an earlier run left beside the target.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,6 +66,9 @@ pub enum Leftover {
 /// A locked target; the lock ends with it.
 #[derive(Debug)]
 pub struct Target {
+    /// The directory that it lies in; target and siblings are reached through this handle alone.
+    parent: DirHandle,
+    name: OsString,
     dir: PathBuf,
     lock: RunLock,
     left_over: Leftover,
@@ -76,8 +83,11 @@ impl Target {
     /// [`TargetError`] as kinds 11, 13 and 78; disk errors.
     pub fn lock(dir: &Path, run_id: &str, now: u64) -> Result<Target, Error> {
         let dir = resolve(dir)?;
-        let lock = RunLock::take(sibling(&dir, "lock"))?;
+        let (parent, name) = open_parent(&dir)?;
+        let lock = RunLock::take(&parent, &sibling(&name, "lock"))?;
         let mut target = Target {
+            parent,
+            name,
             dir,
             lock,
             left_over: Leftover::None,
@@ -97,7 +107,7 @@ impl Target {
 
     fn begin(&mut self, run_id: &str, now: u64) -> Result<(), Error> {
         let in_place = match self.occupant()? {
-            Occupant::Database => Manifest::read(&self.dir)?,
+            Occupant::Database => Manifest::read(&self.open()?)?,
             _ => None,
         };
         self.left_over = self.look(in_place.as_ref())?;
@@ -109,14 +119,26 @@ impl Target {
         // the old note names the run that left it
         self.remove_partial()?;
         self.lock.note(run_id, unreported.map(str::to_owned), now)?;
-        let ready = self.ready();
+        let ready = self.ready_name();
         let replaced = in_place.as_ref().and_then(|manifest| manifest.replaces.as_deref());
         match self.left_over {
             Leftover::Ready(_) | Leftover::Stranger(_) => Ok(()),
             // one without a manifest is known by this alone
-            _ if replaced.is_some() && replaced == identity(&ready).as_deref() => Ok(remove_manifest_last(&ready)?),
-            Leftover::None | Leftover::Unreported => remove_ours(&ready),
+            _ if replaced.is_some() && replaced == identity(&self.parent, &ready).as_deref() => {
+                Ok(remove_manifest_last(&self.parent, &ready)?)
+            }
+            Leftover::None | Leftover::Unreported => remove_ours(&self.parent, &ready),
         }
+    }
+
+    /// The target, which must exist, held open. What is created in it follows its owner, group and mode.
+    ///
+    /// # Errors
+    /// Disk errors.
+    pub fn open(&self) -> Result<DirHandle, Error> {
+        let dir = self.parent.folder(&self.name).map_err(DiskError::at(&self.dir))?;
+        let like = NewFiles::like(&dir.status().map_err(DiskError::at(&self.dir))?);
+        Ok(dir.with_new_files(like))
     }
 
     /// The target itself, links in its name resolved.
@@ -125,13 +147,18 @@ impl Target {
     }
 
     /// Where a new backup is received.
-    pub fn partial(&self) -> PathBuf {
-        sibling(&self.dir, "partial")
+    fn partial_name(&self) -> OsString {
+        sibling(&self.name, "partial")
     }
 
     /// Where a complete new backup waits for its place.
+    fn ready_name(&self) -> OsString {
+        sibling(&self.name, "ready")
+    }
+
+    /// The same for messages.
     pub fn ready(&self) -> PathBuf {
-        sibling(&self.dir, "ready")
+        self.parent.join(self.ready_name())
     }
 
     /// What was found beside the target when it was locked.
@@ -155,7 +182,8 @@ impl Target {
             }
             Leftover::Ready(_) => {}
         }
-        let found = verify(&ready, progress, cancel)?;
+        let waiting = self.parent.folder(&ready).map_err(DiskError::at(&ready))?;
+        let found = verify(&waiting, progress, cancel)?;
         if found.verdict == VerifyVerdict::Intact {
             progress.warning("a complete backup of an interrupted run was waiting and is put in place first");
             self.publish()?;
@@ -166,7 +194,7 @@ impl Target {
             "a backup of an interrupted run was waiting, but {} of its files are not as they were written ({first}); it is removed",
             found.findings.len()
         ));
-        remove_ours(&ready)?;
+        remove_ours(&self.parent, &self.ready_name())?;
         self.sync_parent()?;
         Ok(false)
     }
@@ -175,7 +203,7 @@ impl Target {
     /// known wherever a kill leaves it: the run in its `manifest`, or the directory itself where no run is known.
     pub fn to_replace(&self, manifest: Option<&Manifest>) -> Option<String> {
         let run = manifest.and_then(Manifest::run_id).map(str::to_owned);
-        run.or_else(|| identity(&self.dir))
+        run.or_else(|| identity(&self.parent, &self.name))
     }
 
     /// What stands at the target now.
@@ -183,49 +211,61 @@ impl Target {
     /// # Errors
     /// The file system failed.
     pub fn occupant(&self) -> Result<Occupant, Error> {
-        Ok(occupant(&self.dir)?)
+        Ok(occupant(&self.parent, &self.name)?)
     }
 
-    /// Creates an empty `.partial`, its owner and mode those of the parent directory.
+    /// Creates an empty `.partial`, for this user alone until [`Target::make_ready`]. What is created in it gets the
+    /// owner, group and mode of the target, or of a new directory with this `mode`.
     ///
     /// # Errors
     /// [`TargetError::Foreign`]; disk errors.
-    pub fn create_partial(&self) -> Result<PathBuf, Error> {
-        let partial = self.partial();
+    pub fn create_partial(&self, mode: Option<u32>) -> Result<DirHandle, Error> {
         self.remove_partial()?;
-        fs::create_dir(&partial).map_err(DiskError::at(&partial))?;
-        let parent = fs::metadata(self.parent()).map_err(DiskError::at(self.parent()))?;
-        let mode = fs::Permissions::from_mode(parent.mode() & 0o777 | 0o700);
-        fs::set_permissions(&partial, mode).map_err(DiskError::at(&partial))?;
+        let new_files = self.new_files(mode)?;
+        let name = self.partial_name();
+        let partial = self
+            .parent
+            .create_folder(&name)
+            .map_err(DiskError::at(self.parent.join(&name)))?;
         self.sync_parent()?;
-        Ok(partial)
+        Ok(partial.with_new_files(new_files))
     }
 
-    /// Gives everything below `.partial` the owner of the parent directory, where this process may.
-    ///
-    /// # Errors
-    /// Disk errors.
-    pub fn adopt_owner(&self) -> Result<(), Error> {
-        let parent = fs::metadata(self.parent()).map_err(DiskError::at(self.parent()))?;
-        let partial = self.partial();
-        let own = fs::metadata(&partial).map_err(DiskError::at(&partial))?;
-        if rustix::process::geteuid().is_root() && (own.uid(), own.gid()) != (parent.uid(), parent.gid()) {
-            chown_tree(&partial, parent.uid(), parent.gid())?;
+    /// What a full backup gives to the files it creates.
+    fn new_files(&self, mode: Option<u32>) -> Result<NewFiles, Error> {
+        if let Ok(existing) = self.parent.status_of(&self.name) {
+            return Ok(NewFiles::like(&existing));
         }
-        Ok(())
+        let parent = self.parent.status().map_err(DiskError::at(self.parent.path()))?;
+        let mut new_files = NewFiles::default();
+        // root works for the owner of the parent directory
+        if rustix::process::geteuid().is_root() && parent.owner() != 0 {
+            new_files = new_files.owned_by(parent.owner(), parent.group());
+        }
+        if let Some(mode) = mode {
+            new_files = new_files.with_mode(mode | parent.mode() & SETGID);
+        }
+        Ok(new_files)
     }
 
-    /// Declares `.partial`, all of it durable, to be complete.
+    /// Declares `partial`, all of it durable, to be complete.
     ///
     /// # Errors
     /// Disk errors.
-    pub fn make_ready(&self) -> Result<(), Error> {
-        let ready = self.ready();
+    pub fn make_ready(&self, partial: &DirHandle) -> Result<(), Error> {
+        let ready = self.ready_name();
         if let Leftover::Stranger(why) = self.left_over {
-            return Err(TargetError::ForeignSibling { path: ready, why }.into());
+            return Err(TargetError::ForeignSibling {
+                path: self.ready(),
+                why,
+            }
+            .into());
         }
-        remove_ours(&ready)?;
-        rename(&self.partial(), &ready, RenameFlags::NOREPLACE)?;
+        remove_ours(&self.parent, &ready)?;
+        partial
+            .give(partial.new_files())
+            .map_err(DiskError::at(partial.path()))?;
+        rename(&self.parent, &self.partial_name(), &ready, RenameFlags::NOREPLACE)?;
         self.sync_parent()
     }
 
@@ -234,14 +274,14 @@ impl Target {
     /// # Errors
     /// [`TargetError`]; disk errors.
     pub fn publish(&self) -> Result<(), Error> {
-        let ready = self.ready();
+        let (parent, ready) = (&self.parent, self.ready_name());
         match self.occupant()? {
-            Occupant::Absent => rename(&ready, &self.dir, RenameFlags::NOREPLACE)?,
-            Occupant::Empty => fs::rename(&ready, &self.dir).map_err(DiskError::at(&self.dir))?,
+            Occupant::Absent => rename(parent, &ready, &self.name, RenameFlags::NOREPLACE)?,
+            Occupant::Empty => parent.rename(&ready, &self.name).map_err(DiskError::at(&self.dir))?,
             Occupant::Foreign => return Err(TargetError::Foreign { path: self.dir.clone() }.into()),
             Occupant::Database => {
-                let _lock = Neo4jLock::take(&self.dir)?;
-                match renameat_with(CWD, &ready, CWD, &self.dir, RenameFlags::EXCHANGE) {
+                let _lock = Neo4jLock::take(&self.open()?)?;
+                match parent.rename_with(&ready, &self.name, RenameFlags::EXCHANGE) {
                     Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => {
                         return Err(TargetError::NoExchange { path: self.dir.clone() }.into());
                     }
@@ -251,8 +291,8 @@ impl Target {
         }
         self.half_published.set(true);
         self.sync_parent()?;
-        if ready.exists() {
-            remove_manifest_last(&ready)?;
+        if parent.has(&ready) {
+            remove_manifest_last(parent, &ready)?;
             self.sync_parent()?;
         }
         self.half_published.set(false);
@@ -264,7 +304,7 @@ impl Target {
     /// # Errors
     /// [`TargetError::NoRoom`]; disk errors.
     pub fn has_room(&self) -> Result<(), Error> {
-        let (needed, free) = (free_space::taken(&self.dir)?, free_space::free(self.parent())?);
+        let (needed, free) = (free_space::taken(&self.open()?)?, free_space::free(&self.parent)?);
         let path = self.dir.clone();
         if needed > free {
             return Err(TargetError::NoRoom { path, needed, free }.into());
@@ -289,8 +329,8 @@ impl Target {
 
     /// What earlier runs left that matters, judged by what stands at the target.
     fn look(&self, in_place: Option<&Manifest>) -> Result<Leftover, Error> {
-        let ready = self.ready();
-        let waiting = match Manifest::read(&ready) {
+        let ready = self.ready_name();
+        let waiting = match self.manifest_of(&ready) {
             // nobody was told of it, and it is of no use
             Err(ManifestError::Damaged { .. }) => None,
             found => found?,
@@ -298,7 +338,7 @@ impl Target {
         if let Some(waiting) = waiting {
             let replaced = in_place.and_then(|manifest| manifest.replaces.as_deref());
             let is_replaced = replaced.is_some_and(|replaced| {
-                Some(replaced) == waiting.run_id() || Some(replaced) == identity(&ready).as_deref()
+                Some(replaced) == waiting.run_id() || Some(replaced) == identity(&self.parent, &ready).as_deref()
             });
             if waiting.state == State::Complete && !is_replaced {
                 return Ok(match self.refuses(&waiting, in_place)? {
@@ -320,17 +360,20 @@ impl Target {
     /// Why a complete backup that waits for its place must not get it: what it would replace is judged as with
     /// `-overwrite`.
     fn refuses(&self, waiting: &Manifest, in_place: Option<&Manifest>) -> Result<Option<&'static str>, Error> {
-        let owner = |path: &Path| Ok::<_, DiskError>(fs::symlink_metadata(path).map_err(DiskError::at(path))?.uid());
-        let waiting_owner = owner(&self.ready())?;
+        let owner = |name: &OsStr| {
+            let found = self.parent.status_of(name);
+            Ok::<_, DiskError>(found.map_err(DiskError::at(self.parent.join(name)))?.owner())
+        };
+        let waiting_owner = owner(&self.ready_name())?;
         let replaces = self.occupant()? == Occupant::Database;
-        let same_owner = replaces && waiting_owner == owner(&self.dir)?;
-        if !same_owner && !may_be_ours(waiting_owner, self.parent())? {
+        let same_owner = replaces && waiting_owner == owner(&self.name)?;
+        if !same_owner && !may_be_ours(waiting_owner, &self.parent)? {
             return Ok(Some("belongs to another user"));
         }
         if !replaces {
             return Ok(None);
         }
-        let header = Header::open(&self.dir)?;
+        let header = Header::open(&self.open()?)?;
         if waiting.store_id != Some(header.store_id()?.into()) {
             return Ok(Some("is of another database"));
         }
@@ -341,23 +384,32 @@ impl Target {
 
     /// Removes a `.partial` that an interrupted run left.
     fn remove_partial(&self) -> Result<(), Error> {
-        let partial = self.partial();
-        if let Ok(Some(manifest)) = Manifest::read(&partial) {
+        let partial = self.partial_name();
+        if let Ok(Some(manifest)) = self.manifest_of(&partial) {
             let is_left = manifest.run_id().is_some_and(|run| self.lock.is_of(run));
             if manifest.is_complete() && !is_left {
                 let why = "is a complete backup";
-                return Err(TargetError::ForeignSibling { path: partial, why }.into());
+                let path = self.parent.join(partial);
+                return Err(TargetError::ForeignSibling { path, why }.into());
             }
         }
-        remove_ours(&partial)
+        remove_ours(&self.parent, &partial)
     }
 
-    fn parent(&self) -> &Path {
-        self.dir.parent().unwrap_or(Path::new("/"))
+    /// The manifest of a sibling that may not exist.
+    fn manifest_of(&self, name: &OsStr) -> Result<Option<Manifest>, ManifestError> {
+        match self.parent.folder(name) {
+            Ok(dir) => Manifest::read(&dir),
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
+            Err(source) => Err(ManifestError::Io {
+                path: self.parent.join(name),
+                source,
+            }),
+        }
     }
 
     fn sync_parent(&self) -> Result<(), Error> {
-        Ok(durable::sync(self.parent())?)
+        Ok(durable::sync(&self.parent)?)
     }
 }
 
@@ -369,5 +421,16 @@ pub fn refuse_if_at_work(dir: &Path) -> Result<(), Error> {
     let Ok(dir) = fs::canonicalize(dir) else {
         return Ok(());
     };
-    RunLock::refuse_if_held(&sibling(&dir, "lock"))
+    // one who may not look into the parent directory does not see the lock
+    let Ok((parent, name)) = open_parent(&dir) else {
+        return Ok(());
+    };
+    RunLock::refuse_if_held(&parent, &sibling(&name, "lock"))
+}
+
+/// The directory in which `dir` lies, held open, and the name of `dir` in it.
+fn open_parent(dir: &Path) -> Result<(DirHandle, OsString), DiskError> {
+    let parent = dir.parent().unwrap_or(Path::new("/"));
+    let handle = DirHandle::open(parent).map_err(DiskError::at(parent))?;
+    Ok((handle, dir.file_name().map(OsString::from).unwrap_or_default()))
 }
