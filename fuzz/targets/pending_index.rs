@@ -27,10 +27,10 @@ fuzz_target!(|bytes: &[u8]| {
             LogFormat::V1 => IndexRules::Neo4j13 { ends: &mut ends },
             LogFormat::V2 => IndexRules::Later,
         };
-        if let Ok(Some(update)) = prepare(DIR.path(), format, &mut rules, &[]) {
+        if let Ok(Some(update)) = prepare(&DirHandle::open(DIR.path()).unwrap(), format, &mut rules, &[]) {
             update.commit().unwrap();
             let first = PendingIndex::inspect(&DirHandle::open(DIR.path()).unwrap(), format).unwrap();
-            if let Some(update) = prepare(DIR.path(), format, &mut rules, &[]).unwrap() {
+            if let Some(update) = prepare(&DirHandle::open(DIR.path()).unwrap(), format, &mut rules, &[]).unwrap() {
                 update.commit().unwrap();
             }
             assert_eq!(

@@ -8,6 +8,7 @@ use std::{
 };
 
 use neo4j_backup_core::manifest::files;
+use neo4j_format::DirHandle;
 use neo4j_format::store::{StoreFile, StoreFormat};
 
 /// Damages of a usual run of the tests, for each store format.

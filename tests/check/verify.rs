@@ -22,7 +22,7 @@ use neo4j_backup_core::{
 use neo4j_format::{DirHandle, store::StoreFormat};
 
 fn verified(dir: &Path) -> VerifyOutcome {
-    verify(dir, &Quiet, &Cancel::default()).unwrap()
+    verify(&DirHandle::open(dir).unwrap(), &Quiet, &Cancel::default()).unwrap()
 }
 
 /// A database of random bytes with a manifest.
@@ -53,7 +53,7 @@ fn every_damage_is_named(format: StoreFormat) {
     for round in 0..count {
         let damage = Damage::random(&mut rng, &files);
         let undo = damage.inflict(&dir);
-        let outcome = verify(&dir, &Quiet, &Cancel::default());
+        let outcome = verify(&DirHandle::open(&dir).unwrap(), &Quiet, &Cancel::default());
         drop(undo);
         match outcome {
             Ok(outcome) => assert_named(&damage, &outcome, round),

@@ -15,7 +15,7 @@ use std::{
 use serde_json::Value;
 use tempfile::TempDir;
 
-use neo4j_backup_core::manifest::Manifest;
+use neo4j_backup_core::{DirHandle, manifest::Manifest};
 use neo4j_format::ids::{DataSource, MemberId, TxId};
 use neo4j_sandbox::{Cluster, Plan, Status, coordinator::Condition, database::Contents};
 

@@ -322,7 +322,9 @@ fn set_state(dir: &Path, state: State) {
     let mut manifest = Manifest::read(&DirHandle::open(dir).unwrap()).unwrap().unwrap();
     manifest.state = state;
     let new = dir.join("neo4j-backup.json.new");
-    manifest.write(&new).unwrap();
+    manifest
+        .write(&DirHandle::open(dir).unwrap(), "neo4j-backup.json.new")
+        .unwrap();
     fs::rename(new, dir.join(MANIFEST)).unwrap();
 }
 

@@ -53,7 +53,7 @@ pub use process::Finished;
 pub(crate) use questions::{asked_of, questions};
 pub use relay::Relay;
 pub use serve::Serving;
-pub use tool::{checker_1_9_9, original_tool, our_tool};
+pub use tool::{checker_1_9_9, original_tool, our_tool, our_tool_as};
 
 /// A release of the original that tests run against.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -54,7 +54,7 @@ fn locked(target: &Target, progress: &dyn Progress, cancel: &Cancel) -> Result<M
             .with_hint("verify it; to forget what it was, remove neo4j-backup.json first")
             .see(&[Setting::Adopt]));
     }
-    links::refuse(dir)?;
+    links::refuse(dir, progress)?;
     let _lock = Neo4jLock::take(dir)?;
     let header = Header::open(dir)?;
     let format = header.format()?;

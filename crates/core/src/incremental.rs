@@ -106,7 +106,7 @@ fn locked(
         return Err(Error::new(ErrorKind::FullNeeded, text).with_hint("take a full backup first"));
     }
     let dir = &target.open()?;
-    links::refuse(dir)?;
+    links::refuse(dir, progress)?;
     let _lock = Neo4jLock::take(dir)?;
     let before = Manifest::read(dir)?;
     let since = traces::since(dir, before.as_ref());

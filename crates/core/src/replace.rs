@@ -4,7 +4,10 @@
 use super::{
     manifest::Manifest,
     receive::database::{ask_store_id, same_database},
-    target::staging::{Leftover, Occupant, Target, TargetError},
+    target::{
+        links,
+        staging::{Leftover, Occupant, Target, TargetError},
+    },
 };
 use crate::{Error, ErrorKind, cancel::Cancel, progress::Progress, source::client::Member};
 use neo4j_format::{
@@ -100,6 +103,10 @@ pub(crate) fn judge(
         Occupant::Database => {
             // one that has it open now would keep writing into a directory that is gone
             let dir = target.open()?;
+            if let Some(names) = links::foreign(&dir)? {
+                let path = dir.path().to_owned();
+                return Err(TargetError::ForeignFiles { path, names }.into());
+            }
             drop(Neo4jLock::take(&dir)?);
             let theirs = ask_store_id(member)?;
             let header = Header::open(&dir)?;

@@ -71,14 +71,20 @@ pub(crate) fn write(
         let mut old = SumsReader::open(dir, known.sums).map_err(DiskError::at(dir.join(known.sums)))?;
         for entry in known.files {
             cancel.check()?;
-            carry_over(dir, entry, touched, &mut old, &mut new, &mut files)?;
+            if Role::of(&entry.path) == Role::Content {
+                carry_over(dir, entry, touched, &mut old, &mut new, &mut files, cancel)?;
+            } else {
+                // an earlier version listed what others had put there
+                let chunks = sums::chunks(entry.length);
+                old.skip(chunks).map_err(DiskError::at(dir.join(known.sums)))?;
+            }
         }
     }
     let mut fresh = Vec::new();
     let carried: BTreeSet<String> = files.iter().map(|file: &FileEntry| file.path.clone()).collect();
     for found in files::list(dir)? {
         if let Some(length) = found.length
-            && Role::of(&found.path) == Role::Content
+            && found.role == Role::Content
             && !carried.contains(&found.path)
         {
             let path = found.path;
@@ -99,19 +105,21 @@ fn carry_over(
     old: &mut SumsReader,
     new: &mut SumsWriter,
     files: &mut Vec<FileEntry>,
-) -> Result<(), DiskError> {
+    cancel: &Cancel,
+) -> Result<(), Error> {
     let place = dir.join(&entry.path);
     let (before, file) = (sums::chunks(entry.length), dir.open_file(&place));
     let file = match file {
         Ok(file) => file,
         // an index that a transaction deleted, or a log that was archived under another name
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return old.skip(before).map_err(DiskError::at(&place)),
-        Err(e) => return Err(DiskError::new(&place, e)),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(old.skip(before).map_err(DiskError::at(&place))?),
+        Err(e) => return Err(DiskError::new(&place, e).into()),
     };
     let length = file.metadata().map_err(DiskError::at(&place))?.len();
     let store = StoreFile::from_name(&entry.path);
     let kept_whole = files::is_written_once(&entry.path);
     for chunk in 0..sums::chunks(length).max(before) {
+        cancel.check()?;
         let known = (chunk < before)
             .then(|| old.next_digest())
             .transpose()

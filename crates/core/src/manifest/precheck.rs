@@ -82,6 +82,7 @@ pub(crate) fn require_undamaged(
             return Err(Damage::Length { path, found, expected }.into());
         }
         for chunk in 0..chunks {
+            cancel.check()?;
             let recorded: Digest = digests.next_digest().map_err(in_sums())?;
             if compared.has(chunk) && digest(&file, chunk, length).map_err(DiskError::at(&path))? != recorded {
                 let (start, end) = (chunk * CHUNK, ((chunk + 1) * CHUNK).min(length));

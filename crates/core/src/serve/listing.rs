@@ -78,6 +78,7 @@ fn index_files(dir: &DirHandle, config: &IndexConfig, out: &mut Vec<Offered>) ->
             if let Ok(file_name) = entry.name.into_string()
                 && entry.status.is_file()
                 && file_name != WRITE_LOCK
+                && !file_name.starts_with('.')
             {
                 names.push(file_name);
             }

@@ -4,7 +4,10 @@ use std::io;
 
 use crate::{
     Error, ErrorKind,
-    manifest::{Manifest, files},
+    manifest::{
+        Manifest,
+        files::{self, Role},
+    },
     replay::pending_index::read_config,
 };
 use neo4j_format::{
@@ -23,7 +26,7 @@ pub(crate) fn is_whole(dir: &DirHandle, listed: Option<&Manifest>) -> Result<(),
     let listed = listed.into_iter().flat_map(|manifest| &manifest.files);
     let listed = listed
         .map(|entry| entry.path.as_str())
-        .filter(|path| !files::is_archived_log(path));
+        .filter(|path| !files::is_archived_log(path) && Role::of(path) == Role::Content);
     let stores = StoreFile::ALL.iter().map(|kind| kind.name());
     for name in stores.chain(listed).chain(of_indexes) {
         let path = dir.join(name);

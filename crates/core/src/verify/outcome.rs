@@ -154,8 +154,8 @@ fn without_manifest() -> VerifyOutcome {
 struct Comparison<'a> {
     dir: &'a DirHandle,
     manifest: &'a Manifest,
-    /// Lengths of what is there; `None` for what is no regular file.
-    found: BTreeMap<String, Option<u64>>,
+    /// What is there and how long it is; `None` for what is no regular file.
+    found: BTreeMap<String, (Option<u64>, Role)>,
     findings: Vec<FileFinding>,
     notes: Vec<String>,
 }
@@ -166,7 +166,7 @@ impl<'a> Comparison<'a> {
         Ok(Comparison {
             dir,
             manifest,
-            found: found.map(|found| (found.path, found.length)).collect(),
+            found: found.map(|found| (found.path, (found.length, found.role))).collect(),
             findings: Vec::new(),
             notes: Vec::new(),
         })
@@ -210,7 +210,7 @@ impl<'a> Comparison<'a> {
     fn check_sums(&mut self) -> bool {
         let chunks: u64 = self.manifest.files.iter().map(|file| sums::chunks(file.length)).sum();
         let expected = MAGIC.len() as u64 + chunks * DIGEST as u64;
-        let found = self.found.get(SUMS).copied();
+        let found = self.found.get(SUMS).map(|(length, _)| *length);
         let whole = SumsReader::open(self.dir, SUMS).and_then(SumsReader::finish);
         if found == Some(Some(expected)) && whole.as_ref().ok() == self.manifest.sums_checksum.as_ref() {
             return true;
@@ -235,7 +235,7 @@ impl<'a> Comparison<'a> {
         let mut first_digest = 0;
         let mut expected = Vec::new();
         for entry in &self.manifest.files {
-            if let Some(Some(found)) = self.found.get(&entry.path) {
+            if let Some((Some(found), Role::Content)) = self.found.get(&entry.path) {
                 expected.push(Expected {
                     path: &entry.path,
                     length: entry.length,
@@ -278,22 +278,37 @@ impl<'a> Comparison<'a> {
     fn judge_others(&mut self, circumstances: &Circumstances<'_>) {
         let mut findings = Vec::new();
         for entry in &self.manifest.files {
+            if Role::of(&entry.path) != Role::Content {
+                continue;
+            }
             let problem = match self.found.remove(&entry.path) {
-                Some(Some(_)) => continue,
-                Some(None) => FileProblem::NotAFile,
+                Some((Some(_), _)) => continue,
+                Some((None, _)) => FileProblem::NotAFile,
                 None => FileProblem::Missing,
             };
             findings.push(FileFinding::whole(&entry.path, problem, Some(entry.length), None));
         }
-        for (path, length) in &self.found {
-            match (Role::of(path), length) {
-                (Role::Content, Some(_)) => findings.push(FileFinding::whole(path, FileProblem::Extra, None, *length)),
-                (Role::Content, None) => findings.push(FileFinding::whole(path, FileProblem::NotAFile, None, None)),
+        let mut foreign = Vec::new();
+        for (path, (length, role)) in &self.found {
+            match (role, length) {
+                (Role::Content | Role::NotText, Some(_)) => {
+                    findings.push(FileFinding::whole(path, FileProblem::Extra, None, *length))
+                }
+                (Role::Content | Role::NotText, None) => {
+                    findings.push(FileFinding::whole(path, FileProblem::NotAFile, None, None))
+                }
                 (Role::Working, _) => self.notes.push(format!(
                     "{path} is a leftover of an interrupted run and not part of the backup; the next run removes it"
                 )),
+                (Role::Foreign, _) => foreign.push(path.as_str()),
                 (Role::Ledger | Role::Lock, _) => {}
             }
+        }
+        if !foreign.is_empty() {
+            self.notes.push(format!(
+                "not part of the backup and not compared: {}",
+                foreign.join(", ")
+            ));
         }
         for mut finding in findings {
             finding.cause = circumstances.cause(&finding, None);

@@ -50,6 +50,14 @@ pub enum TargetError {
         /// The directory.
         path: PathBuf,
     },
+    /// It holds files that are not of a backup, and they would go with it.
+    #[error("{}: holds files that are not part of the backup and would be removed with it: {names}", path.display())]
+    ForeignFiles {
+        /// The target.
+        path: PathBuf,
+        /// Their names, the first ones.
+        names: String,
+    },
     /// The name that the lock file would have is taken.
     #[error("{}: {why}, and a run needs this name for its lock", path.display())]
     ForeignLock {
@@ -105,6 +113,7 @@ impl From<TargetError> for Error {
                 "allow it to be replaced, or bring it up to date".to_owned(),
             ),
             TargetError::Foreign { .. } => (ErrorKind::NotOurs, "move it away, or name another target".to_owned()),
+            TargetError::ForeignFiles { .. } => (ErrorKind::Configuration, "move them away".to_owned()),
             TargetError::ForeignLock { .. } | TargetError::ForeignSibling { .. } => (
                 ErrorKind::Configuration,
                 "move it away, or name another target".to_owned(),

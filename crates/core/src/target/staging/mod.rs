@@ -29,7 +29,7 @@ use std::{
 use rustix::fs::RenameFlags;
 
 use self::directories::{identity, occupant, remove_manifest_last, remove_ours, rename, resolve, sibling};
-use super::{durable, free_space, lock::RunLock, owners::may_be_ours};
+use super::{durable, free_space, links, lock::RunLock, owners::may_be_ours};
 use crate::{
     Error,
     cancel::Cancel,
@@ -373,7 +373,11 @@ impl Target {
         if !replaces {
             return Ok(None);
         }
-        let header = Header::open(&self.open()?)?;
+        let dir = self.open()?;
+        if links::foreign(&dir)?.is_some() {
+            return Ok(Some("would remove files that are not part of a backup"));
+        }
+        let header = Header::open(&dir)?;
         if waiting.store_id != Some(header.store_id()?.into()) {
             return Ok(Some("is of another database"));
         }
