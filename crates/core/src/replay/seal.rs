@@ -128,10 +128,14 @@ pub(crate) fn end_of_records(dir: &DirHandle, kind: StoreFile, format: StoreForm
 /// One more than the last record in use, 0 where there is none; reads backwards and leaves out holes, so that a tail of
 /// zeros costs little.
 fn last_in_use(file: &File, kind: StoreFile, format: StoreFormat, size: u64, length: u64) -> io::Result<u64> {
-    let mut end = (length / size).min(end_of_data(file, length).div_ceil(size));
+    let mut end = length / size;
     let step = (STEP / size).max(1);
     let mut buffer = Vec::new();
-    while end > 0 {
+    loop {
+        end = end.min(end_of_data(file, end * size).div_ceil(size));
+        if end == 0 {
+            return Ok(0);
+        }
         let start = end.saturating_sub(step);
         buffer.resize(usize::try_from((end - start) * size).unwrap_or_default(), 0);
         file.read_exact_at(&mut buffer, start * size)?;
@@ -144,7 +148,6 @@ fn last_in_use(file: &File, kind: StoreFile, format: StoreFormat, size: u64, len
         }
         end = start;
     }
-    Ok(0)
 }
 
 /// A place that nothing but a hole follows, no more than a step after the last byte that the file system keeps.
