@@ -1,6 +1,7 @@
 //! A full backup: files, the transactions that followed them, replay, seal, publish.
 
 use std::{
+    cell::RefCell,
     collections::{BTreeMap, BTreeSet},
     io,
     path::Path,
@@ -70,6 +71,30 @@ pub(crate) struct Full<'a> {
     pub(crate) replace: Replace,
     /// The mode of a new directory; by default it is private.
     pub(crate) mode: Option<u32>,
+    /// A warning to give once it is certain that the target may be filled or replaced, and before anything is received.
+    pub(crate) announcement: &'a Announcement,
+}
+
+/// A warning that is given once, as soon as nothing forbids what it says.
+#[derive(Debug, Default)]
+pub(crate) struct Announcement(RefCell<Option<String>>);
+
+impl Announcement {
+    /// This text.
+    pub(crate) fn of(text: String) -> Announcement {
+        Announcement(RefCell::new(Some(text)))
+    }
+
+    /// Whether it was not given yet.
+    pub(crate) fn is_waiting(&self) -> bool {
+        self.0.borrow().is_some()
+    }
+
+    fn give(&self, progress: &dyn Progress) {
+        if let Some(text) = self.0.take() {
+            progress.warning(&text);
+        }
+    }
 }
 
 /// Takes a full backup; when it returns, the backup is in place and durable.
@@ -83,6 +108,7 @@ pub(crate) fn full(request: &Full<'_>, progress: &dyn Progress, cancel: &Cancel)
         target.discard_partial();
     }
     target.release(&result);
+    durable::warn_of_missing_syncs(request.context.target, progress);
     result
 }
 
@@ -95,6 +121,7 @@ fn staged(
     cancel: &Cancel,
 ) -> Result<BackupOutcome, Error> {
     let replaced = replace::judge(request.replace, request.context.member, target, progress, cancel)?;
+    request.announcement.give(progress);
     let mut tries = 0_u32;
     let sealed = || {
         tries = tries.saturating_add(1);

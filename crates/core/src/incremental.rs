@@ -91,6 +91,7 @@ pub(crate) fn incremental(
     let target = Target::lock(request.context.target, request.context.run_id, now())?;
     let result = locked(request, &target, progress, cancel);
     target.release(&result);
+    durable::warn_of_missing_syncs(request.context.target, progress);
     result
 }
 
@@ -390,7 +391,7 @@ impl IncrementalRun<'_> {
             if let Some(theirs) = answered {
                 same_database(Header::open(self.dir)?.store_id()?, theirs, self.dir)?;
             }
-            let proof = target.prove(&logs, asked, self.request.unproven)?;
+            let proof = target.prove(&logs, asked, self.request.unproven, self.progress)?;
             logs.align_graph_to_index(member, &had, self.progress)?;
             Ok(proof)
         });

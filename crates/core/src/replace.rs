@@ -77,6 +77,7 @@ pub(crate) fn judge(
     progress: &dyn Progress,
     cancel: &Cancel,
 ) -> Result<Option<Replaced>, Error> {
+    target.refuse_mount_point()?;
     let mut replaceable = allowed == Replace::SameDatabase;
     match target.left_over() {
         Leftover::None => {}
@@ -112,6 +113,7 @@ pub(crate) fn judge(
             let header = Header::open(&dir)?;
             same_database(header.store_id()?, theirs, &dir)?;
             target.has_room()?;
+            target.require_replaceable(progress)?;
             Replaced::of(target, &header).map(Some)
         }
     }

@@ -19,7 +19,7 @@ use neo4j_format::{
     DirHandle,
     ids::{DataSource, LogVersion, TxId},
     log::{
-        Buffer, Layout, LogError, LogFormat, LogHeader, SlotReader,
+        Buffer, Layout, LogError, LogFormat, LogHeader, SlotReader, archived_logs,
         files::{self, Marker, Slot},
     },
     store::{
@@ -220,25 +220,8 @@ impl Logs<'_, '_> {
     /// Archived logs by version.
     fn versions(&self) -> Result<BTreeMap<LogVersion, String>, CheckError> {
         let source = self.layout.source;
-        let base = Path::new(files::base(source));
-        let folder = base.parent().unwrap_or(Path::new(""));
-        let path = self.dir.join(folder);
-        let opened = match folder.as_os_str().is_empty() {
-            true => Ok(self.dir.clone()),
-            false => self.dir.folder(folder),
-        };
-        let entries = match opened.and_then(|folder| folder.entries()) {
-            Ok(entries) => entries,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(BTreeMap::new()),
-            Err(e) => return Err(CheckError::at(&path)(e)),
-        };
-        let mut versions = BTreeMap::new();
-        for entry in entries {
-            let name = folder.join(entry.name).to_string_lossy().into_owned();
-            if let Some(version) = files::archived_version(source, &name) {
-                versions.insert(version, name);
-            }
-        }
+        let logs = archived_logs(self.dir, source)?;
+        let mut versions: BTreeMap<_, _> = logs.into_iter().map(|log| (log.version, log.name)).collect();
         if self.which == Which::Newest
             && let Some((newest, _)) = versions.last_key_value()
         {

@@ -1,6 +1,7 @@
 //! The ten files of a store, opened for reading: record sizes, how many records, how each file ends
 //! (`docs/formats/store-format.md` §3).
 
+use neo4j_format::width::to_usize;
 use std::{
     fs::File,
     io,
@@ -68,15 +69,19 @@ impl Store {
 
     /// Bytes of a record, for slices.
     pub(super) fn width(&self) -> usize {
-        usize::try_from(self.size).unwrap_or(1)
+        to_usize(self.size)
     }
 }
 
 impl Stores {
     /// Opens the files and judges how they are framed.
     pub(super) fn open(dir: &DirHandle, findings: &mut Collector<'_>) -> Result<Stores, CheckError> {
-        if !dir.has(StoreFile::Neostore.name()) {
-            return Err(CheckError::NoStore(dir.path().to_owned()));
+        match dir.status_of(StoreFile::Neostore.name()) {
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(CheckError::NoStore(dir.path().to_owned()));
+            }
+            Err(error) => return Err(CheckError::at(&dir.join(StoreFile::Neostore.name()))(error)),
         }
         let format = format(dir, findings)?;
         let others = StoreFile::ALL
@@ -128,7 +133,7 @@ pub(super) fn block(format: StoreFormat, bytes: &[u8]) -> Option<(DynamicHeader,
             (DynamicHeader::decode(header)?, rest)
         }
     };
-    let length = usize::try_from(header.length).unwrap_or(usize::MAX);
+    let length = to_usize(u64::from(header.length));
     Some((header, rest.get(..length).unwrap_or(rest)))
 }
 
@@ -136,12 +141,12 @@ pub(super) fn block(format: StoreFormat, bytes: &[u8]) -> Option<(DynamicHeader,
 fn format(dir: &DirHandle, findings: &mut Collector<'_>) -> Result<StoreFormat, CheckError> {
     let header = match Header::open_read_only(dir) {
         Ok(header) => header,
-        Err(HeaderError::Io { path, source }) => return Err(CheckError::Io { path, source }),
+        Err(HeaderError::Io { path, source }) => return Err(CheckError::at(&path)(source)),
         Err(error) => return Err(CheckError::Header(error)),
     };
     let error = match header.format() {
         Ok(format) => return Ok(format),
-        Err(HeaderError::Io { path, source }) => return Err(CheckError::Io { path, source }),
+        Err(HeaderError::Io { path, source }) => return Err(CheckError::at(&path)(source)),
         Err(error) => error,
     };
     let others = |format: StoreFormat| {

@@ -12,13 +12,14 @@ use super::{
     stores::{self, StoreSummary},
 };
 use crate::{
-    Error, ErrorKind,
+    Error, ErrorKind, file_system,
     manifest::{MANIFEST, Manifest, Run, State},
+    target::staging::refuse_if_at_work,
     verification::readable,
     verify::traces::{Opened, Traces},
 };
 use neo4j_format::{
-    DirHandle,
+    DirHandle, DiskError,
     ids::{DataSource, StoreId, TxId},
     store::{Header, StoreFile, StoreFormat, neo4j_lock},
 };
@@ -152,10 +153,14 @@ pub fn inspect(dir: &Path) -> Result<Inspection, Error> {
 }
 
 fn judge(dir: &DirHandle) -> Result<(), Error> {
-    let stores = StoreFile::ALL.into_iter().map(StoreFile::name);
-    if stores.chain([MANIFEST]).any(|name| dir.has(name)) {
-        return Ok(());
+    for name in StoreFile::ALL.into_iter().map(StoreFile::name).chain([MANIFEST]) {
+        match dir.status_of(name) {
+            Ok(_) => return Ok(()),
+            Err(error) if file_system::is_denied(&error) => return Err(DiskError::new(dir.join(name), error).into()),
+            Err(_) => {}
+        }
     }
+    refuse_if_at_work(dir.path())?;
     let text = format!("{}: holds neither a backup nor a database", dir.display());
     Err(Error::new(ErrorKind::NotOurs, text).with_hint("name the directory of a backup or of a database"))
 }

@@ -4,16 +4,16 @@
 //! A log is not read through: its header says where it begins, the next one's where it ends, and the last COMMIT stands
 //! at the very end, where it is looked for.
 
-use std::{fs::File, io, os::unix::fs::FileExt, path::Path};
+use std::{fs::File, io, os::unix::fs::FileExt};
 
 use serde::Serialize;
 
 use super::bounded;
 use neo4j_format::{
-    DirHandle,
+    DirHandle, DiskError,
     ids::{DataSource, LogVersion, TxId},
     log::{
-        LogFormat, LogHeader,
+        LogFormat, LogHeader, archived_logs,
         files::{self, Marker, Slot},
     },
 };
@@ -119,29 +119,12 @@ pub fn look(dir: &DirHandle, source: DataSource, problems: &mut Vec<String>) -> 
 
 /// Versions and bytes of the archived logs, oldest first.
 fn archived(dir: &DirHandle, source: DataSource, problems: &mut Vec<String>) -> Vec<(LogVersion, u64)> {
-    let base = Path::new(files::base(source));
-    let (folder, prefix) = match base.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => (dir.folder(parent), format!("{}/", parent.display())),
-        _ => (Ok(dir.clone()), String::new()),
-    };
-    let entries = match folder.and_then(|folder| folder.entries()) {
-        Ok(entries) => entries,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Vec::new(),
-        Err(error) => {
-            problems.push(format!("{}: {error}", dir.join(prefix).display()));
-            return Vec::new();
-        }
-    };
-    let mut found: Vec<(LogVersion, u64)> = entries
-        .iter()
-        .filter_map(|entry| {
-            let path = format!("{prefix}{}", entry.name.to_str()?);
-            let version = files::archived_version(source, &path)?;
-            Some((version, entry.status.length()))
-        })
-        .collect();
-    found.sort_unstable();
-    found
+    let found = archived_logs(dir, source);
+    let found = found.map(|logs| logs.iter().map(|log| (log.version, log.bytes)).collect());
+    found.unwrap_or_else(|error: DiskError| {
+        problems.push(error.to_string());
+        Vec::new()
+    })
 }
 
 /// What the logs without a gap behind them cover.

@@ -26,7 +26,7 @@ use neo4j_format::{
     DirHandle, DiskError,
     ids::{DataSource, LogVersion, TxId},
     log::{
-        Buffer, Item, Layout, SlotReader, TransactionRange, TransactionRangeError,
+        ArchivedLog, Buffer, Item, Layout, SlotReader, TransactionRange, TransactionRangeError, archived_logs,
         files::{self, Marker, Slot},
         transaction_range,
     },
@@ -220,7 +220,9 @@ impl Directory {
     }
 
     fn look(&self, dir: &DirHandle) -> Result<Standing, Error> {
-        let graph = Header::open_read_only(dir)?.last_transaction()?;
+        let header = Header::open_read_only(dir)?;
+        self.require_same_database(&header)?;
+        let graph = header.last_transaction()?;
         let layout = self.layout(DataSource::Lucene);
         let found = PendingIndex::inspect(dir, layout.format)?;
         let mut lucene = found.last_tx.max(TxId::BASE);
@@ -243,6 +245,16 @@ impl Directory {
             lucene_files,
             pending,
         })
+    }
+
+    /// A directory may be exchanged while it is served, and clients are told the identity that it had at the start.
+    fn require_same_database(&self, header: &Header) -> Result<(), Error> {
+        let (found, served) = (header.store_id()?, self.identity.store_id);
+        if found == served && header.format()? == self.identity.format {
+            return Ok(());
+        }
+        let text = format!("the directory now holds another database, {found}, than the one that is served, {served}");
+        Err(Error::new(ErrorKind::Configuration, text).with_hint("restart the service"))
     }
 
     fn layout(&self, source: DataSource) -> Layout {
@@ -364,7 +376,7 @@ fn stamp_of(dir: &DirHandle, names: &[&str]) -> Stamp {
 }
 
 fn last_archived(dir: &DirHandle, layout: Layout) -> Result<TxId, Error> {
-    for path in transaction_range::archived(dir, layout.source).map_err(disk)? {
+    for ArchivedLog { path, .. } in archived_logs(dir, layout.source)?.into_iter().rev() {
         let file = dir.open_file(&path).map_err(DiskError::at(&path))?;
         let mut buffer = Buffer::new();
         let log = SlotReader::open(&file, layout, &mut buffer).map_err(|e| e.in_file(&path))?;
@@ -381,7 +393,10 @@ fn mark(dir: &DirHandle) -> u64 {
 }
 
 fn disk(error: TransactionRangeError) -> Error {
-    Error::new(ErrorKind::Disk, error)
+    match error {
+        TransactionRangeError::Disk(error) => error.into(),
+        error => Error::new(ErrorKind::Disk, error),
+    }
 }
 
 /// Where an index was deleted, our backups keep no trace of it but transactions without commands; whoever has the

@@ -2,7 +2,7 @@
 
 use std::{
     fs::File,
-    path::{Path, PathBuf},
+    path::PathBuf,
     time::{Duration, SystemTime},
 };
 
@@ -10,8 +10,8 @@ use super::durable;
 use crate::Error;
 use neo4j_format::{
     DirHandle, DiskError,
-    ids::{DataSource, LogVersion, TxId},
-    log::{self, Buffer, Fingerprint, Layout, LogError, LogFormat, LogHeader, SlotReader},
+    ids::{DataSource, TxId},
+    log::{self, ArchivedLog, Buffer, Fingerprint, Layout, LogError, LogFormat, LogHeader, SlotReader, archived_logs},
 };
 
 /// How much of the history is kept; the newest log with transactions always is, since it proves where the backup stands.
@@ -25,35 +25,12 @@ pub enum KeepLogs {
     Bytes(u64),
 }
 
-/// Archived logs of a data source, newest first.
-fn archived(dir: &DirHandle, source: DataSource) -> Result<Vec<(LogVersion, PathBuf)>, DiskError> {
-    let mut found = Vec::new();
-    let base = Path::new(log::files::base(source)).parent().unwrap_or(Path::new(""));
-    let folder = match base.as_os_str().is_empty() {
-        true => Ok(dir.clone()),
-        false => dir.folder(base),
-    };
-    let entries = folder.and_then(|folder| folder.entries());
-    for entry in entries.map_err(DiskError::at(dir.join(base)))? {
-        let path = base.join(entry.name);
-        if let Some(version) = log::files::archived_version(source, &path.to_string_lossy()) {
-            found.push((version, dir.join(path)));
-        }
-    }
-    found.sort_by_key(|(version, _)| std::cmp::Reverse(*version));
-    Ok(found)
-}
-
 /// Bytes of all archived logs of the graph.
 ///
 /// # Errors
 /// Of the disk.
 pub(crate) fn bytes(dir: &DirHandle) -> Result<u64, DiskError> {
-    archived(dir, DataSource::Graph)?
-        .into_iter()
-        .try_fold(0, |sum, (_, path)| {
-            Ok(sum + dir.status_of(&path).map_err(DiskError::at(&path))?.length())
-        })
+    Ok(archived_logs(dir, DataSource::Graph)?.iter().map(|log| log.bytes).sum())
 }
 
 /// Archived logs of the graph that need not be kept, oldest first.
@@ -63,14 +40,13 @@ pub(crate) fn bytes(dir: &DirHandle) -> Result<u64, DiskError> {
 pub(crate) fn prunable(dir: &DirHandle, keep: KeepLogs, now: SystemTime) -> Result<Vec<PathBuf>, DiskError> {
     let (mut sum, mut removable) = (0, Vec::new());
     let mut proven = false;
-    for (_, path) in archived(dir, DataSource::Graph)? {
-        let found = dir.status_of(&path).map_err(DiskError::at(&path))?;
-        sum += found.length();
+    for ArchivedLog { path, bytes, .. } in archived_logs(dir, DataSource::Graph)?.into_iter().rev() {
+        sum += bytes;
         let wanted = match keep {
             KeepLogs::All => true,
             KeepLogs::Bytes(limit) => sum <= limit,
             KeepLogs::Time(limit) => {
-                let written = found.modified();
+                let written = dir.status_of(&path).map_err(DiskError::at(&path))?.modified();
                 now.duration_since(written).is_ok_and(|age| age <= limit) || written > now
             }
         };
@@ -79,7 +55,7 @@ pub(crate) fn prunable(dir: &DirHandle, keep: KeepLogs, now: SystemTime) -> Resu
             removable.push(path);
         }
         // Neo4j leaves logs behind that hold nothing but their header
-        proven |= found.length() > LogHeader::END;
+        proven |= bytes > LogHeader::END;
     }
     removable.reverse();
     Ok(removable)
@@ -107,7 +83,7 @@ pub(crate) fn fingerprint(
     id: TxId,
 ) -> Result<Option<Fingerprint>, Error> {
     let layout = Layout { format, source };
-    for (_, path) in archived(dir, source)? {
+    for ArchivedLog { path, .. } in archived_logs(dir, source)?.into_iter().rev() {
         let file = dir.open_file(&path).map_err(DiskError::at(&path))?;
         match newest(&file, layout, id) {
             Ok(Newest::NoTransaction) => {}
@@ -160,7 +136,8 @@ mod tests {
         archived(&DirHandle::open(dir).unwrap(), DataSource::Graph)
             .unwrap()
             .into_iter()
-            .map(|(version, _)| version.0)
+            .rev()
+            .map(|log| log.version.0)
             .collect()
     }
 

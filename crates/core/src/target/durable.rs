@@ -1,19 +1,59 @@
 //! Making files and their names durable. A sync that fails is never tried again: the kernel may have forgotten what it
 //! could not write.
 
-use std::{io, path::Path, thread};
+use std::{
+    io,
+    path::Path,
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+};
 
-use neo4j_format::{DirHandle, DiskError};
+use crate::progress::Progress;
+use neo4j_format::{DirHandle, DiskError, directory::NotUsable};
 
 /// Syncs at once at most. They wait, mostly for the same commit of the file system's journal.
 const AT_ONCE: usize = 16;
 
+/// Whether a file system refused to sync a directory in this process.
+static NO_DIRECTORY_SYNC: AtomicBool = AtomicBool::new(false);
+
 /// Makes the names in a directory durable.
 ///
 /// # Errors
-/// Disk errors.
+/// As [`sync_entry`].
 pub(crate) fn sync(dir: &DirHandle) -> Result<(), DiskError> {
-    dir.sync().map_err(DiskError::at(dir.path()))
+    sync_entry(dir, Path::new(""))
+}
+
+/// Makes the content of a file of `dir`, or the names in a folder, durable; an empty name is the directory itself. Names
+/// stay as durable as they are where the file system cannot sync a directory (CIFS), which [`warn_of_missing_syncs`] says.
+///
+/// # Errors
+/// Disk errors.
+pub(crate) fn sync_entry(dir: &DirHandle, name: &Path) -> Result<(), DiskError> {
+    match dir.sync_entry(name) {
+        Err(error)
+            if error.kind() == io::ErrorKind::InvalidInput
+                && NotUsable::of(&error).is_none()
+                && dir
+                    .status_of(name)
+                    .map_or(name.as_os_str().is_empty(), |found| found.is_folder()) =>
+        {
+            NO_DIRECTORY_SYNC.store(true, Ordering::Relaxed);
+            Ok(())
+        }
+        result => result.map_err(DiskError::at(dir.join(name))),
+    }
+}
+
+/// Warns where [`sync`] could not sync a directory; called once per run, at its end.
+pub(crate) fn warn_of_missing_syncs(dir: &Path, progress: &dyn Progress) {
+    if NO_DIRECTORY_SYNC.load(Ordering::Relaxed) {
+        progress.warning(&format!(
+            "{}: its file system cannot sync directories: a power failure now can undo the end of this run",
+            dir.display()
+        ));
+    }
 }
 
 /// Makes these files and folders of `dir` durable, all at the same time and in no order; its own path is the directory
@@ -24,7 +64,7 @@ pub(crate) fn sync(dir: &DirHandle) -> Result<(), DiskError> {
 pub(crate) fn sync_together<P: AsRef<Path> + Sync>(dir: &DirHandle, paths: &[P]) -> Result<(), DiskError> {
     let share = |first: usize| {
         let mut share = paths.iter().skip(first).step_by(AT_ONCE);
-        move || share.try_for_each(|path| dir.sync_entry(path).map_err(DiskError::at(dir.join(path))))
+        move || share.try_for_each(|path| sync_entry(dir, dir.relative(path.as_ref())))
     };
     thread::scope(|scope| {
         let threads: Vec<_> = (0..paths.len().min(AT_ONCE))
@@ -51,7 +91,7 @@ pub(crate) fn rename(dir: &DirHandle, from: impl AsRef<Path>, to: impl AsRef<Pat
     let to = to.as_ref();
     dir.rename(from, to).map_err(DiskError::at(dir.join(to)))?;
     let folder = to.parent().unwrap_or(Path::new(""));
-    dir.sync_entry(folder).map_err(DiskError::at(dir.join(folder)))
+    sync_entry(dir, dir.relative(folder))
 }
 
 /// Removes a file of `dir` that may be gone already.

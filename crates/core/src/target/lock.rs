@@ -8,13 +8,13 @@ use std::{
     ffi::{OsStr, OsString},
     fs::{self, File, TryLockError},
     io::{self, ErrorKind, Read, Seek, Write},
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 use serde::{Deserialize, Serialize};
 
 use super::{owners::may_be_ours, staging::TargetError};
-use crate::Error;
+use crate::{Error, file_system};
 use neo4j_format::{
     DirHandle, DiskError,
     directory::{EntryStatus, NotUsable},
@@ -63,7 +63,7 @@ impl RunLock {
                     let why = "is not a regular file";
                     return Err(TargetError::ForeignLock { path, why }.into());
                 }
-                Err(error) => return Err(DiskError::new(path, error).into()),
+                Err(error) => return Err(not_created(parent, name, error)),
             };
             let text = require_ours(&mut file, parent, name)?;
             let locked = file.try_lock();
@@ -75,7 +75,7 @@ impl RunLock {
                     let holder = holder(note.as_ref());
                     return Err(TargetError::Locked { path, holder }.into());
                 }
-                Err(TryLockError::Error(e)) => return Err(DiskError::new(path, e).into()),
+                Err(TryLockError::Error(e)) => return Err(not_locked(path, e)),
             }
             // the run that held it may have unlinked it between our open and our lock
             let ours = EntryStatus::of(&file).map_err(DiskError::at(&path))?;
@@ -95,29 +95,28 @@ impl RunLock {
         }
     }
 
-    /// Refuses where another run holds the file `name` of `parent`; creates nothing.
+    /// The run that holds the file `name` of `parent`, as far as it has said who it is; creates nothing.
     ///
     /// # Errors
-    /// [`TargetError::Locked`]; disk errors.
-    pub(crate) fn refuse_if_held(parent: &DirHandle, name: &OsStr) -> Result<(), Error> {
+    /// Disk errors.
+    pub(crate) fn holder(parent: &DirHandle, name: &OsStr) -> Result<Option<String>, Error> {
         let path = parent.join(name);
         let mut file = match parent.open_file(name) {
             Ok(file) => file,
             // no run, or one of a user who does not let us look
-            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::PermissionDenied) => return Ok(()),
-            Err(error) if NotUsable::of(&error) == Some(NotUsable::NotAFile) => return Ok(()),
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::PermissionDenied) => return Ok(None),
+            Err(error) if NotUsable::of(&error) == Some(NotUsable::NotAFile) => return Ok(None),
             Err(error) => return Err(DiskError::new(path, error).into()),
         };
         let text = read(&mut file, &path)?;
         if !may_be_note(&text) {
-            return Ok(());
+            return Ok(None);
         }
         match file.try_lock_shared() {
-            Ok(()) => Ok(()),
-            Err(TryLockError::WouldBlock) => {
-                let holder = holder(serde_json::from_str(&text).ok().as_ref());
-                Err(TargetError::Locked { path, holder }.into())
-            }
+            Ok(()) => Ok(None),
+            Err(TryLockError::WouldBlock) => Ok(Some(holder(serde_json::from_str(&text).ok().as_ref()))),
+            // no run can have a lock there
+            Err(TryLockError::Error(e)) if file_system::cannot_lock(&e) => Ok(None),
             Err(TryLockError::Error(e)) => Err(DiskError::new(path, e).into()),
         }
     }
@@ -187,6 +186,27 @@ fn open_or_create(parent: &DirHandle, name: &OsStr) -> io::Result<File> {
     }
 }
 
+/// Why the lock file cannot be opened: where it does not exist, it cannot be created in its directory.
+fn not_created(parent: &DirHandle, name: &OsStr, source: io::Error) -> Error {
+    let denied = matches!(
+        source.kind(),
+        ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem
+    );
+    let is_absent = || parent.status_of(name).is_err_and(|e| e.kind() == ErrorKind::NotFound);
+    if denied && is_absent() {
+        let path = parent.path().to_owned();
+        return TargetError::ParentNotWritable { path, source }.into();
+    }
+    DiskError::new(parent.join(name), source).into()
+}
+
+fn not_locked(path: PathBuf, source: io::Error) -> Error {
+    if file_system::cannot_lock(&source) {
+        return TargetError::NoLocks { path, source }.into();
+    }
+    DiskError::new(path, source).into()
+}
+
 /// The text of a lock file; refuses a file that no run of this tool can have made or left.
 fn require_ours(file: &mut File, parent: &DirHandle, name: &OsStr) -> Result<String, Error> {
     let path = &parent.join(name);
@@ -211,7 +231,7 @@ fn require_ours(file: &mut File, parent: &DirHandle, name: &OsStr) -> Result<Str
 }
 
 /// The beginning of a file, as long as a note can be.
-fn read(file: &mut File, path: &PathBuf) -> Result<String, DiskError> {
+fn read(file: &mut File, path: &Path) -> Result<String, DiskError> {
     let mut text = Vec::new();
     let read = file.take(NOTE_MAX).read_to_end(&mut text);
     read.map_err(DiskError::at(path))?;
@@ -243,12 +263,7 @@ mod tests {
         assert!(!first.is_stale() && !first.leaves_unreported("a"));
         first.note("a", None, 1).unwrap();
         assert!(RunLock::take(&parent, path).unwrap_err().to_string().contains("pid "));
-        assert!(
-            RunLock::refuse_if_held(&parent, path)
-                .unwrap_err()
-                .to_string()
-                .contains("pid ")
-        );
+        assert!(RunLock::holder(&parent, path).unwrap().unwrap().contains("pid "));
         drop(first);
         let mut second = RunLock::take(&parent, path).unwrap();
         assert!(second.leaves_unreported("a"));
@@ -258,7 +273,7 @@ mod tests {
         assert!(third.leaves_unreported("a") && third.leaves_unreported("b") && !third.leaves_unreported("c"));
         third.remove();
         assert!(!parent.has(path));
-        RunLock::refuse_if_held(&parent, path).unwrap();
+        assert_eq!(RunLock::holder(&parent, path).unwrap(), None);
         assert!(!parent.has(path));
     }
 
@@ -273,7 +288,7 @@ mod tests {
         assert_eq!(fs::read_to_string(&path).unwrap(), "# This file is generated");
         let held = File::open(&path).unwrap();
         held.lock().unwrap();
-        RunLock::refuse_if_held(&parent, OsStr::new("Cargo.lock")).unwrap();
+        assert_eq!(RunLock::holder(&parent, OsStr::new("Cargo.lock")).unwrap(), None);
         drop(held);
 
         fs::write(&path, "").unwrap();
@@ -283,7 +298,7 @@ mod tests {
         let pipe = dir.path().join("pipe.lock");
         rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, rustix::fs::Mode::RWXU).unwrap();
         assert_eq!(refused("pipe.lock").kind(), crate::ErrorKind::Configuration);
-        RunLock::refuse_if_held(&parent, OsStr::new("pipe.lock")).unwrap();
+        assert_eq!(RunLock::holder(&parent, OsStr::new("pipe.lock")).unwrap(), None);
 
         fs::write(dir.path().join("torn.lock"), r#"{"pid":12,"ho"#).unwrap();
         RunLock::take(&parent, OsStr::new("torn.lock")).unwrap();

@@ -406,7 +406,8 @@ impl DirHandle {
         new_files.give_folder(&self.fd)
     }
 
-    fn relative<'n>(&self, name: &'n Path) -> &'n Path {
+    /// The name without the path of the directory, if it begins with that.
+    pub fn relative<'n>(&self, name: &'n Path) -> &'n Path {
         name.strip_prefix(&self.path).unwrap_or(name)
     }
 

@@ -18,16 +18,16 @@ use std::{
 use thiserror::Error;
 
 use super::{
+    archived::archived_logs,
     entries::Buffer,
     error::LogError,
-    files,
     format::Layout,
     header::LogHeader,
     reader::TransactionReader,
     slot::{self, Committed, FileRange, OPEN_MAX, SlotReader},
 };
 use crate::{
-    DirHandle,
+    DirHandle, DiskError,
     ids::{DataSource, LogVersion, TxId},
 };
 
@@ -67,13 +67,8 @@ pub enum TransactionRangeError {
         missing: TxId,
     },
     /// A file cannot be read.
-    #[error("{}: {cause}", path.display())]
-    Io {
-        /// The log, or the directory.
-        path: PathBuf,
-        /// Why.
-        cause: io::Error,
-    },
+    #[error(transparent)]
+    Disk(#[from] DiskError),
     /// A log is damaged.
     #[error(transparent)]
     Log(#[from] LogError),
@@ -102,7 +97,10 @@ impl TransactionRange {
         if transaction_range.is_empty() {
             return Ok(transaction_range);
         }
-        let archived = archived(dir, layout.source)?.into_iter().map(|path| (path, false));
+        let archived = archived_logs(dir, layout.source)?
+            .into_iter()
+            .rev()
+            .map(|log| (log.path, false));
         let mut newer: Option<Found> = None;
         for (path, is_active) in active.map(|path| (path.to_owned(), true)).into_iter().chain(archived) {
             let file = open(dir, &path)?;
@@ -145,7 +143,7 @@ impl TransactionRange {
         for (path, active) in &self.logs {
             let file = match active {
                 Some(file) => Arc::clone(file),
-                None => Arc::new(open(&self.dir, path)?),
+                None => Arc::new(open(&self.dir, path).map_err(TransactionRangeError::from)?),
             };
             let in_file = |error: LogError| TransactionRangeError::from(error.in_file(path));
             let mut log = SlotReader::open(&file, self.layout, &mut scan).map_err(in_file)?;
@@ -199,7 +197,7 @@ impl Found {
         match file.read_exact_at(&mut bytes, 0) {
             Ok(()) => {}
             Err(cause) if cause.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
-            Err(cause) => return Err(io_error(path, cause)),
+            Err(cause) => return Err(DiskError::new(path, cause).into()),
         }
         let in_file = |error: LogError| TransactionRangeError::from(error.in_file(path));
         let mut buffer = Buffer::new();
@@ -236,38 +234,6 @@ pub fn before(dir: &DirHandle, path: &Path, layout: Layout) -> Result<Option<TxI
     Ok(Found::look(&open(dir, path)?, path, layout)?.map(|log| log.before))
 }
 
-/// The archived logs of a data source, newest first.
-///
-/// # Errors
-/// [`TransactionRangeError::Io`].
-pub fn archived(dir: &DirHandle, source: DataSource) -> Result<Vec<PathBuf>, TransactionRangeError> {
-    let (folder, prefix) = match Path::new(files::base(source)).parent() {
-        Some(parent) if parent != Path::new("") => (dir.folder(parent), format!("{}/", parent.display())),
-        _ => (Ok(dir.clone()), String::new()),
-    };
-    let mut found = Vec::new();
-    let entries = match folder.and_then(|folder| folder.entries()) {
-        Ok(entries) => entries,
-        Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(cause) => return Err(io_error(&dir.join(prefix), cause)),
-    };
-    for entry in entries {
-        let name = format!("{prefix}{}", entry.name.to_string_lossy());
-        if let Some(version) = files::archived_version(source, &name) {
-            found.push((version, dir.join(name)));
-        }
-    }
-    found.sort_by_key(|(version, _)| std::cmp::Reverse(*version));
-    Ok(found.into_iter().map(|(_, path)| path).collect())
-}
-
-fn open(dir: &DirHandle, path: &Path) -> Result<File, TransactionRangeError> {
-    dir.open_file(path).map_err(|cause| io_error(path, cause))
-}
-
-fn io_error(path: &Path, cause: io::Error) -> TransactionRangeError {
-    TransactionRangeError::Io {
-        path: path.to_owned(),
-        cause,
-    }
+fn open(dir: &DirHandle, path: &Path) -> Result<File, DiskError> {
+    dir.open_file(path).map_err(DiskError::at(path))
 }

@@ -3,6 +3,7 @@
 use std::{fs::File, io, path::Path};
 
 use super::error::PendingIndexError;
+use crate::{file_system, target::durable};
 use neo4j_format::DirHandle;
 
 type Result<T> = std::result::Result<T, PendingIndexError>;
@@ -55,8 +56,8 @@ pub(super) fn sync_data(file: &File, path: &Path) -> Result<()> {
 /// Makes the names in the folder of a path durable.
 fn sync_folder(dir: &DirHandle, path: &Path) -> Result<()> {
     let folder = path.parent().unwrap_or(Path::new(""));
-    dir.sync_entry(folder)
-        .map_err(PendingIndexError::file(folder, "sync it"))
+    durable::sync_entry(dir, dir.relative(folder))
+        .map_err(|error| PendingIndexError::file(folder, "sync it")(file_system::copy(error.cause())))
 }
 
 /// Gives a synced file another name in its folder, in place of what had it.

@@ -6,10 +6,16 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use rustix::fs::{AtFlags, CWD, RenameFlags, StatxAttributes, StatxFlags, statx};
+use rustix::{
+    fs::{AtFlags, RenameFlags, StatxAttributes, StatxFlags, statx},
+    io::Errno,
+};
 
 use super::TargetError;
-use crate::{Error, manifest::MANIFEST};
+use crate::{
+    Error,
+    manifest::{MANIFEST, Manifest, ManifestError},
+};
 use neo4j_format::{DirHandle, DiskError, directory::EntryKind};
 
 /// What stands at the target.
@@ -25,34 +31,54 @@ pub enum Occupant {
     Foreign,
 }
 
-/// Follows a link at the target once and refuses what can never be renamed.
+/// The absolute path of a target, links and `..` in it resolved; the target itself need not exist.
 pub(super) fn resolve(dir: &Path) -> Result<PathBuf, Error> {
     let absolute = std::path::absolute(dir).map_err(DiskError::at(dir))?;
-    let Some(name) = absolute.file_name().map(OsString::from) else {
-        return Err(TargetError::MountPoint { path: absolute }.into());
+    let resolved = match fs::canonicalize(&absolute) {
+        Ok(resolved) => resolved,
+        Err(e) if e.kind() == io::ErrorKind::NotFound && !absolute.is_symlink() => new_name(&absolute)?,
+        Err(e) => return Err(DiskError::new(absolute, e).into()),
     };
-    let parent = absolute.parent().unwrap_or(Path::new("/"));
-    let parent = match fs::canonicalize(parent) {
-        Ok(parent) => parent,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Err(TargetError::NoParent { path: absolute }.into()),
-        Err(e) => return Err(DiskError::new(parent, e).into()),
-    };
-    let mut resolved = parent.join(name);
-    if resolved.is_symlink() {
-        resolved = fs::canonicalize(&resolved).map_err(DiskError::at(&resolved))?;
-    }
-    match statx(CWD, &resolved, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::BASIC_STATS) {
-        Err(rustix::io::Errno::NOENT) => Ok(resolved),
-        Err(e) => Err(DiskError::new(&resolved, e.into()).into()),
-        Ok(found) if found.stx_attributes.contains(StatxAttributes::MOUNT_ROOT) => {
-            Err(TargetError::MountPoint { path: resolved }.into())
-        }
-        Ok(_) if resolved.is_dir() => Ok(resolved),
+    match fs::symlink_metadata(&resolved) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(resolved),
+        Err(e) => Err(DiskError::new(&resolved, e).into()),
+        Ok(_) if resolved.file_name().is_none() => Err(TargetError::MountPoint { path: resolved }.into()),
+        Ok(found) if found.is_dir() => Ok(resolved),
         Ok(_) => Err(TargetError::NotADirectory {
             path: resolved,
             what: "is not a directory",
         }
         .into()),
+    }
+}
+
+/// A name that does not exist, in a directory that does.
+fn new_name(absolute: &Path) -> Result<PathBuf, Error> {
+    let no_parent = || TargetError::NoParent {
+        path: absolute.to_owned(),
+    };
+    let name = absolute.file_name().ok_or_else(no_parent)?;
+    let parent = absolute.parent().unwrap_or(Path::new("/"));
+    match fs::canonicalize(parent) {
+        Ok(parent) => Ok(parent.join(name)),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Err(no_parent().into()),
+        Err(e) => Err(DiskError::new(parent, e).into()),
+    }
+}
+
+/// Whether another file system is mounted at `name`.
+pub(super) fn is_mount_point(parent: &DirHandle, name: &OsStr) -> Result<bool, DiskError> {
+    match statx(parent, name, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::BASIC_STATS) {
+        Ok(found) if found.stx_attributes_mask.contains(StatxAttributes::MOUNT_ROOT) => {
+            Ok(found.stx_attributes.contains(StatxAttributes::MOUNT_ROOT))
+        }
+        // before Linux 5.8, and in containers that refuse statx: a second mount of the same file system is not seen
+        _ => match (parent.status_of(name), parent.status()) {
+            (Ok(own), Ok(parent)) => Ok(own.identity().0 != parent.identity().0),
+            (Err(e), _) if e.kind() == io::ErrorKind::NotFound => Ok(false),
+            (Err(e), _) => Err(DiskError::new(parent.join(name), e)),
+            (_, Err(e)) => Err(DiskError::new(parent.path(), e)),
+        },
     }
 }
 
@@ -106,15 +132,48 @@ pub(super) fn remove_manifest_last(parent: &DirHandle, name: &OsStr) -> Result<(
     remove().map_err(DiskError::at(parent.join(name)))
 }
 
-/// Renames where the file system knows the flags, and as plainly as it can elsewhere.
-pub(super) fn rename(parent: &DirHandle, from: &OsStr, to: &OsStr, flags: RenameFlags) -> Result<(), DiskError> {
-    match parent.rename_with(from, to, flags) {
+/// Renames a directory to a name that nothing has, without the flag that makes sure of it where the system lacks it.
+pub(super) fn rename(parent: &DirHandle, from: &OsStr, to: &OsStr) -> Result<(), DiskError> {
+    match parent.rename_with(from, to, RenameFlags::NOREPLACE) {
         // without the flag a rename still refuses to replace a directory that has something in it
-        Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => {
-            parent.rename(from, to).map_err(DiskError::at(parent.join(to)))
-        }
+        Err(errno) if lacks_flags(errno) => parent.rename(from, to).map_err(DiskError::at(parent.join(to))),
         result => result.map_err(|e| DiskError::new(parent.join(to), e.into())),
     }
+}
+
+/// Exchanges two directories in one step; `false` where the system or the file system cannot.
+pub(super) fn exchange(parent: &DirHandle, one: &OsStr, other: &OsStr) -> Result<bool, DiskError> {
+    match parent.rename_with(one, other, RenameFlags::EXCHANGE) {
+        Ok(()) => Ok(true),
+        Err(errno) if lacks_flags(errno) => Ok(false),
+        Err(errno) => Err(DiskError::new(parent.join(other), errno.into())),
+    }
+}
+
+/// What kernels, overlayfs, FUSE, NFS and seccomp filters say that do not know a flag of `renameat2`.
+fn lacks_flags(errno: Errno) -> bool {
+    matches!(
+        errno,
+        Errno::INVAL | Errno::NOSYS | Errno::XDEV | Errno::OPNOTSUPP | Errno::PERM
+    )
+}
+
+/// The manifest of a directory that may not exist.
+pub(super) fn manifest_of(parent: &DirHandle, name: &OsStr) -> Result<Option<Manifest>, ManifestError> {
+    match parent.folder(name) {
+        Ok(dir) => Manifest::read(&dir),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
+        Err(source) => Err(ManifestError::Io {
+            path: parent.join(name),
+            source,
+        }),
+    }
+}
+
+/// Whether a directory is the one that a manifest calls by this name ([`super::Target::to_replace`]).
+pub(super) fn is_known_as(parent: &DirHandle, dir: &OsStr, name: &str) -> bool {
+    let manifest = manifest_of(parent, dir).ok().flatten();
+    identity(parent, dir).as_deref() == Some(name) || manifest.as_ref().and_then(Manifest::run_id) == Some(name)
 }
 
 /// What a directory is known by through renames; `None` where there is none.

@@ -6,6 +6,8 @@
 //! | 2 receive, replay, seal, fsync all | `.partial` with a manifest | delete it, start again: the source has moved on |
 //! | 3 rename `.partial` → `DIR.ready`, fsync parent | complete `.ready` | publish it first ([`Leftover::Ready`]) |
 //! | 4 rename or exchange `.ready` → `DIR`, fsync parent | `DIR` new, `.ready` is the replaced backup or gone | remove `.ready` if `DIR`'s manifest says that it replaced it |
+//! | 4a without an exchange: rename `DIR` → `.replaced` | no `DIR`, complete `.ready`, `.replaced` is the old backup | rename `.replaced` → `DIR`, then as after 3 |
+//! | 4b rename `.ready` → `DIR` | `DIR` new, `.replaced` is the replaced backup | remove `.replaced` if `DIR`'s manifest says that it replaced it |
 //! | 5 remove what was replaced, unlink `DIR.lock` | `DIR` new | nothing |
 //!
 //! A `.ready` that does not match its manifest is removed instead of published. A complete one is published only if it may
@@ -22,18 +24,20 @@ mod error;
 use std::{
     cell::Cell,
     ffi::{OsStr, OsString},
-    fs, io,
+    io,
     path::{Path, PathBuf},
 };
 
-use rustix::fs::RenameFlags;
-
-use self::directories::{identity, occupant, remove_manifest_last, remove_ours, rename, resolve, sibling};
+use self::directories::{
+    exchange, identity, is_known_as, is_mount_point, manifest_of, occupant, remove_manifest_last, remove_ours, rename,
+    resolve, sibling,
+};
 use super::{durable, free_space, links, lock::RunLock, owners::may_be_ours};
 use crate::{
-    Error,
+    Error, ErrorKind,
     cancel::Cancel,
-    manifest::{BackupKind, Manifest, ManifestError, State},
+    file_system,
+    manifest::{BackupKind, MANIFEST, Manifest, ManifestError, State, document::StoreIdText},
     progress::Progress,
     verify::{VerifyVerdict, verify},
 };
@@ -106,6 +110,7 @@ impl Target {
     }
 
     fn begin(&mut self, run_id: &str, now: u64) -> Result<(), Error> {
+        self.put_back()?;
         let in_place = match self.occupant()? {
             Occupant::Database => Manifest::read(&self.open()?)?,
             _ => None,
@@ -121,6 +126,10 @@ impl Target {
         self.lock.note(run_id, unreported.map(str::to_owned), now)?;
         let ready = self.ready_name();
         let replaced = in_place.as_ref().and_then(|manifest| manifest.replaces.as_deref());
+        let old = self.replaced_name();
+        if replaced.is_some_and(|name| is_known_as(&self.parent, &old, name)) {
+            remove_manifest_last(&self.parent, &old)?;
+        }
         match self.left_over {
             Leftover::Ready(_) | Leftover::Stranger(_) => Ok(()),
             // one without a manifest is known by this alone
@@ -161,6 +170,36 @@ impl Target {
         self.parent.join(self.ready_name())
     }
 
+    /// Where the old backup waits while the new one takes its name, on file systems that cannot exchange the two.
+    fn replaced_name(&self) -> OsString {
+        sibling(&self.name, "replaced")
+    }
+
+    /// Gives the old backup its name again where a run ended between two renames.
+    fn put_back(&self) -> Result<(), Error> {
+        let (parent, replaced) = (&self.parent, self.replaced_name());
+        if self.occupant()? != Occupant::Absent || occupant(parent, &replaced)? != Occupant::Database {
+            return Ok(());
+        }
+        let waiting = manifest_of(parent, &self.ready_name()).ok().flatten();
+        let Some(waiting) = waiting.filter(|waiting| waiting.state == State::Complete) else {
+            return Ok(());
+        };
+        let is_named = waiting
+            .replaces
+            .is_some_and(|name| is_known_as(parent, &replaced, &name));
+        // one that waited for longer may replace a backup that is newer than it knows
+        let is_left = || {
+            let old = parent.folder(&replaced).ok();
+            self.lock.is_stale() && waiting.store_id == old.as_ref().and_then(store_id)
+        };
+        if is_named || is_left() {
+            rename(parent, &replaced, &self.name)?;
+            self.sync_parent()?;
+        }
+        Ok(())
+    }
+
     /// What was found beside the target when it was locked.
     pub fn left_over(&self) -> &Leftover {
         &self.left_over
@@ -185,9 +224,20 @@ impl Target {
         let waiting = self.parent.folder(&ready).map_err(DiskError::at(&ready))?;
         let found = verify(&waiting, progress, cancel)?;
         if found.verdict == VerifyVerdict::Intact {
-            progress.warning("a complete backup of an interrupted run was waiting and is put in place first");
-            self.publish()?;
-            return Ok(true);
+            return match self.publish() {
+                Ok(()) => {
+                    progress.warning("a complete backup of an interrupted run was waiting and was put in place first");
+                    Ok(true)
+                }
+                Err(error) if self.keeps_waiting(&error) => {
+                    progress.warning(&format!(
+                        "{}: a complete backup of an interrupted run is waiting and cannot be put in place: {error}",
+                        ready.display()
+                    ));
+                    Ok(false)
+                }
+                Err(error) => Err(error),
+            };
         }
         let first = found.findings.first().map_or("", |finding| &finding.path);
         progress.warning(&format!(
@@ -197,6 +247,12 @@ impl Target {
         remove_ours(&self.parent, &self.ready_name())?;
         self.sync_parent()?;
         Ok(false)
+    }
+
+    /// Whether a backup that cannot be put in place is no reason to do nothing: the one in place is as it was.
+    fn keeps_waiting(&self, error: &Error) -> bool {
+        let is_lasting = matches!(error.kind(), ErrorKind::Configuration | ErrorKind::PermissionDenied);
+        is_lasting && !self.half_published.get() && self.occupant().is_ok_and(|found| found == Occupant::Database)
     }
 
     /// What a backup that takes the place of the one that stands there notes in its manifest, so that the replaced one is
@@ -212,6 +268,70 @@ impl Target {
     /// The file system failed.
     pub fn occupant(&self) -> Result<Occupant, Error> {
         Ok(occupant(&self.parent, &self.name)?)
+    }
+
+    /// Makes sure, before anything is received, that a new backup can take the place of the one in place.
+    ///
+    /// # Errors
+    /// [`TargetError::MountPoint`], [`TargetError::CannotRename`], [`TargetError::ForeignSibling`]; disk errors.
+    pub fn require_replaceable(&self, progress: &dyn Progress) -> Result<(), Error> {
+        self.refuse_mount_point()?;
+        self.remove_partial()?;
+        let result = self.try_exchange(progress);
+        self.discard_partial();
+        result
+    }
+
+    /// Exchanges two directories in `.partial`, and asks whether the target can be renamed at all if that is refused.
+    fn try_exchange(&self, progress: &dyn Progress) -> Result<(), Error> {
+        let name = self.partial_name();
+        let partial = self.parent.create_folder(&name);
+        let partial = partial.map_err(DiskError::at(self.parent.join(&name)))?;
+        // with it, a later run knows what is left by a kill as ours
+        partial
+            .create_new(MANIFEST)
+            .map_err(DiskError::at(partial.join(MANIFEST)))?;
+        let (one, other) = (OsStr::new("one"), OsStr::new("other"));
+        for name in [one, other] {
+            partial.create_folder(name).map_err(DiskError::at(partial.join(name)))?;
+        }
+        if is_overlay(&self.parent)? {
+            // no directory is renamed over one that is not empty; one of a lower layer is not renamed at all
+            match self.parent.rename(&self.name, &name) {
+                Err(source) if source.kind() == io::ErrorKind::CrossesDevices => {
+                    let path = self.dir.clone();
+                    return Err(TargetError::CannotRename { path, source }.into());
+                }
+                _ => {}
+            }
+        }
+        if exchange(&partial, one, other)? {
+            return Ok(());
+        }
+        let replaced = self.replaced_name();
+        let path = self.parent.join(&replaced);
+        if occupant(&self.parent, &replaced)? != Occupant::Absent {
+            let why = "was not left by an interrupted run";
+            return Err(TargetError::ForeignSibling { path, why }.into());
+        }
+        progress.warning(&format!(
+            "{}: its file system cannot exchange two directories: for a moment, the backup will only exist as {} and {}",
+            self.dir.display(),
+            self.ready().display(),
+            path.display()
+        ));
+        Ok(())
+    }
+
+    /// Refuses a mount point, which cannot get another name.
+    ///
+    /// # Errors
+    /// [`TargetError::MountPoint`]; disk errors.
+    pub fn refuse_mount_point(&self) -> Result<(), Error> {
+        if is_mount_point(&self.parent, &self.name)? {
+            return Err(TargetError::MountPoint { path: self.dir.clone() }.into());
+        }
+        Ok(())
     }
 
     /// Creates an empty `.partial`, for this user alone until [`Target::make_ready`]. What is created in it gets the
@@ -265,7 +385,7 @@ impl Target {
         partial
             .give(partial.new_files())
             .map_err(DiskError::at(partial.path()))?;
-        rename(&self.parent, &self.partial_name(), &ready, RenameFlags::NOREPLACE)?;
+        rename(&self.parent, &self.partial_name(), &ready)?;
         self.sync_parent()
     }
 
@@ -275,28 +395,52 @@ impl Target {
     /// [`TargetError`]; disk errors.
     pub fn publish(&self) -> Result<(), Error> {
         let (parent, ready) = (&self.parent, self.ready_name());
-        match self.occupant()? {
-            Occupant::Absent => rename(parent, &ready, &self.name, RenameFlags::NOREPLACE)?,
-            Occupant::Empty => parent.rename(&ready, &self.name).map_err(DiskError::at(&self.dir))?,
+        let old = match self.occupant()? {
+            Occupant::Absent => {
+                rename(parent, &ready, &self.name)?;
+                None
+            }
+            Occupant::Empty => {
+                parent.rename(&ready, &self.name).map_err(DiskError::at(&self.dir))?;
+                None
+            }
             Occupant::Foreign => return Err(TargetError::Foreign { path: self.dir.clone() }.into()),
             Occupant::Database => {
+                self.refuse_mount_point()?;
                 let _lock = Neo4jLock::take(&self.open()?)?;
-                match parent.rename_with(&ready, &self.name, RenameFlags::EXCHANGE) {
-                    Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => {
-                        return Err(TargetError::NoExchange { path: self.dir.clone() }.into());
-                    }
-                    result => result.map_err(|e| DiskError::new(&self.dir, e.into()))?,
+                if exchange(parent, &ready, &self.name)? {
+                    Some(ready)
+                } else {
+                    self.replace_in_two_steps()?;
+                    Some(self.replaced_name())
                 }
             }
-        }
+        };
         self.half_published.set(true);
         self.sync_parent()?;
-        if parent.has(&ready) {
-            remove_manifest_last(parent, &ready)?;
+        if let Some(old) = old {
+            remove_manifest_last(parent, &old)?;
             self.sync_parent()?;
         }
         self.half_published.set(false);
         Ok(())
+    }
+
+    /// Gives the old backup another name, and the new one its. Between the two, [`Target::put_back`] is the way back.
+    fn replace_in_two_steps(&self) -> Result<(), Error> {
+        let (parent, replaced) = (&self.parent, self.replaced_name());
+        if let Err(error) = rename(parent, &self.name, &replaced) {
+            let (path, source) = (self.dir.clone(), file_system::copy(error.cause()));
+            return Err(TargetError::CannotRename { path, source }.into());
+        }
+        let renamed = self
+            .sync_parent()
+            .and_then(|()| Ok(rename(parent, &self.ready_name(), &self.name)?));
+        if renamed.is_err() {
+            rename(parent, &replaced, &self.name)?;
+            self.sync_parent()?;
+        }
+        renamed
     }
 
     /// Whether a copy as large as the present one fits beside it.
@@ -330,7 +474,7 @@ impl Target {
     /// What earlier runs left that matters, judged by what stands at the target.
     fn look(&self, in_place: Option<&Manifest>) -> Result<Leftover, Error> {
         let ready = self.ready_name();
-        let waiting = match self.manifest_of(&ready) {
+        let waiting = match manifest_of(&self.parent, &ready) {
             // nobody was told of it, and it is of no use
             Err(ManifestError::Damaged { .. }) => None,
             found => found?,
@@ -389,7 +533,7 @@ impl Target {
     /// Removes a `.partial` that an interrupted run left.
     fn remove_partial(&self) -> Result<(), Error> {
         let partial = self.partial_name();
-        if let Ok(Some(manifest)) = self.manifest_of(&partial) {
+        if let Ok(Some(manifest)) = manifest_of(&self.parent, &partial) {
             let is_left = manifest.run_id().is_some_and(|run| self.lock.is_of(run));
             if manifest.is_complete() && !is_left {
                 let why = "is a complete backup";
@@ -400,36 +544,40 @@ impl Target {
         remove_ours(&self.parent, &partial)
     }
 
-    /// The manifest of a sibling that may not exist.
-    fn manifest_of(&self, name: &OsStr) -> Result<Option<Manifest>, ManifestError> {
-        match self.parent.folder(name) {
-            Ok(dir) => Manifest::read(&dir),
-            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
-            Err(source) => Err(ManifestError::Io {
-                path: self.parent.join(name),
-                source,
-            }),
-        }
-    }
-
     fn sync_parent(&self) -> Result<(), Error> {
         Ok(durable::sync(&self.parent)?)
     }
 }
 
-/// Refuses a directory that a run is working on; for readers, who leave nothing behind.
+/// Refuses a directory that a run is working on, or in which the first one was interrupted; for readers, who leave
+/// nothing behind.
 ///
 /// # Errors
-/// [`TargetError::Locked`]; disk errors.
+/// [`TargetError::Locked`], [`TargetError::FirstRunning`], [`TargetError::Interrupted`]; disk errors.
 pub fn refuse_if_at_work(dir: &Path) -> Result<(), Error> {
-    let Ok(dir) = fs::canonicalize(dir) else {
+    let Ok(dir) = resolve(dir) else {
         return Ok(());
     };
     // one who may not look into the parent directory does not see the lock
     let Ok((parent, name)) = open_parent(&dir) else {
         return Ok(());
     };
-    RunLock::refuse_if_held(&parent, &sibling(&name, "lock"))
+    let is_first = matches!(occupant(&parent, &name)?, Occupant::Absent | Occupant::Empty);
+    let lock = sibling(&name, "lock");
+    match RunLock::holder(&parent, &lock)? {
+        Some(holder) if is_first => Err(TargetError::FirstRunning { path: dir, holder }.into()),
+        Some(holder) => Err(TargetError::Locked {
+            path: parent.join(lock),
+            holder,
+        }
+        .into()),
+        None if is_first => match manifest_of(&parent, &sibling(&name, "ready")).ok().flatten() {
+            Some(waiting) if waiting.is_complete() => Err(TargetError::Waiting { path: dir }.into()),
+            _ if is_ours(&parent, &sibling(&name, "partial")) => Err(TargetError::Interrupted { path: dir }.into()),
+            _ => Ok(()),
+        },
+        None => Ok(()),
+    }
 }
 
 /// The directory in which `dir` lies, held open, and the name of `dir` in it.
@@ -437,4 +585,21 @@ fn open_parent(dir: &Path) -> Result<(DirHandle, OsString), DiskError> {
     let parent = dir.parent().unwrap_or(Path::new("/"));
     let handle = DirHandle::open(parent).map_err(DiskError::at(parent))?;
     Ok((handle, dir.file_name().map(OsString::from).unwrap_or_default()))
+}
+
+/// Whether a run of this tool began to write this directory.
+fn is_ours(parent: &DirHandle, name: &OsStr) -> bool {
+    parent.has_file(Path::new(name).join(MANIFEST))
+}
+
+/// The database of the store in `dir`, as manifests have it.
+fn store_id(dir: &DirHandle) -> Option<StoreIdText> {
+    Some(Header::open_read_only(dir).ok()?.store_id().ok()?.into())
+}
+
+/// Whether `dir` is on overlayfs.
+fn is_overlay(dir: &DirHandle) -> Result<bool, DiskError> {
+    const OVERLAYFS: rustix::fs::FsWord = 0x794c_7630;
+    let found = rustix::fs::fstatfs(dir).map_err(|e| DiskError::new(dir.path(), e.into()))?;
+    Ok(found.f_type == OVERLAYFS)
 }
