@@ -110,7 +110,8 @@ impl BackupRequest {
             .checks(checks(args.verify.as_deref())?)
             .overwrite(args.overwrite)
             .fallback_full(args.fallback_full)
-            .require_history(args.require_history);
+            .require_history(args.require_history)
+            .allow_shared_directory(args.allow_shared_directory);
         if let Some(keep) = quantity("prune-logs", args.prune_logs.as_deref(), quantity::keep)? {
             backup = backup.keep_logs(keep);
         }
@@ -300,6 +301,7 @@ mod tests {
             "--overwrite",
             "--fallback-full",
             "--require-history",
+            "--allow-shared-directory",
             "--prune-logs",
             "--timeout=2h",
             "--silence-timeout=5",
@@ -321,6 +323,7 @@ mod tests {
             .overwrite(true)
             .fallback_full(true)
             .require_history(true)
+            .allow_shared_directory(true)
             .keep_logs(KeepLogs::Time(Duration::from_hours(7 * 24)))
             .time_limit(Duration::from_hours(2))
             .silence_timeout(Duration::from_secs(5))

@@ -9,6 +9,7 @@ use super::{
     replay::pending_index::PendingIndex,
     target::{
         archived_logs, durable, links,
+        owners::SharedDirectories,
         staging::{Occupant, Target, refuse_if_at_work},
     },
 };
@@ -36,7 +37,7 @@ use neo4j_format::{
 /// There is a manifest already, or no database; it is in use; of the disk; the run was cancelled.
 pub fn adopt(dir: &Path, progress: &dyn Progress, cancel: &Cancel) -> Result<Manifest, Error> {
     refuse_if_at_work(dir)?;
-    let target = Target::lock(dir, &RunId::random()?.to_string(), now())?;
+    let target = Target::lock(dir, &RunId::random()?.to_string(), now(), SharedDirectories::Refused)?;
     let result = locked(&target, progress, cancel);
     target.release(&result);
     result

@@ -43,7 +43,7 @@ use crate::{
         failover::{Attempt, Cluster, Failover, Served},
         uri::Source,
     },
-    target::archived_logs::KeepLogs,
+    target::{archived_logs::KeepLogs, owners::SharedDirectories},
 };
 use neo4j_format::{
     DirHandle,
@@ -109,6 +109,7 @@ pub struct Backup {
     silence_timeout: Option<Duration>,
     max_rate: Option<NonZeroU64>,
     directory_mode: Option<u32>,
+    shared: SharedDirectories,
     min_rate: u64,
     cluster: ClusterOptions,
 }
@@ -131,6 +132,7 @@ impl Backup {
             silence_timeout: None,
             max_rate: None,
             directory_mode: None,
+            shared: SharedDirectories::Refused,
             min_rate: MIN_RATE,
             cluster: ClusterOptions::default(),
         }
@@ -220,6 +222,18 @@ impl Backup {
             directory_mode: Some(mode & 0o777),
             ..self
         }
+    }
+
+    /// Whether root works in a directory in which a user can rename files who is neither root nor the owner of the backup;
+    /// by default it refuses.
+    #[must_use]
+    pub fn allow_shared_directory(self, allow: bool) -> Backup {
+        let shared = if allow {
+            SharedDirectories::Allowed
+        } else {
+            SharedDirectories::Refused
+        };
+        Backup { shared, ..self }
     }
 
     /// The least bytes per second that a server may send, on the average over the time that it may send nothing; 0 is no
@@ -573,6 +587,7 @@ impl BackupRun<'_> {
             target: &self.backup.target,
             growth: self.backup.growth,
             checks: self.backup.checks,
+            shared: self.backup.shared,
             run_id: &self.run_id,
         };
         match pipeline {

@@ -88,7 +88,12 @@ pub(crate) fn incremental(
     progress: &dyn Progress,
     cancel: &Cancel,
 ) -> Result<BackupOutcome, Error> {
-    let target = Target::lock(request.context.target, request.context.run_id, now())?;
+    let target = Target::lock(
+        request.context.target,
+        request.context.run_id,
+        now(),
+        request.context.shared,
+    )?;
     let result = locked(request, &target, progress, cancel);
     target.release(&result);
     durable::warn_of_missing_syncs(request.context.target, progress);

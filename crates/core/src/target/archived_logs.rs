@@ -122,7 +122,7 @@ fn newest(file: &File, layout: Layout, id: TxId) -> Result<Newest, LogError> {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
+    use std::{fs, path::Path};
 
     use super::*;
 
@@ -133,7 +133,7 @@ mod tests {
     }
 
     fn logs(dir: &Path) -> Vec<u64> {
-        archived(&DirHandle::open(dir).unwrap(), DataSource::Graph)
+        archived_logs(&DirHandle::open(dir).unwrap(), DataSource::Graph)
             .unwrap()
             .into_iter()
             .rev()

@@ -32,7 +32,11 @@ use self::directories::{
     exchange, identity, is_known_as, is_mount_point, manifest_of, occupant, remove_manifest_last, remove_ours, rename,
     resolve, sibling,
 };
-use super::{durable, free_space, links, lock::RunLock, owners::may_be_ours};
+use super::{
+    durable, free_space, links,
+    lock::RunLock,
+    owners::{SharedDirectories, may_be_ours, refuse_shared},
+};
 use crate::{
     Error, ErrorKind,
     cancel::Cancel,
@@ -85,9 +89,14 @@ impl Target {
     ///
     /// # Errors
     /// [`TargetError`] as kinds 11, 13 and 78; disk errors.
-    pub fn lock(dir: &Path, run_id: &str, now: u64) -> Result<Target, Error> {
+    pub(crate) fn lock(dir: &Path, run_id: &str, now: u64, shared: SharedDirectories) -> Result<Target, Error> {
         let dir = resolve(dir)?;
         let (parent, name) = open_parent(&dir)?;
+        let existing = match parent.folder(&name) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            found => Some(found.map_err(DiskError::at(&dir))?),
+        };
+        refuse_shared(shared, &parent, existing.as_ref())?;
         let lock = RunLock::take(&parent, &sibling(&name, "lock"))?;
         let mut target = Target {
             parent,
