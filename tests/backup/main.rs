@@ -20,5 +20,6 @@ mod or_full;
 mod permissions;
 mod recovery;
 mod servers;
+mod shared_directory;
 mod target_safety;
 mod wire_vectors;
