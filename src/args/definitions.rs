@@ -107,6 +107,20 @@ pub(crate) struct Args {
     #[arg(long, hide_env = true, env = "NEO4J_BACKUP_OVERWRITE", value_parser = switch)]
     pub(crate) overwrite: bool,
 
+    /// Full: permissions of a new directory, such as 0750 [default: 0700]
+    ///
+    /// Files get the same permissions to read and write: 0640 for 0750. The default is narrowed by the umask. A directory
+    /// that exists keeps its owner, group and mode, and new files follow them.
+    #[arg(long, value_name = "MODE", hide_env = true, env = "NEO4J_BACKUP_MODE")]
+    pub(crate) mode: Option<String>,
+
+    /// As root: work in a directory in which other users can rename files
+    ///
+    /// Without this option, root refuses if a user who is neither root nor the owner of the backup can rename files in the
+    /// target or its parent directory. The sticky bit (chmod +t) protects a directory of root.
+    #[arg(long, hide_env = true, env = "NEO4J_BACKUP_ALLOW_SHARED_DIRECTORY", value_parser = switch)]
+    pub(crate) allow_shared_directory: bool,
+
     /// Incremental: take a full backup if the chain cannot be continued
     ///
     /// For example because the server has pruned the logs that are needed. The full backup replaces the old one in one

@@ -250,16 +250,20 @@ fn read(text: &str, folder: &Path) -> Vec<(String, Call)> {
         };
         let Some(path) = path else { continue };
         let effect = if failed { Effect::Nothing } else { effect };
-        let relative = name.ends_with("at") && !arguments[0].starts_with("AT_FDCWD");
-        let watched = match path.parent() {
+        let relative = name.trim_end_matches('2').ends_with("at") && !arguments[0].starts_with("AT_FDCWD");
+        let watch = |path: &Path| match path.parent() {
             Some(parent) if relative => parent.to_owned(),
-            _ => path.clone(),
+            _ => path.to_owned(),
         };
+        let watched = watch(&path);
         // of a plain `rename` strace compares the old name alone
-        let named = match &effect {
-            Effect::Rename { to } if name != "rename" => vec![watched.clone(), to.clone()],
-            _ => vec![watched.clone()],
-        };
+        let mut named = vec![watched.clone()];
+        if let Effect::Rename { to } = &effect
+            && name != "rename"
+            && watch(to) != watched
+        {
+            named.push(watch(to));
+        }
         let mut number = 0;
         for path in named {
             let count = numbers.entry((name.to_owned(), path)).or_default();

@@ -54,7 +54,7 @@ pub use process::Finished;
 pub(crate) use questions::{asked_of, questions};
 pub use relay::Relay;
 pub use serve::Serving;
-pub use tool::{as_user, checker_1_9_9, has_program, original_tool, our_tool, run_limited};
+pub use tool::{as_user, checker_1_9_9, has_program, original_tool, our_tool, our_tool_as, run_limited};
 
 /// A release of the original that tests run against.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -43,9 +43,10 @@ use crate::{
         failover::{Attempt, Cluster, Failover, Served},
         uri::Source,
     },
-    target::archived_logs::KeepLogs,
+    target::{archived_logs::KeepLogs, owners::SharedDirectories},
 };
 use neo4j_format::{
+    DirHandle,
     ids::MemberId,
     store::{Header, StoreFile},
 };
@@ -107,6 +108,8 @@ pub struct Backup {
     time_limit: Option<Duration>,
     silence_timeout: Option<Duration>,
     max_rate: Option<NonZeroU64>,
+    directory_mode: Option<u32>,
+    shared: SharedDirectories,
     min_rate: u64,
     cluster: ClusterOptions,
 }
@@ -128,6 +131,8 @@ impl Backup {
             time_limit: None,
             silence_timeout: None,
             max_rate: None,
+            directory_mode: None,
+            shared: SharedDirectories::Refused,
             min_rate: MIN_RATE,
             cluster: ClusterOptions::default(),
         }
@@ -207,6 +212,28 @@ impl Backup {
             max_rate: Some(bytes),
             ..self
         }
+    }
+
+    /// The permission bits of a directory that a full backup creates, such as `0o750`; its files get those to read and
+    /// write. Default: 0700 and 0600, narrowed by the umask. A directory that exists keeps its own.
+    #[must_use]
+    pub fn directory_mode(self, mode: u32) -> Backup {
+        Backup {
+            directory_mode: Some(mode & 0o777),
+            ..self
+        }
+    }
+
+    /// Whether root works in a directory in which a user can rename files who is neither root nor the owner of the backup;
+    /// by default it refuses.
+    #[must_use]
+    pub fn allow_shared_directory(self, allow: bool) -> Backup {
+        let shared = if allow {
+            SharedDirectories::Allowed
+        } else {
+            SharedDirectories::Refused
+        };
+        Backup { shared, ..self }
     }
 
     /// The least bytes per second that a server may send, on the average over the time that it may send nothing; 0 is no
@@ -564,6 +591,7 @@ impl BackupRun<'_> {
             target: &self.backup.target,
             growth: self.backup.growth,
             checks: self.backup.checks,
+            shared: self.backup.shared,
             run_id: &self.run_id,
         };
         match pipeline {
@@ -571,6 +599,7 @@ impl BackupRun<'_> {
                 let request = Full {
                     context,
                     replace,
+                    mode: self.backup.directory_mode,
                     announcement,
                 };
                 full(&request, progress, self.cancel)
@@ -597,7 +626,7 @@ fn not_even_full(incremental: &Error, refused: &Error) -> Error {
 
 /// What an incremental backup continues. If it cannot be read, the transfer reports why.
 fn base(target: &Path) -> Option<Base> {
-    let header = Header::open(target).ok()?;
+    let header = Header::open_read_only(&DirHandle::open(target).ok()?).ok()?;
     Some(Base {
         store_id: header.store_id().ok()?,
         last: header.last_transaction().ok()?,

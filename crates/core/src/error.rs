@@ -214,6 +214,8 @@ pub enum Setting {
     Incremental,
     /// [`crate::Backup::overwrite`].
     Overwrite,
+    /// [`crate::Backup::allow_shared_directory`].
+    AllowShared,
     /// [`crate::Backup::require_history`].
     RequireHistory,
     /// [`crate::Backup::time_limit`].

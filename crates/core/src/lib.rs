@@ -131,6 +131,7 @@ pub use cluster_options::ClusterOptions;
 pub use error::{Error, ErrorKind};
 pub use inspect::inspect;
 pub use members::members;
+pub use neo4j_format::DirHandle;
 pub use outcome::BackupOutcome;
 pub use server::{Serve, Server};
 pub use verification::verify;
