@@ -1,7 +1,7 @@
 //! Finding real clusters through real coordinators.
 //!
 //! A sample runs by default. `tests/run full clusters` runs every release on both versions of `ZooKeeper`, and
-//! `NEO4J_BACKUP_ZNODES=DIR` writes what each cluster's coordinators hold to DIR (`tests/vectors/znodes`).
+//! `CLUSTER_ZNODES=DIR` writes what each cluster's coordinators hold to DIR (`tests/vectors/znodes`).
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests may end the test")]
 
@@ -17,6 +17,7 @@ use crate::support::{
     coordinator_double::{self, Conduct, Tree},
     copy_dir, free_port, nodes, our_tool, require_peers,
 };
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use neo4j_backup_core::{
@@ -38,6 +39,7 @@ fn search(uri: &str, cluster: Option<&str>) -> Search {
             coordinators,
             chroot,
             cluster: cluster.map(str::to_owned),
+            timeout: Duration::from_secs(20),
         },
         Source::Single { .. } => panic!("{uri} names no coordinators"),
     }
@@ -77,7 +79,7 @@ fn eventually<E: std::fmt::Debug>(what: &str, attempt: impl Fn() -> Result<(), E
 
 /// Whether this release on this version is tested now, and can be.
 fn is_wanted(release: Release, version: ZooKeeper, sampled: bool) -> bool {
-    let all = env::var("NEO4J_BACKUP_TESTS").is_ok_and(|tests| tests == "clusters");
+    let all = env::var("CLUSTER_TESTS").is_ok_and(|tests| tests == "clusters");
     (sampled || all) && require_peers(release) && version.require()
 }
 
@@ -105,7 +107,7 @@ fn a_cluster_is_found(release: Release, version: ZooKeeper, coordinators: usize,
     let coordinators = Coordinators::start(version, coordinators, dir.path());
     let mut cluster = Cluster::start(release, members, &coordinators, dir.path(), &ClusterSettings::default());
     cluster.members[0].command("gen 40 2");
-    if let Ok(into) = env::var("NEO4J_BACKUP_ZNODES") {
+    if let Ok(into) = env::var("CLUSTER_ZNODES") {
         let text = nodes::dump(coordinators.servers[0].port());
         fs::write(Path::new(&into).join(format!("{}.txt", release.name())), text).unwrap();
     }
@@ -364,7 +366,7 @@ fn clusters_on_the_same_coordinators_are_told_apart() {
     coordinators.servers[leader].kill();
     let begin = Instant::now();
     while let Err(error) = look(&uri, Some("alpha"), &Wanted::default()) {
-        assert_eq!(error.kind(), ErrorKind::NoMember);
+        assert_eq!(error.kind(), ErrorKind::NoZooKeeper);
         assert!(begin.elapsed() < Duration::from_secs(30), "{error}");
     }
     coordinators.servers[(leader + 1) % 3].kill();
@@ -379,6 +381,58 @@ fn clusters_on_the_same_coordinators_are_told_apart() {
             break;
         }
         assert!(begin.elapsed() < Duration::from_secs(30), "{error}");
+    }
+}
+
+/// The original tool waits as well.
+#[test]
+fn a_zookeeper_that_pauses_is_asked_again() {
+    if !ZooKeeper::Debian.require() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let coordinators = Coordinators::start(ZooKeeper::Debian, 1, dir.path());
+    let uri = coordinators.uri();
+    let begin = Instant::now();
+    let error = look(&uri, None, &Wanted::default()).map(|_| ()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::UnknownCluster, "{error}");
+    assert!(begin.elapsed() < Duration::from_secs(1), "{:?}", begin.elapsed());
+
+    let pid = Pid::from_raw(i32::try_from(coordinators.servers[0].pid()).unwrap()).unwrap();
+    kill_process(pid, Signal::STOP).unwrap();
+    let paused = thread::spawn(move || {
+        thread::sleep(Duration::from_secs(6));
+        kill_process(pid, Signal::CONT).unwrap();
+    });
+    let error = look(&uri, None, &Wanted::default()).map(|_| ()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::UnknownCluster, "{error}");
+    paused.join().unwrap();
+}
+
+#[test]
+fn a_node_that_may_not_be_read_is_named_each_time() {
+    if !ZooKeeper::Debian.require() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let coordinators = Coordinators::start(ZooKeeper::Debian, 1, dir.path());
+    let port = coordinators.servers[0].port();
+    let mut name = 1_340_000_000_000_i64.to_be_bytes().to_vec();
+    name.extend((-7_i64).to_be_bytes());
+    nodes::create(port, "/neo4j.ha", &name, 31);
+    nodes::create(port, "/1340000000000_-7", &[], 31);
+    nodes::create(port, "/1340000000000_-7/ha-servers", &[], 6);
+    for _ in 0..12 {
+        let error = look(&coordinators.uri(), None, &Wanted::default())
+            .map(|_| ())
+            .unwrap_err();
+        assert_eq!(
+            (error.kind(), error.to_string().as_str()),
+            (
+                ErrorKind::NotAuthorized,
+                "not authorized to read /1340000000000_-7/ha-servers"
+            )
+        );
     }
 }
 

@@ -134,12 +134,12 @@ pub(super) fn block(format: StoreFormat, bytes: &[u8]) -> Option<(DynamicHeader,
 fn format(dir: &Path, findings: &mut Collector<'_>) -> Result<StoreFormat, CheckError> {
     let header = match Header::open_read_only(dir) {
         Ok(header) => header,
-        Err(HeaderError::Io { path, source }) => return Err(CheckError::Io { path, source }),
+        Err(HeaderError::Io { path, source }) => return Err(CheckError::at(&path)(source)),
         Err(error) => return Err(CheckError::Header(error)),
     };
     let error = match header.format() {
         Ok(format) => return Ok(format),
-        Err(HeaderError::Io { path, source }) => return Err(CheckError::Io { path, source }),
+        Err(HeaderError::Io { path, source }) => return Err(CheckError::at(&path)(source)),
         Err(error) => error,
     };
     let others = |format: StoreFormat| {

@@ -4,8 +4,12 @@
 //! from there, and an old master may take its role back. So the last transaction of each data source is asked for again
 //! and compared with what the target keeps of it: a fingerprint in its manifest, or the transaction itself in the newest
 //! archived log.
+//!
+//! A server takes seconds to find a very large transaction in its logs. Where a backup has received its last transaction
+//! from a server of this history and there is nothing new, such a one is not asked for again: it is compared before the
+//! next transaction is applied.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{collections::BTreeMap, fs::File, path::Path};
 
 use super::transactions::{Asked, ReceivedLogs};
 use crate::{
@@ -13,14 +17,22 @@ use crate::{
     error::{Condition, ErrorScope, Setting},
     manifest::Manifest,
     outcome::HistoryProof,
-    source::{client::Member, questions::newest_before},
+    progress::Progress,
+    source::{
+        client::Member,
+        questions::{newest_before, nothing_after},
+    },
     target::archived_logs,
 };
 use neo4j_format::{
-    ids::{DataSource, TxId},
-    log::{Fingerprint, LogFormat},
+    DiskError,
+    ids::{DataSource, StoreId, TxId},
+    log::{Buffer, Fingerprint, Layout, LogFormat, SlotReader, archived_logs},
     wire::Dialect,
 };
+
+/// From this length on, a transaction is not asked for again while nothing follows it.
+const LARGE: u64 = 1 << 20;
 
 /// What happens where it cannot be proven that the source continues the target's history.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,8 +95,22 @@ enum Broken {
         backup: TxId,
         last: TxId,
     },
-    #[error("the source no longer has, or the target never had, the transaction that would prove a common history")]
-    NotProven,
+    #[error("the common history cannot be proven: {0}")]
+    NotProven(NotProven),
+}
+
+/// Why nothing proves that the source continues the target's history.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+enum NotProven {
+    #[error("Neo4j 1.3 takes minutes to find an old transaction")]
+    SearchedForMinutes,
+    #[error("the source no longer has transaction {last} of {source_name}, with which the backup ends")]
+    Dropped { source_name: DataSource, last: TxId },
+    #[error(
+        "the backup does not hold transaction {last} of {source_name}, with which it ends: another tool or Neo4j wrote it, \
+         or its log is gone"
+    )]
+    NotKept { source_name: DataSource, last: TxId },
 }
 
 impl From<Broken> for Error {
@@ -94,10 +120,10 @@ impl From<Broken> for Error {
                 "the target has transactions that the source never had: take a full backup elsewhere"
             }
             Broken::WrittenTo { .. } => "keep it as a database of its own and take a full backup elsewhere",
-            Broken::NotProven => "do not require a proof, or take a full backup",
+            Broken::NotProven(_) => "do not require a proof, or take a full backup",
         };
         let settings: &[Setting] = match broken {
-            Broken::NotProven => &[Setting::RequireHistory],
+            Broken::NotProven(_) => &[Setting::RequireHistory],
             Broken::Branched { .. } | Broken::WrittenTo { .. } => &[],
         };
         Error::new(ErrorKind::NotOurs, broken).with_hint(hint).see(settings)
@@ -105,12 +131,18 @@ impl From<Broken> for Error {
 }
 
 impl Target<'_> {
-    /// Compares the last transactions with those that the source sent for that.
+    /// Compares the last transactions with those that the source sent for that. A warning says why that proves nothing.
     ///
     /// # Errors
     /// The source does not continue this history; it cannot be proven, and that was asked for; disk errors.
-    pub(crate) fn prove(&self, logs: &ReceivedLogs, asked: Asked, unproven: Unproven) -> Result<HistoryProof, Error> {
-        let mut proof = HistoryProof::Proven;
+    pub(crate) fn prove(
+        &self,
+        logs: &ReceivedLogs,
+        asked: Asked,
+        unproven: Unproven,
+        progress: &dyn Progress,
+    ) -> Result<HistoryProof, Error> {
+        let mut not_proven = None;
         for (source, last) in self.had.iter().filter(|(_, last)| **last > TxId::BASE) {
             let (source_name, last) = (*source, *last);
             let theirs = logs.overlap(source_name);
@@ -123,9 +155,10 @@ impl Target<'_> {
                 }
                 .into());
             }
-            match theirs.zip(self.fingerprint(source_name, last)?) {
-                Some((theirs, ours)) if theirs == ours => {}
-                Some((theirs, ours)) => {
+            let ours = self.fingerprint(source_name, last)?;
+            match (theirs, ours) {
+                (Some(theirs), Some(ours)) if theirs == ours => {}
+                (Some(theirs), Some(ours)) => {
                     return Err(Broken::Branched {
                         source_name,
                         last,
@@ -134,19 +167,87 @@ impl Target<'_> {
                     }
                     .into());
                 }
-                None => {
-                    proof = HistoryProof::NotProven;
+                (theirs, _) => {
                     self.not_written_to(source_name, last)?;
+                    not_proven.get_or_insert(match theirs {
+                        Some(_) => NotProven::NotKept { source_name, last },
+                        None if self.member.dialect() == Dialect::D13 => NotProven::SearchedForMinutes,
+                        None => NotProven::Dropped { source_name, last },
+                    });
                 }
             }
         }
         if asked == Asked::Plainly {
-            proof = HistoryProof::NotProven;
+            // where there is nothing to ask for, only 1.3 is asked plainly
+            not_proven.get_or_insert(NotProven::SearchedForMinutes);
         }
-        match (proof, unproven) {
-            (HistoryProof::NotProven, Unproven::Refused) => Err(Broken::NotProven.into()),
-            _ => Ok(proof),
+        match (not_proven, unproven) {
+            (None, _) => Ok(HistoryProof::Proven),
+            (Some(cause), Unproven::Refused) => Err(Broken::NotProven(cause).into()),
+            (Some(cause), Unproven::Reported) => {
+                progress.warning(&format!(
+                    "{}; the store id and the numbers match",
+                    Broken::NotProven(cause)
+                ));
+                Ok(HistoryProof::NotProven)
+            }
         }
+    }
+
+    /// Whether the source has nothing new and would take long to send the last transactions again, which a run before this
+    /// one has received and compared; the database that answered.
+    ///
+    /// # Errors
+    /// Of the disk and the response.
+    pub(crate) fn is_unchanged(&self, unproven: Unproven) -> Result<Option<StoreId>, Error> {
+        let is_asked_plainly = self.member.dialect() == Dialect::D13;
+        if unproven == Unproven::Refused || is_asked_plainly || !self.is_known() || !self.ends_with_large()? {
+            return Ok(None);
+        }
+        let had: Vec<_> = self.had.iter().map(|(source, last)| (*source, *last)).collect();
+        match nothing_after(self.member, &had) {
+            Err(error) if error.kind() == ErrorKind::FullNeeded => Ok(None),
+            answer => answer,
+        }
+    }
+
+    /// Whether the manifest of a complete backup has the fingerprints of all last transactions.
+    fn is_known(&self) -> bool {
+        let manifest = self.manifest.filter(|manifest| manifest.is_complete());
+        self.had
+            .iter()
+            .filter(|(_, last)| **last > TxId::BASE)
+            .all(|(source, last)| {
+                let kept = manifest.and_then(|manifest| manifest.last_transaction(*source));
+                matches!(kept, Some((id, Some(_))) if id == *last)
+            })
+    }
+
+    /// Whether a last transaction is very long in the newest archived log.
+    fn ends_with_large(&self) -> Result<bool, Error> {
+        let source = DataSource::Graph;
+        let last = self.had.get(&source).copied().unwrap_or(TxId::BASE);
+        let layout = Layout {
+            format: self.format,
+            source,
+        };
+        let logs = archived_logs(self.dir, source)?;
+        let Some(newest) = logs.last() else { return Ok(false) };
+        if newest.bytes()? < LARGE {
+            return Ok(false);
+        }
+        let file = File::open(&newest.path).map_err(DiskError::at(&newest.path))?;
+        let mut buffer = Buffer::new();
+        let mut length = 0;
+        // a log that cannot be read is judged where the proof needs it
+        if let Ok(mut log) = SlotReader::open(&file, layout, &mut buffer) {
+            while let Ok(Some(found)) = log.next() {
+                if found.tx == last {
+                    length = found.end.saturating_sub(found.start);
+                }
+            }
+        }
+        Ok(length >= LARGE)
     }
 
     /// The target's last transaction of the graph, and its fingerprint where that is known.
