@@ -66,9 +66,9 @@ pub(crate) struct Args {
     #[arg(long, hide_env = true, env = "NEO4J_BACKUP_INCREMENTAL", value_parser = switch)]
     pub(crate) incremental: bool,
 
-    /// Full if DIR is missing or empty or cannot be continued, incremental otherwise
+    /// Full if DIR is missing or cannot be continued, incremental otherwise
     ///
-    /// Takes a full backup as with -fallback-full if an incremental one cannot continue.
+    /// Takes a full backup if DIR is empty, too, and as with -fallback-full if an incremental one cannot continue.
     #[arg(long, hide_env = true, env = "NEO4J_BACKUP_AUTO", value_parser = switch)]
     pub(crate) auto: bool,
 
