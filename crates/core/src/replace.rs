@@ -37,8 +37,8 @@ impl Replaced {
     fn of(target: &Target, header: &Header) -> Result<Replaced, Error> {
         let manifest = Manifest::read(target.dir())?;
         let taken = |source| manifest.as_ref()?.last_transaction(source).map(|(last, _)| last);
-        let runs = manifest.iter().flat_map(|manifest| &manifest.chain);
-        let full = runs.filter(|run| run.mode == BackupKind::Full).last();
+        let mut runs = manifest.iter().flat_map(|manifest| &manifest.chain);
+        let full = runs.rfind(|run| run.mode == BackupKind::Full);
         Ok(Replaced {
             bytes: full.map(|run| run.bytes),
             name: target.to_replace(manifest.as_ref()),
