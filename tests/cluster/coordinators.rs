@@ -69,7 +69,7 @@ fn local(port: u16) -> HostPort {
 }
 
 /// How long those that do not serve are asked again.
-const LIMIT: Duration = Duration::from_secs(4);
+const LIMIT: Duration = Duration::from_secs(12);
 
 fn look(
     coordinators: Vec<HostPort>,
@@ -126,7 +126,7 @@ fn troubles() -> Vec<(HostPort, &'static str)> {
         ),
         (
             double(Conduct::Silent),
-            "took the connection and did not answer within 1s",
+            "took the connection and did not answer within 3s",
         ),
         (
             double(Conduct::Closes),
