@@ -35,7 +35,6 @@ pub struct EntryStatus(pub(super) Stat);
 
 #[expect(
     clippy::useless_conversion,
-    clippy::unnecessary_fallible_conversions,
     reason = "the widths of the fields differ between platforms"
 )]
 impl EntryStatus {
