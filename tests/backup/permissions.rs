@@ -201,7 +201,14 @@ fn files_in_a_directory_of_a_group_get_that_group() {
     set_mode(&parent, 0o2770);
     let target = parent.join("b");
     let uri = scene.source.uri();
-    let full = backup(USUAL_UMASK, None, "-full", &uri, &target, &["-mode", "0770"]);
+    let full = backup(
+        USUAL_UMASK,
+        None,
+        "-full",
+        &uri,
+        &target,
+        &["-mode", "0770", "-allow-shared-directory"],
+    );
     assert!(full.success(), "{full:?}");
     assert_eq!(others(&target, 0o2770, 0o660, (0, GROUP)), [""; 0]);
 }

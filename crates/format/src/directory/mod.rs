@@ -23,7 +23,8 @@ use std::{
 };
 
 use rustix::fs::{
-    AtFlags, CWD, Dir, Mode, OFlags, RenameFlags, mkdirat, openat, renameat, renameat_with, statat, unlinkat,
+    AtFlags, CWD, Dir, FileType, Mode, OFlags, RenameFlags, mkdirat, openat, readlinkat, renameat, renameat_with,
+    statat, unlinkat,
 };
 
 pub use self::{
@@ -155,6 +156,25 @@ impl DirHandle {
     pub fn status_of(&self, name: impl AsRef<Path>) -> io::Result<EntryStatus> {
         let (folder, last) = self.walk(name.as_ref())?;
         Ok(EntryStatus(statat(folder, last, AtFlags::SYMLINK_NOFOLLOW)?))
+    }
+
+    /// The owner of a symbolic link and where it leads, read from one and the same link; `None` where none stands.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub fn link(&self, name: impl AsRef<Path>) -> io::Result<Option<(u32, PathBuf)>> {
+        let (folder, last) = self.walk(name.as_ref())?;
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let link = match openat(folder, last, flags, Mode::empty()) {
+            Err(rustix::io::Errno::NOENT) => return Ok(None),
+            opened => opened?,
+        };
+        let found = rustix::fs::fstat(&link)?;
+        if FileType::from_raw_mode(found.st_mode) != FileType::Symlink {
+            return Ok(None);
+        }
+        let leads_to = readlinkat(&link, "", Vec::new())?;
+        Ok(Some((found.st_uid, OsStr::from_bytes(leads_to.to_bytes()).into())))
     }
 
     /// Whether anything stands at `name`, as far as that can be seen.

@@ -44,6 +44,16 @@ fn files_below_are_reached_and_nothing_else() {
 }
 
 #[test]
+fn a_link_names_its_owner_and_where_it_leads() {
+    let (outside, dir) = sample();
+    let (owner, leads_to) = dir.link("link").unwrap().unwrap();
+    assert_eq!(leads_to, outside.path().join("secret"));
+    assert_eq!(owner, dir.status().unwrap().owner());
+    assert_eq!(dir.link("file").unwrap(), None);
+    assert_eq!(dir.link("missing").unwrap(), None);
+}
+
+#[test]
 fn pipes_devices_and_folders_are_no_files_and_never_waited_for() {
     let (outside, dir) = sample();
     let start = Instant::now();

@@ -9,6 +9,7 @@ use std::{
 use rustix::{
     fs::{AtFlags, RenameFlags, StatxAttributes, StatxFlags, statx},
     io::Errno,
+    process::geteuid,
 };
 
 use super::TargetError;
@@ -31,13 +32,25 @@ pub enum Occupant {
     Foreign,
 }
 
-/// The absolute path of a target, links and `..` in it resolved; the target itself need not exist.
+/// The absolute path of a target, links and `..` in it resolved; the target itself need not exist. A link that stands at
+/// the target is followed if it is of root or of this user.
 pub(super) fn resolve(dir: &Path) -> Result<PathBuf, Error> {
     let absolute = std::path::absolute(dir).map_err(DiskError::at(dir))?;
-    let resolved = match fs::canonicalize(&absolute) {
-        Ok(resolved) => resolved,
-        Err(e) if e.kind() == io::ErrorKind::NotFound && !absolute.is_symlink() => new_name(&absolute)?,
-        Err(e) => return Err(DiskError::new(absolute, e).into()),
+    let canonical = |path: &Path| fs::canonicalize(path).map_err(DiskError::at(path));
+    let resolved = match absolute.file_name() {
+        Some(name) => {
+            let parent = existing_parent(&absolute)?;
+            let handle = DirHandle::open(&parent).map_err(DiskError::at(&parent))?;
+            match handle.link(name).map_err(DiskError::at(handle.join(name)))? {
+                Some((owner, _)) if ![0, geteuid().as_raw()].contains(&owner) => {
+                    let what = "is a symbolic link of another user";
+                    return Err(TargetError::NotADirectory { path: absolute, what }.into());
+                }
+                Some((_, leads_to)) => canonical(&parent.join(leads_to))?,
+                None => parent.join(name),
+            }
+        }
+        None => canonical(&absolute)?,
     };
     match fs::symlink_metadata(&resolved) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(resolved),
@@ -52,17 +65,15 @@ pub(super) fn resolve(dir: &Path) -> Result<PathBuf, Error> {
     }
 }
 
-/// A name that does not exist, in a directory that does.
-fn new_name(absolute: &Path) -> Result<PathBuf, Error> {
-    let no_parent = || TargetError::NoParent {
-        path: absolute.to_owned(),
-    };
-    let name = absolute.file_name().ok_or_else(no_parent)?;
+/// The directory in which a target lies.
+fn existing_parent(absolute: &Path) -> Result<PathBuf, Error> {
     let parent = absolute.parent().unwrap_or(Path::new("/"));
     match fs::canonicalize(parent) {
-        Ok(parent) => Ok(parent.join(name)),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Err(no_parent().into()),
-        Err(e) => Err(DiskError::new(parent, e).into()),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Err(TargetError::NoParent {
+            path: absolute.to_owned(),
+        }
+        .into()),
+        found => Ok(found.map_err(DiskError::at(parent))?),
     }
 }
 

@@ -395,6 +395,16 @@ impl Target {
             .give(partial.new_files())
             .map_err(DiskError::at(partial.path()))?;
         rename(&self.parent, &self.partial_name(), &ready)?;
+        let named = self.parent.status_of(&ready).map_err(DiskError::at(self.ready()))?;
+        let own = partial.status().map_err(DiskError::at(partial.path()))?;
+        if named.identity() != own.identity() {
+            let why = "was replaced by another process during this run";
+            return Err(TargetError::ForeignSibling {
+                path: self.ready(),
+                why,
+            }
+            .into());
+        }
         self.sync_parent()
     }
 
