@@ -10,7 +10,7 @@ use clap::{ArgAction, ArgMatches, CommandFactory, FromArgMatches, Parser, Subcom
 use super::{cluster::ClusterArgs, help};
 #[cfg(feature = "demo")]
 use crate::commands::{demo, sandbox};
-use crate::commands::{generate, inspect, members, serve, verify};
+use crate::commands::{export, generate, inspect, members, serve, verify};
 
 /// Read by clap, and where clap cannot.
 const OUTPUT_VARIABLE: &str = "NEO4J_BACKUP_OUTPUT";
@@ -216,6 +216,17 @@ pub(crate) enum Command {
     /// were found.
     #[command(after_help = "neo4j-backup check /mnt/backup/neo4j")]
     Check(crate::commands::check::CheckArgs),
+
+    /// Export the graph for other systems
+    ///
+    /// Writes the graph of a backup, or of a database that was closed cleanly, as CSV files that the importer of a
+    /// current Neo4j takes, as JSON lines, or as Cypher statements. Ids of nodes and types of values are kept. Entries
+    /// of indexes are not exported.
+    ///
+    /// Nothing changes in silence: exit status 24 means that the format cannot hold every value, and that nothing was
+    /// exported; 3 means that damaged records were left out.
+    #[command(after_help = "neo4j-backup export /mnt/backup/neo4j -to /mnt/export")]
+    Export(export::ExportArgs),
 
     /// Serve a backup to other clients
     ///

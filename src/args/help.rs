@@ -10,7 +10,7 @@ use super::{dashes::single_dashes, exit_status};
 const WIDTH: usize = 100;
 
 /// Commands that the program's help lists by name only.
-const TOOLS: [&str; 4] = ["completions", "man", "help", "version"];
+const TOOLS: [&str; 6] = ["sandbox", "demo", "completions", "man", "help", "version"];
 
 /// The topic of `help` that is not a command.
 pub(crate) const EXIT_STATUS: &str = "exit-status";

@@ -8,11 +8,12 @@ use std::{
 };
 
 /// Every command of the program.
-pub(crate) const COMMANDS: [&str; 11] = [
+pub(crate) const COMMANDS: [&str; 12] = [
     "members",
     "inspect",
     "verify",
     "check",
+    "export",
     "serve",
     "sandbox",
     "demo",

@@ -87,6 +87,11 @@ fn text(value: &Value) -> String {
             let all: Vec<String> = texts.iter().map(|text| ascii(text.encode_utf16())).collect();
             format!("String[{}]", all.join(","))
         }
+        Value::Utf16(units) => format!("String:{}", ascii(units.iter().copied())),
+        Value::Utf16s(texts) => {
+            let all: Vec<String> = texts.iter().map(|units| ascii(units.iter().copied())).collect();
+            format!("String[{}]", all.join(","))
+        }
     }
 }
 

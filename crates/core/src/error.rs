@@ -34,6 +34,8 @@ pub enum ErrorKind {
     Damaged,
     /// `verify`: Neo4j opened the directory since the backup.
     Changed,
+    /// `export`: the target cannot hold everything, or a record is damaged and the export is strict.
+    Unexportable,
     /// The command line is wrong.
     Usage,
     /// The surroundings are wrong: a mount point as target, an unreadable configuration.
@@ -83,6 +85,7 @@ exit_statuses! {
     DISK = 19, "disk", "disk error";
     DAMAGED = 20, "damaged", "verify: the backup is damaged";
     CHANGED = 21, "changed", "verify: no damage, but changed by Neo4j or by an interrupted update";
+    UNEXPORTABLE = 24, "unexportable", "export: the target cannot hold every value, or a record is damaged (-strict)";
     USAGE = 64, "usage", "usage error";
     CONFIGURATION = 78, "configuration", "configuration error";
     INTERRUPTED = 130, "interrupted", "interrupted (SIGINT)";
@@ -107,6 +110,7 @@ impl ErrorKind {
             ErrorKind::Disk => DISK,
             ErrorKind::Damaged => DAMAGED,
             ErrorKind::Changed => CHANGED,
+            ErrorKind::Unexportable => UNEXPORTABLE,
             ErrorKind::Usage => USAGE,
             ErrorKind::Configuration => CONFIGURATION,
             ErrorKind::Interrupted => INTERRUPTED,
@@ -157,6 +161,7 @@ impl ErrorScope {
             | ErrorKind::Usage
             | ErrorKind::Configuration
             | ErrorKind::Interrupted
+            | ErrorKind::Unexportable
             | ErrorKind::Terminated => ErrorScope::Run,
         }
     }
