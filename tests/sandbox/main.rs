@@ -7,4 +7,6 @@ mod backups;
 mod check;
 mod cluster;
 mod database;
+mod export_releases;
+mod exports;
 mod library;

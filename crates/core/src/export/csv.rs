@@ -41,7 +41,7 @@ pub(super) fn column_type(of: ValueType) -> ValueType {
 
 /// Whether the importer takes this as the name of a property.
 pub(super) fn is_key(name: &str) -> bool {
-    !name.is_empty() && !name.contains(['{', '}', '(', ')', ':', '\n', '\r'])
+    !name.is_empty() && !name.contains(['{', '(', '\n', '\r'])
 }
 
 /// The header of a file of nodes.
@@ -124,13 +124,9 @@ impl Csv<'_> {
 impl Encoder for Csv<'_> {
     fn node(&self, chunk: &mut Chunk, id: u64, labels: &[&str], properties: &[(u32, Value)]) {
         let to = (Entity::Node(id), &self.nodes, self.first_node_file);
-        let mut good = Vec::with_capacity(labels.len());
-        for label in labels {
-            if label.is_empty() || label.contains(DELIMITER) {
-                chunk.lose(LossKind::Label, Entity::Node(id), None);
-            } else {
-                good.push(*label);
-            }
+        let (good, bad): (Vec<&str>, Vec<&str>) = labels.iter().partition(|label| !label.contains(DELIMITER));
+        if !bad.is_empty() {
+            chunk.lose(LossKind::Label, Entity::Node(id), None);
         }
         self.row(chunk, to, properties, |row| {
             number(row, id);

@@ -35,6 +35,11 @@ pub(crate) fn threads() -> usize {
 pub(super) fn run(export: &Export, progress: &dyn Progress, cancel: &Cancel) -> Result<ExportOutcome, Error> {
     let graph = Graph::open(&export.dir)?;
     let indexes = inspect(&export.dir)?.indexes;
+    if let Labels::Name(name) = &export.labels
+        && (name.is_empty() || name.contains(csv::DELIMITER))
+    {
+        return Err(Error::new(ErrorKind::Usage, format!("invalid label {name:?}")));
+    }
     let mut run = Run {
         export,
         graph: &graph,

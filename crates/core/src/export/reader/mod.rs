@@ -23,7 +23,7 @@ use crate::{
     target::staging::refuse_if_at_work,
 };
 use neo4j_format::{
-    ids::{DataSource, StoreId, TxId},
+    ids::{DataSource, TxId},
     log::files::{self, Marker, Slot},
     store::{
         Header, StoreFile,
@@ -96,7 +96,6 @@ pub(crate) struct Graph {
     pub(crate) stores: Stores,
     pub(crate) types: Names,
     pub(crate) keys: Names,
-    pub(crate) store_id: StoreId,
     /// Damage found while it was opened.
     pub(crate) damage: Vec<Damage>,
     last_transaction: TxId,
@@ -116,10 +115,7 @@ impl Graph {
             Ok(header) => header,
             Err(cause) => return Err(no_database(cause)),
         };
-        let (store_id, last_transaction) = (
-            header.store_id().map_err(no_database)?,
-            header.last_transaction().map_err(no_database)?,
-        );
+        let last_transaction = header.last_transaction().map_err(no_database)?;
         let mut stores = Stores::open(dir, &mut Collector::new(0, None)).map_err(read_error)?;
         stores.graph_property = header.graph_property().map_err(no_database)?;
         for store in stores.iter() {
@@ -135,7 +131,6 @@ impl Graph {
         Ok(Graph {
             types,
             keys,
-            store_id,
             damage,
             last_transaction,
             nodes: (count <= NODES_MAX).then(|| Bits::new(0..count)),
