@@ -14,6 +14,7 @@ use neo4j_backup_core::{
     export::{Format, Labels},
     progress::Quiet,
 };
+use neo4j_sandbox::database::Properties;
 
 use crate::support::{
     Backup, Contents, Exported, Options, Peer, Release, as_imported, ascii, dump_of, importer, properties,
@@ -124,6 +125,12 @@ fn what_the_other_releases_see_is_exported() {
 fn lines_of(exported: &Exported) -> BTreeMap<String, usize> {
     let mut lines = BTreeMap::new();
     let mut add = |line: String| *lines.entry(normalised(&line)).or_default() += 1;
+    let properties = |all: &Properties| {
+        let all = all
+            .iter()
+            .map(|(key, value)| (ascii(key.encode_utf16()), value.clone()));
+        properties(&all.collect())
+    };
     for (id, all) in &exported.model.nodes {
         let mut labels = exported.labels.get(id).cloned().unwrap_or_default();
         labels.sort_unstable();
@@ -133,7 +140,7 @@ fn lines_of(exported: &Exported) -> BTreeMap<String, usize> {
     for edge in exported.model.relationships.values() {
         add(format!(
             "R {} {}->{} {}",
-            edge.kind,
+            ascii(edge.kind.encode_utf16()),
             edge.start,
             edge.end,
             properties(&edge.properties)

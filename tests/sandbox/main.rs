@@ -6,6 +6,7 @@ mod support;
 mod backups;
 mod check;
 mod cluster;
+mod comparisons;
 mod database;
 mod export_releases;
 mod exports;

@@ -187,6 +187,9 @@ fn json_properties(properties: &Json) -> Properties {
         .iter()
         .map(|(key, typed)| {
             let (of, value) = (typed["type"].as_str().unwrap(), &typed["value"]);
+            if let Some(units) = typed.get("utf16") {
+                return (key.clone(), utf16(of, units));
+            }
             let list = || value.as_array().unwrap().iter();
             let value = match of.strip_suffix("[]") {
                 Some("string") => Value::Texts(list().map(|text| text.as_str().unwrap().to_owned()).collect()),
@@ -197,6 +200,22 @@ fn json_properties(properties: &Json) -> Properties {
             (key.clone(), value)
         })
         .collect()
+}
+
+/// A value that is not Unicode text.
+fn utf16(of: &str, list: &Json) -> Value {
+    let units = |list: &Json| -> Vec<u16> {
+        let list = list.as_array().unwrap().iter();
+        list.map(|unit| u16::try_from(unit.as_u64().unwrap()).unwrap())
+            .collect()
+    };
+    match of {
+        "string" => Value::Utf16(units(list)),
+        "string[]" => Value::Utf16s(list.as_array().unwrap().iter().map(units).collect()),
+        "char" => Value::scalar(Kind::Char, units(list)[0].into()),
+        "char[]" => Value::array(Kind::Char, units(list).into_iter().map(u64::from)),
+        _ => panic!("utf16 of {of}"),
+    }
 }
 
 fn json_bits(kind: Kind, value: &Json) -> u64 {
@@ -261,6 +280,11 @@ pub fn as_imported(model: &Model) -> (Model, u64) {
                     )
                 }
                 Value::Texts(all) => texts(all),
+                Value::Utf16(units) => Some(Value::Text(String::from_utf16_lossy(units))),
+                Value::Utf16s(all) => {
+                    let all: Vec<String> = all.iter().map(|units| String::from_utf16_lossy(units)).collect();
+                    texts(&all)
+                }
                 Value::Scalar(Kind::Char, bits) => {
                     let unit = u32::try_from(*bits).unwrap();
                     let text = char::from_u32(unit).unwrap_or(char::REPLACEMENT_CHARACTER);

@@ -175,6 +175,7 @@ pub struct DiffOutcome {
     /// Properties of entities that both have.
     pub properties: Changes,
     /// Whether the properties of the graph itself differ.
+    #[serde(rename = "graph_changed")]
     pub is_graph_changed: bool,
     /// Records of both that were left out.
     pub damage: [DamagedRecords; 2],
@@ -359,11 +360,13 @@ impl<'a> Worker<'a> {
             [Some(_), None] => self.only(entity, Change::Removed),
             [Some(a), Some(b)] => {
                 let ends = [self.ends(&self.graphs.a, &a), self.ends(&self.graphs.b, &b)];
-                let ends = (ends[0] != ends[1]).then(|| ends.map(|(of, start, end)| Ends {
-                    of: of.to_owned(),
-                    start,
-                    end,
-                }));
+                let ends = (ends[0] != ends[1]).then(|| {
+                    ends.map(|(of, start, end)| Ends {
+                        of: of.to_owned(),
+                        start,
+                        end,
+                    })
+                });
                 let changes = self.properties(entity, [a.first_property, b.first_property])?;
                 self.both(entity, ends, changes);
             }
@@ -473,11 +476,9 @@ impl<'a> Worker<'a> {
     }
 
     fn value(&mut self, side: usize, entity: Entity, property: Option<&Stored>) -> Result<Option<Value>, Error> {
-        let (Some(property), Some(reader), Some(damage)) = (
-            property,
-            self.readers.get_mut(side),
-            self.result.damage.get_mut(side),
-        ) else {
+        let (Some(property), Some(reader), Some(damage)) =
+            (property, self.readers.get_mut(side), self.result.damage.get_mut(side))
+        else {
             return Ok(None);
         };
         reader.value(entity, property, damage)

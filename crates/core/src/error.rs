@@ -69,7 +69,7 @@ macro_rules! exit_statuses {
 
 exit_statuses! {
     SUCCESS = 0, "success", "success; a backup is complete and durable";
-    FAILED = 1, "failed", "failed for a reason that no other code covers";
+    FAILED = 1, "failed", "failed for a reason that no other code covers; diff: the graphs differ";
     NOT_CHECKED = 2, "not-checked", "backup complete, but the consistency check could not run";
     INCONSISTENT = 3, "inconsistent", "backup complete, but inconsistent or without some of its indexes";
     SOURCE_DEMOTED = 4, "source-demoted", "backup complete, but its source lost the master role during the backup";

@@ -68,7 +68,11 @@ impl Stats {
             indexes: inspect(&self.dir)?.indexes,
             damage: DamagedRecords::default(),
         };
-        graph.damage.iter().cloned().for_each(|damage| outcome.damage.add(damage));
+        graph
+            .damage
+            .iter()
+            .cloned()
+            .for_each(|damage| outcome.damage.add(damage));
         let mut totals = Totals::default();
         for kind in [StoreFile::Node, StoreFile::Relationship] {
             progress.file(kind.name());
@@ -319,12 +323,20 @@ impl Totals {
     }
 
     fn report(self, graph: &Graph, outcome: &mut StatsOutcome) {
-        let key = |id: u32| graph.keys.get(id.into()).map_or(String::new(), |name| name.text.clone());
+        let key = |id: u32| {
+            graph
+                .keys
+                .get(id.into())
+                .map_or(String::new(), |name| name.text.clone())
+        };
         outcome.nodes = self.nodes;
         outcome.relationships = self.relationships;
         outcome.properties = self.values.values().map(|range| range.count).sum();
         let types = self.types.into_iter().map(|(id, (count, loops))| TypeStats {
-            name: graph.types.get(id.into()).map_or(String::new(), |name| name.text.clone()),
+            name: graph
+                .types
+                .get(id.into())
+                .map_or(String::new(), |name| name.text.clone()),
             count,
             loops,
         });
@@ -456,7 +468,9 @@ fn degrees(graph: &Graph, threads: usize, nodes: u64, cancel: &Cancel) -> Result
             |edges, block, send| {
                 let mut damage = Vec::new();
                 for (id, bytes) in block.iter() {
-                    let Some(record) = reader::relationship(bytes) else { continue };
+                    let Some(record) = reader::relationship(bytes) else {
+                        continue;
+                    };
                     if let Some(edge) = edges.edge(id, &record, &mut damage)? {
                         add(edge.start);
                         if edge.start != edge.end {

@@ -95,7 +95,7 @@ fn object(line: &mut String, graph: &Graph, properties: &[(u32, Value)]) {
 }
 
 /// A value with its type.
-pub(crate) fn typed(line: &mut String, value: &Value) {
+fn typed(line: &mut String, value: &Value) {
     line.push_str("{\"type\":\"");
     line.push_str(ValueType::of(value).name());
     let name = match value {
@@ -120,6 +120,13 @@ pub(crate) fn typed(line: &mut String, value: &Value) {
         }),
     }
     line.push('}');
+}
+
+/// The same as a document.
+pub(crate) fn typed_json(value: &Value) -> serde_json::Value {
+    let mut line = String::new();
+    typed(&mut line, value);
+    serde_json::from_str(&line).expect("what was just written is JSON")
 }
 
 fn push(line: &mut String, number: u64) {

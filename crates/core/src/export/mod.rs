@@ -23,7 +23,7 @@ mod run;
 
 use std::path::PathBuf;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 pub use files::ExportFile;
 pub use loss::{DamagedRecords, LISTED, Loss, LossKind, Losses};
@@ -31,6 +31,7 @@ pub use reader::{Damage, Entity, ValueType};
 
 use crate::{Error, cancel::Cancel, error, inspect::indexes::IndexSummary, progress::Progress};
 
+pub(crate) use jsonl::typed_json;
 pub(crate) use run::threads;
 
 /// What is written.
@@ -184,6 +185,7 @@ pub struct ExportOutcome {
     /// What was written.
     pub format: Format,
     /// The directory; `None` if nothing was published.
+    #[serde(serialize_with = "lossy")]
     pub target: Option<PathBuf>,
     /// Its files.
     pub files: Vec<ExportFile>,
@@ -205,4 +207,8 @@ pub struct ExportOutcome {
     pub damage: DamagedRecords,
     /// Indexes, whose entries are not exported.
     pub indexes: Vec<IndexSummary>,
+}
+
+fn lossy<S: Serializer>(path: &Option<PathBuf>, serializer: S) -> Result<S::Ok, S::Error> {
+    path.as_ref().map(|path| path.to_string_lossy()).serialize(serializer)
 }

@@ -38,6 +38,16 @@ impl<'a> Block<'a> {
         (self.first..).zip(self.bytes.chunks_exact(self.width))
     }
 
+    /// The id of the first one.
+    pub(crate) fn first(&self) -> u64 {
+        self.first
+    }
+
+    /// How many there are.
+    pub(crate) fn count(&self) -> u64 {
+        (self.bytes.len() / self.width) as u64
+    }
+
     /// Bytes of the records.
     pub(crate) fn bytes(&self) -> u64 {
         self.bytes.len() as u64

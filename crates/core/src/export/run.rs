@@ -143,15 +143,7 @@ impl<'a> Worker<'a> {
     /// Reads the properties of an entity into `values`, in the order of their keys.
     fn read(&mut self, entity: Entity, first: Pointer) -> Result<(), Error> {
         let damage = &mut self.chunk.damage;
-        self.properties.stored(entity, first, &mut self.stored, damage)?;
-        self.stored.sort_unstable_by_key(|property| property.key);
-        self.values.clear();
-        for property in &self.stored {
-            if let Some(value) = self.properties.value(entity, property, damage)? {
-                self.values.push((property.key, value));
-            }
-        }
-        Ok(())
+        self.properties.values(entity, first, &mut self.values, damage)
     }
 
     /// The columns that the properties of an entity need; damage is the second pass's.

@@ -31,6 +31,25 @@ pub(crate) struct Stored {
     content: Encoded,
 }
 
+impl Stored {
+    /// Whether another property of the same store format has the same value, as far as that shows without reading blocks.
+    pub(crate) fn is_same(&self, other: &Stored) -> bool {
+        let is_long = match self.content {
+            Encoded::Longs([first, ..], _) => current::chain_of(first).is_some(),
+            Encoded::One(type_code, value) => legacy::chain_of(type_code, value).is_some(),
+        };
+        match (self.content, other.content) {
+            (Encoded::Longs(a, count), Encoded::Longs(b, of_b)) => {
+                // the key has different ids in different graphs
+                let value = |[first, rest @ ..]: [u64; 4]| (first >> 24, rest);
+                !is_long && count == of_b && value(a) == value(b)
+            }
+            (Encoded::One(of_a, a), Encoded::One(of_b, b)) => !is_long && (of_a, a) == (of_b, b),
+            _ => false,
+        }
+    }
+}
+
 #[derive(Debug, Clone, Copy)]
 enum Encoded {
     Longs([u64; 4], u8),
@@ -45,6 +64,7 @@ pub(crate) struct PropertyReader<'a> {
     arrays: Lookup<'a>,
     /// The data of one long value.
     data: Vec<u8>,
+    found: Vec<Stored>,
     seen: HashSet<u32>,
 }
 
@@ -56,6 +76,7 @@ impl<'a> PropertyReader<'a> {
             strings: Lookup::new(&graph.stores),
             arrays: Lookup::new(&graph.stores),
             data: Vec::new(),
+            found: Vec::new(),
             seen: HashSet::new(),
         }
     }
@@ -118,6 +139,27 @@ impl<'a> PropertyReader<'a> {
             }
             (previous, next) = (Some(id), record.next);
         }
+        Ok(())
+    }
+
+    /// Reads the properties of `entity` into `values`, in the order of their keys.
+    pub(crate) fn values(
+        &mut self,
+        entity: Entity,
+        first: Pointer,
+        values: &mut Vec<(u32, Value)>,
+        damage: &mut Vec<Damage>,
+    ) -> Result<(), Error> {
+        let mut stored = std::mem::take(&mut self.found);
+        self.stored(entity, first, &mut stored, damage)?;
+        stored.sort_unstable_by_key(|property| property.key);
+        values.clear();
+        for property in &stored {
+            if let Some(value) = self.value(entity, property, damage)? {
+                values.push((property.key, value));
+            }
+        }
+        self.found = stored;
         Ok(())
     }
 
