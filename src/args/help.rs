@@ -98,7 +98,7 @@ fn help(command: &Command) -> String {
     }
     if command.has_subcommands() {
         text.push_str(
-            "\nEnvironment: NEO4J_BACKUP_FROM sets -from, and so on. Exit codes: neo4j-backup help exit-status\n",
+            "Environment: NEO4J_BACKUP_FROM sets -from, and so on. Exit codes: neo4j-backup help exit-status\n",
         );
     }
     text
