@@ -37,7 +37,7 @@ pub(crate) const OUTPUT: &str = "Output";
     after_long_help = "\
 neo4j-backup -full -from single://192.168.1.34 -to /mnt/backup/neo4j
 neo4j-backup -incremental -from single://192.168.1.34:9999 -to /mnt/backup/neo4j
-neo4j-backup -auto -fallback-full -from ha://192.168.1.15:2181,192.168.1.16:2181 -to /mnt/backup/neo4j",
+neo4j-backup -auto -from ha://192.168.1.15:2181,192.168.1.16:2181 -to /mnt/backup/neo4j",
     next_help_heading = BACKUP,
     args_override_self = true,
     args_conflicts_with_subcommands = true,
@@ -66,7 +66,9 @@ pub(crate) struct Args {
     #[arg(long, hide_env = true, env = "NEO4J_BACKUP_INCREMENTAL", value_parser = switch)]
     pub(crate) incremental: bool,
 
-    /// Full if DIR is missing or empty, incremental otherwise
+    /// Full if DIR is missing or empty or cannot be continued, incremental otherwise
+    ///
+    /// Takes a full backup as with -fallback-full if an incremental one cannot continue.
     #[arg(long, hide_env = true, env = "NEO4J_BACKUP_AUTO", value_parser = switch)]
     pub(crate) auto: bool,
 
@@ -84,7 +86,8 @@ pub(crate) struct Args {
 
     /// Directory of the backup
     ///
-    /// The parent directory must exist: temporary siblings, DIR.lock, DIR.partial and DIR.ready, are created there.
+    /// The parent directory must exist: temporary siblings, DIR.lock, DIR.partial, DIR.ready and
+    /// DIR.replaced, are created there.
     #[arg(long, value_name = "DIR", hide_env = true, env = "NEO4J_BACKUP_TO",
           value_parser = clap::value_parser!(OsString))]
     pub(crate) to: Option<OsString>,

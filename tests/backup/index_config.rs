@@ -117,7 +117,7 @@ fn a_server_that_could_not_open_its_indexes_is_told(mut scene: Scene) {
     let finished = scene.run("-full", &["-overwrite"]);
     assert_eq!(finished.code, Some(13), "{}", finished.stderr);
     assert!(
-        finished.stderr.contains("nothing of its indexes"),
+        finished.stderr.contains("the source sent no index data"),
         "{}",
         finished.stderr
     );

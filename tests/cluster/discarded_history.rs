@@ -271,7 +271,7 @@ fn a_backup_is_not_replaced_by_one_that_has_less() {
         assert_eq!(code, 13, "{report:#}");
         let text = report["error"].to_string();
         assert!(
-            text.contains("is behind the backup that it would replace: its last transaction is "),
+            text.contains("is behind the existing backup: its last transaction is "),
             "{text}"
         );
         assert!(snapshot(&backup) == before);

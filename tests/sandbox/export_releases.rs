@@ -18,7 +18,7 @@ use neo4j_sandbox::database::Properties;
 
 use crate::support::{
     Backup, Contents, Exported, Options, Peer, Release, as_imported, ascii, dump_of, importer, properties,
-    require_peers, run_limited,
+    require_peers, run_to_end,
 };
 
 /// Transactions of the load.
@@ -165,7 +165,7 @@ fn imported(work: &Path, out: &Path, jars: &Path) -> BTreeMap<String, usize> {
     assert!(made.success());
     let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
     let mut import = Command::new(out.join("import.sh"));
-    let finished = run_limited(import.env("PATH", path), Duration::from_mins(10));
+    let finished = run_to_end(import.env("PATH", path), Duration::from_mins(10));
     assert!(finished.success(), "{finished:?}");
     read(work, &home, jars, None)
 }
@@ -179,7 +179,7 @@ fn read(work: &Path, home: &Path, jars: &Path, statements: Option<&Path>) -> BTr
         .arg("Read")
         .args([home, &file])
         .args(statements);
-    let finished = run_limited(&mut java, Duration::from_mins(10));
+    let finished = run_to_end(&mut java, Duration::from_mins(10));
     assert!(finished.success(), "{finished:?}");
     let mut lines = BTreeMap::new();
     for line in fs::read_to_string(file).unwrap().lines() {

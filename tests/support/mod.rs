@@ -19,6 +19,7 @@ pub mod coordinator_double;
 mod coordinators;
 mod exported;
 mod faulty;
+pub mod grown_source;
 pub mod incremental_source;
 pub mod interop;
 mod model;
@@ -51,11 +52,11 @@ pub use faulty::{BlackHole, Fault, Faulty};
 pub use model::{as_seen_by, ascii, dump_of, properties};
 pub use mounted::Mounted;
 pub use peer::{Backup, Options, Peer};
-pub use process::{Finished, run as run_limited};
+pub use process::{Finished, run as run_to_end};
 pub(crate) use questions::{asked_of, questions};
 pub use relay::Relay;
 pub use serve::Serving;
-pub use tool::{checker_1_9_9, original_tool, our_tool};
+pub use tool::{as_user, checker_1_9_9, has_program, original_tool, our_tool, run_limited};
 
 /// A release of the original that tests run against.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -153,7 +154,7 @@ pub fn importer() -> Option<PathBuf> {
 }
 
 /// Says loudly that a test does not run; a failure under `CI=true`.
-fn skip(missing: &str) {
+pub fn skip(missing: &str) {
     assert!(env::var("CI").as_deref() != Ok("true"), "missing: {missing}");
     // Past the capture of test output, so that it shows for passing tests too.
     let name = thread::current().name().unwrap_or("test").to_owned();

@@ -23,7 +23,7 @@ use crate::{
     consistency::Checks,
     context::BackupContext,
     error::Condition,
-    full::{Full, full},
+    full::{Announcement, Full, full},
     incremental::{Incremental, incremental},
     outcome::{BackupOutcome, Verdict},
     progress::{Phase, Progress},
@@ -68,7 +68,7 @@ pub enum Mode {
     Full,
     /// Only the transactions since the last backup.
     Incremental,
-    /// Full if the target holds no database, incremental otherwise.
+    /// Full if the target holds no database or an incremental one cannot continue it, incremental otherwise.
     Auto,
 }
 
@@ -142,7 +142,8 @@ impl Backup {
         Backup { replace, ..self }
     }
 
-    /// Whether to take a full backup, replacing the old one, if an incremental one cannot continue.
+    /// Whether to take a full backup, replacing the old one, if an incremental one cannot continue. [`Mode::Auto`] does so
+    /// by itself.
     #[must_use]
     pub fn fallback_full(self, fallback_full: bool) -> Backup {
         Backup { fallback_full, ..self }
@@ -323,11 +324,16 @@ impl BackupRun<'_> {
     /// Takes the backup, and a full one if an incremental one cannot continue and that is asked for.
     fn take_or_fall_back(&self) -> Result<BackupOutcome, BackupFailure> {
         let pipeline = self.pipeline();
-        match self.take(pipeline) {
+        match self.take(pipeline, &Announcement::default()) {
             Err(failure) if pipeline == Pipeline::Incremental && self.falls_back(&failure.error) => {
-                self.progress
-                    .warning(&format!("{}; a full backup is taken instead", failure.error));
-                self.take(Pipeline::Full(Replace::SameDatabase))
+                let announcement = Announcement::of(format!("{}; a full backup is taken instead", failure.error));
+                match self.take(Pipeline::Full(Replace::SameDatabase), &announcement) {
+                    Err(refused) if announcement.is_waiting() => Err(BackupFailure {
+                        error: not_even_full(&failure.error, &refused.error),
+                        ..refused
+                    }),
+                    done => done,
+                }
             }
             done => done,
         }
@@ -344,7 +350,13 @@ impl BackupRun<'_> {
 
     /// Whether a full backup of the same database can succeed where an incremental one failed.
     fn falls_back(&self, error: &Error) -> bool {
-        self.backup.fallback_full
+        // no full backup replaces another database, or one that has more
+        let is_lasting = matches!(
+            error.condition(),
+            Some(Condition::OtherDatabase | Condition::BehindTarget)
+        );
+        (self.backup.fallback_full || self.backup.mode == Mode::Auto)
+            && !is_lasting
             && matches!(
                 error.kind(),
                 // a transaction that cannot be applied is part of the files of a full backup
@@ -352,25 +364,31 @@ impl BackupRun<'_> {
             )
     }
 
-    fn take(&self, pipeline: Pipeline) -> Result<BackupOutcome, BackupFailure> {
+    fn take(&self, pipeline: Pipeline, announcement: &Announcement) -> Result<BackupOutcome, BackupFailure> {
         self.progress.phase(Phase::Connecting);
         match &self.backup.source {
-            Source::Single { host, port } => Ok(self.ask_server(host, *port, pipeline)?),
+            Source::Single { host, port } => Ok(self.ask_server(host, *port, pipeline, announcement)?),
             Source::Ha { coordinators, chroot } => {
                 let search = Search {
                     coordinators: coordinators.clone(),
                     chroot: chroot.clone(),
                     cluster: self.backup.cluster.name.clone(),
                 };
-                self.ask_cluster(&search, pipeline)
+                self.ask_cluster(&search, pipeline, announcement)
             }
         }
     }
 
-    fn ask_server(&self, host: &str, port: u16, pipeline: Pipeline) -> Result<BackupOutcome, Error> {
+    fn ask_server(
+        &self,
+        host: &str,
+        port: u16,
+        pipeline: Pipeline,
+        announcement: &Announcement,
+    ) -> Result<BackupOutcome, Error> {
         let member = self.find(host, port, Settings::default().connect_timeout)?;
         Retry::new(BROKEN, retry::seed(&self.run_id), self.cancel).run(
-            || self.transfer(pipeline, &member, None, self.progress),
+            || self.transfer(pipeline, announcement, &member, None, self.progress),
             |error| {
                 matches!(
                     error.condition(),
@@ -381,7 +399,12 @@ impl BackupRun<'_> {
         )
     }
 
-    fn ask_cluster(&self, search: &Search, pipeline: Pipeline) -> Result<BackupOutcome, BackupFailure> {
+    fn ask_cluster(
+        &self,
+        search: &Search,
+        pipeline: Pipeline,
+        announcement: &Announcement,
+    ) -> Result<BackupOutcome, BackupFailure> {
         let base = match pipeline {
             Pipeline::Full(_) => None,
             Pipeline::Incremental => base(&self.backup.target),
@@ -405,7 +428,7 @@ impl BackupRun<'_> {
                 find: &find,
                 max_lag: wanted.max_lag,
             });
-            self.transfer(pipeline, &member, authority, progress)
+            self.transfer(pipeline, announcement, &member, authority, progress)
         };
         let mut taken = cluster.back_up(look, ask);
         self.judge_source(search, &mut taken);
@@ -486,6 +509,7 @@ impl BackupRun<'_> {
     fn transfer(
         &self,
         pipeline: Pipeline,
+        announcement: &Announcement,
         member: &Member,
         authority: Option<Authority<'_>>,
         progress: &dyn Progress,
@@ -501,7 +525,14 @@ impl BackupRun<'_> {
             run_id: &self.run_id,
         };
         match pipeline {
-            Pipeline::Full(replace) => full(&Full { context, replace }, progress, self.cancel),
+            Pipeline::Full(replace) => {
+                let request = Full {
+                    context,
+                    replace,
+                    announcement,
+                };
+                full(&request, progress, self.cancel)
+            }
             Pipeline::Incremental => {
                 let request = Incremental {
                     context,
@@ -512,6 +543,14 @@ impl BackupRun<'_> {
             }
         }
     }
+}
+
+/// Why there is no full backup either where an incremental one cannot continue; nothing was received for it.
+fn not_even_full(incremental: &Error, refused: &Error) -> Error {
+    let text = format!("{incremental}; a full backup cannot be taken instead: {refused}");
+    Error::new(refused.kind(), text)
+        .with_scope(refused.scope())
+        .with_advice(refused.advice())
 }
 
 /// What an incremental backup continues. If it cannot be read, the transfer reports why.

@@ -98,6 +98,7 @@ mod context;
 pub mod diff;
 pub mod error;
 pub mod export;
+mod file_system;
 mod format_errors;
 mod full;
 mod incremental;

@@ -99,6 +99,20 @@ pub(crate) fn leave_index_log(
         }
     }
     received.extend(stream.map(|log| (&log.path, Keep::All)));
+    prepare_index_log(dir, dialect, &received, format)?;
+    for (path, _) in received {
+        remove(path)?;
+    }
+    Ok(PendingIndex::inspect(dir, format)?)
+}
+
+/// Makes these logs part of the pending one, and closes them again.
+fn prepare_index_log(
+    dir: &Path,
+    dialect: Dialect,
+    received: &[(&PathBuf, Keep<'_>)],
+    format: LogFormat,
+) -> Result<(), Error> {
     let files = received
         .iter()
         .map(|(path, _)| File::open(path).map_err(DiskError::at(path)))
@@ -117,10 +131,7 @@ pub(crate) fn leave_index_log(
     if let Some(update) = pending_index::prepare(dir, format, &mut rules, &inputs)? {
         update.commit()?;
     }
-    for (path, _) in received {
-        remove(path)?;
-    }
-    Ok(PendingIndex::inspect(dir, format)?)
+    Ok(())
 }
 
 /// The newest transaction of a data source, for the manifest; `before` is what the manifest said of it.

@@ -3,6 +3,7 @@
 //! Runs on a thread of its own with a blocking socket. A client is given up when it does not ask, or does not take what
 //! it asked for, in time; what it costs until then is its thread and the memory of one chunk.
 
+use neo4j_format::width::to_usize;
 use std::{
     io::{self, Read, Write},
     net::{SocketAddr, TcpStream},
@@ -114,13 +115,13 @@ impl Connection<'_> {
             Err(e) => return Err(e),
         };
         let limit = Instant::now() + REQUEST_LIMIT;
-        read_until(stream, length.get_mut(n..).unwrap_or_default(), limit)?;
+        read_until(stream, &mut length[n..], limit)?;
         let length = u32::from_be_bytes(length);
         if length > REQUEST {
             let text = format!("request too large: {length} bytes");
             return Err(io::Error::new(io::ErrorKind::InvalidData, text));
         }
-        let mut frame = vec![0; usize::try_from(length).unwrap_or_default()];
+        let mut frame = vec![0; to_usize(u64::from(length))];
         read_until(stream, &mut frame, limit)?;
         Ok(Some(frame))
     }
@@ -228,7 +229,7 @@ impl Connection<'_> {
         while !bytes.is_empty() {
             match stream.write(bytes) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(n) => bytes = bytes.get(n..).unwrap_or_default(),
+                Ok(n) => bytes = &bytes[n..],
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 Err(e) if matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {}
                 Err(e) => return Err(e),
@@ -275,7 +276,7 @@ fn read_until(mut stream: &TcpStream, mut buffer: &mut [u8], limit: Instant) -> 
         stream.set_read_timeout(Some(left))?;
         match stream.read(buffer) {
             Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-            Ok(n) => buffer = buffer.get_mut(n..).unwrap_or_default(),
+            Ok(n) => buffer = &mut buffer[n..],
             Err(e)
                 if matches!(
                     e.kind(),

@@ -25,9 +25,10 @@ use crate::{
     replay::pending_index::{PendingIndex, PendingState},
 };
 use neo4j_format::{
+    DiskError,
     ids::{DataSource, LogVersion, TxId},
     log::{
-        Buffer, Item, Layout, SlotReader, TransactionRange, TransactionRangeError,
+        ArchivedLog, Buffer, Item, Layout, SlotReader, TransactionRange, TransactionRangeError, archived_logs,
         files::{self, Marker, Slot},
         transaction_range,
     },
@@ -282,8 +283,8 @@ impl Directory {
     }
 
     fn last_archived(&self, layout: Layout) -> Result<TxId, Error> {
-        for path in transaction_range::archived(&self.dir, layout.source).map_err(disk)? {
-            let file = File::open(&path).map_err(|cause| Error::new(ErrorKind::Disk, cause))?;
+        for ArchivedLog { path, .. } in archived_logs(&self.dir, layout.source)?.into_iter().rev() {
+            let file = File::open(&path).map_err(DiskError::at(&path))?;
             let mut buffer = Buffer::new();
             let log = SlotReader::open(&file, layout, &mut buffer).map_err(|e| e.in_file(&path))?;
             if let Some(last) = log.finish().map_err(|e| e.in_file(&path))?.last_tx {
@@ -369,7 +370,10 @@ impl Source for Directory {
 }
 
 fn disk(error: TransactionRangeError) -> Error {
-    Error::new(ErrorKind::Disk, error)
+    match error {
+        TransactionRangeError::Disk(error) => error.into(),
+        error => Error::new(ErrorKind::Disk, error),
+    }
 }
 
 /// Where an index was deleted, our backups keep no trace of it but transactions without commands; whoever has the

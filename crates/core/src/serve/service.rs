@@ -1,10 +1,10 @@
 //! Accepts clients, as many as there may be, and ends cleanly.
 
-use std::{io, net::SocketAddr, num::NonZeroU64, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, num::NonZeroU64, sync::Arc, thread, time::Duration};
 
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::{OwnedSemaphorePermit, Semaphore},
+    sync::{OwnedSemaphorePermit, Semaphore, oneshot},
     task::JoinSet,
     time::sleep,
 };
@@ -174,7 +174,9 @@ impl<S: Source> Shared<S> {
             }
         };
         let shared = Arc::clone(shared);
-        clients.spawn_blocking(move || {
+        let (end, ended) = oneshot::channel::<()>();
+        let served = thread::Builder::new().name(format!("client {peer}")).spawn(move || {
+            let _end = end;
             let line = shared.lines.add(stream);
             let connection = Connection {
                 source: &*shared.service.source,
@@ -189,6 +191,17 @@ impl<S: Source> Shared<S> {
             shared.lines.remove(&line);
             drop(permit);
         });
+        match served {
+            Ok(served) => {
+                clients.spawn(async move {
+                    let _ = ended.await;
+                    if served.join().is_err() {
+                        tracing::error!(client = %peer, "the thread of a connection failed");
+                    }
+                });
+            }
+            Err(cause) => tracing::warn!(client = %peer, %cause, "connection closed: no thread for it"),
+        }
     }
 
     fn admit(&self) -> Option<(Welcome, OwnedSemaphorePermit)> {

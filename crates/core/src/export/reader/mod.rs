@@ -23,10 +23,11 @@ use crate::{
     target::staging::refuse_if_at_work,
 };
 use neo4j_format::{
+    DiskError,
     ids::{DataSource, TxId},
     log::files::{self, Marker, Slot},
     store::{
-        Header, StoreFile,
+        Header, HeaderError, StoreFile,
         neo4j_lock::{self, Holder},
         record::{Node, Pointer, RecordId, Relationship},
     },
@@ -111,17 +112,18 @@ impl Graph {
     pub(crate) fn open(dir: &Path) -> Result<Graph, Error> {
         refuse_if_at_work(dir)?;
         refuse_unfinished(dir)?;
-        let header = match Header::open_read_only(dir) {
-            Ok(header) => header,
-            Err(cause) => return Err(no_database(cause)),
-        };
+        let neostore = dir.join(StoreFile::Neostore.name());
+        if !neostore.try_exists().map_err(DiskError::at(&neostore))? {
+            return Err(read_error(CheckError::NoStore(dir.to_owned())));
+        }
+        let header = Header::open_read_only(dir).map_err(no_database)?;
         let last_transaction = header.last_transaction().map_err(no_database)?;
         let mut stores = Stores::open(dir, &mut Collector::new(0, None)).map_err(read_error)?;
         stores.graph_property = header.graph_property().map_err(no_database)?;
         for store in stores.iter() {
             if !store.path.is_file() {
                 let text = format!("{}: is missing", store.path.display());
-                return Err(Error::new(ErrorKind::Configuration, text).with_hint("name a whole database"));
+                return Err(Error::new(ErrorKind::NotOurs, text).with_hint("name a whole database"));
             }
         }
         let mut damage = Vec::new();
@@ -234,13 +236,19 @@ pub(crate) fn relationship(bytes: &[u8]) -> Option<Relationship> {
 pub(crate) fn read_error(error: CheckError) -> Error {
     match error {
         CheckError::Cancelled(error) => *error,
-        CheckError::Io { .. } => Error::new(ErrorKind::Disk, error),
-        CheckError::NoStore(_) | CheckError::Header(_) => no_database(error),
+        CheckError::Disk(error) => error.into(),
+        CheckError::Header(error) => no_database(error),
+        CheckError::NoStore(_) => {
+            Error::new(ErrorKind::NotOurs, error).with_hint("name the directory of a backup or database")
+        }
     }
 }
 
-fn no_database(cause: impl std::error::Error + Send + Sync + 'static) -> Error {
-    Error::new(ErrorKind::Configuration, cause).with_hint("name the directory of a backup or database")
+fn no_database(error: HeaderError) -> Error {
+    match error {
+        HeaderError::Io { path, source } => DiskError::new(path, source).into(),
+        error => Error::new(ErrorKind::NotOurs, error).with_hint("name the directory of a backup or database"),
+    }
 }
 
 /// Refuses a backup that is not complete, and a database that is open or waits for recovery.

@@ -1,5 +1,6 @@
 //! Keeps what is received below a rate.
 
+use neo4j_format::width::to_usize;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
@@ -23,7 +24,7 @@ impl Pace {
 
     /// Bytes to read at once, so that no wait is much longer than a quarter of a second.
     pub(super) fn portion(&self) -> usize {
-        usize::try_from(self.per_second / 4).unwrap_or(usize::MAX).max(1)
+        to_usize(self.per_second / 4).max(1)
     }
 
     /// Waits until these bytes are due.

@@ -4,6 +4,7 @@
 //! names their version. 1.3 keeps silent, and answers an empty request of its own dialect instead. A probe rotates no
 //! log. Nothing is decided on silence alone.
 
+use neo4j_format::width::to_usize;
 use std::time::Duration;
 
 use tokio::{
@@ -129,7 +130,7 @@ fn is_enough(answer: &[u8]) -> bool {
     let Some(length) = answer.first_chunk().map(|bytes| u32::from_be_bytes(*bytes)) else {
         return false;
     };
-    let frame = usize::try_from(length).unwrap_or(usize::MAX).saturating_add(4);
+    let frame = to_usize(u64::from(length)).saturating_add(4);
     length > limits::FRAME_ONE_BYTE || answer.len() >= frame.min(limits::PROBE_ANSWER)
 }
 

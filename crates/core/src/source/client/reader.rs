@@ -1,5 +1,6 @@
 //! The task that asks one question and reads the response into an [`Incoming`].
 
+use neo4j_format::width::to_u64;
 use std::time::Duration;
 
 use tokio::{
@@ -90,7 +91,7 @@ impl Reader {
         let mut buffer = vec![0; portion];
         while !self.out.ended() {
             let n = self.read(&mut stream, &mut buffer).await?;
-            self.decode(buffer.get(..n).unwrap_or_default()).await?;
+            self.decode(&buffer[..n]).await?;
             if let Some(pace) = &mut pace {
                 pace.after(widen(n)).await;
             }
@@ -208,5 +209,5 @@ impl Reader {
 
 /// Lossless on every platform that Rust's tokio runs on.
 fn widen(n: usize) -> u64 {
-    u64::try_from(n).unwrap_or(u64::MAX)
+    to_u64(n)
 }
