@@ -26,10 +26,6 @@ const SHOWN: usize = 10;
 
 /// What is exported, and to what.
 #[derive(Debug, clap::Args)]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "a switch that was typed is a bool; the library's call has names"
-)]
 pub(crate) struct ExportArgs {
     /// Directory of the backup or database
     #[arg(value_name = "DIR", value_parser = clap::value_parser!(OsString))]

@@ -1,5 +1,7 @@
 //! `diff` and `stats` say what the models of the databases say.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "panicking is how tests report")]
+
 use std::{collections::BTreeMap, fs, path::Path};
 
 use neo4j_backup_core::{

@@ -1,8 +1,11 @@
 //! Exports of databases of real releases: compared with what the release itself sees, and imported into a real Neo4j
 //! 5.26.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "panicking is how tests report")]
+
 use std::{
     collections::BTreeMap,
+    fmt::Write as _,
     fs,
     path::{Path, PathBuf},
     process::Command,
@@ -67,7 +70,7 @@ fn normalised(dump: &str) -> String {
             } else {
                 number.parse::<f32>().unwrap().to_bits().into()
             };
-            text.push_str(&format!("{bits:x}"));
+            let _ = write!(text, "{bits:x}");
         }
         rest = &behind[end..];
     }

@@ -2,6 +2,8 @@
 //!
 //! `SANDBOX_STORES` chooses how many, `SANDBOX_SEED` where the seeds begin.
 
+#![expect(clippy::unwrap_used, reason = "panicking is how tests report")]
+
 use std::{
     env, fs,
     path::{Path, PathBuf},

@@ -131,16 +131,12 @@ fn records(text: &str) -> Vec<Vec<Option<String>>> {
             loop {
                 let (part, behind) = quoted.split_once('"').unwrap();
                 value.push_str(part);
-                match behind.strip_prefix('"') {
-                    Some(more) => {
-                        value.push('"');
-                        quoted = more;
-                    }
-                    None => {
-                        rest = behind;
-                        break;
-                    }
-                }
+                let Some(more) = behind.strip_prefix('"') else {
+                    rest = behind;
+                    break;
+                };
+                value.push('"');
+                quoted = more;
             }
             field = Some(value);
         } else {

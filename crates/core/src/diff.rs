@@ -190,7 +190,9 @@ impl DiffOutcome {
         }
         self.properties.add(found.properties);
         for (all, more) in self.damage.iter_mut().zip(found.damage) {
-            more.into_iter().for_each(|one| all.add(one));
+            for one in more {
+                all.add(one);
+            }
         }
     }
 }
@@ -359,7 +361,7 @@ impl<'a> Worker<'a> {
             [None, Some(_)] => self.only(entity, Change::Added),
             [Some(_), None] => self.only(entity, Change::Removed),
             [Some(a), Some(b)] => {
-                let ends = [self.ends(&self.graphs.a, &a), self.ends(&self.graphs.b, &b)];
+                let ends = [ends_in(&self.graphs.a, &a), ends_in(&self.graphs.b, &b)];
                 let ends = (ends[0] != ends[1]).then(|| {
                     ends.map(|(of, start, end)| Ends {
                         of: of.to_owned(),
@@ -372,11 +374,6 @@ impl<'a> Worker<'a> {
             }
         }
         Ok(())
-    }
-
-    fn ends(&self, graph: &'a Graph, edge: &Edge) -> (&'a str, u64, u64) {
-        let name = graph.types.get(edge.type_id.into());
-        (name.map_or("", |name| name.text.as_str()), edge.start, edge.end)
     }
 
     fn only(&mut self, entity: Entity, change: Change) {
@@ -496,4 +493,9 @@ impl<'a> Worker<'a> {
         };
         name.map_or(String::new(), |name| name.text.clone())
     }
+}
+
+fn ends_in<'a>(graph: &'a Graph, edge: &Edge) -> (&'a str, u64, u64) {
+    let name = graph.types.get(edge.type_id.into());
+    (name.map_or("", |name| name.text.as_str()), edge.start, edge.end)
 }

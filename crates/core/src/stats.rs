@@ -89,7 +89,9 @@ impl Stats {
                 },
                 |(bytes, damage)| {
                     progress.bytes(bytes);
-                    damage.into_iter().for_each(|damage| outcome.damage.add(damage));
+                    for one in damage {
+                        outcome.damage.add(one);
+                    }
                     Ok(())
                 },
             )?;

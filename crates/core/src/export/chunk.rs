@@ -4,13 +4,16 @@ use std::collections::{BTreeMap, HashMap};
 
 use super::{
     files::gzip,
-    layout::Signature,
+    layout::{Layouts, Signature},
     loss::{Loss, LossKind},
     reader::{Damage, Entity},
 };
 
 /// Bytes after which a chunk is handed on.
 const FULL: usize = 1 << 20;
+
+/// Signatures whose files are remembered.
+const REMEMBERED: usize = 1 << 16;
 
 /// What a loss or a damaged record counts for.
 const REPORTED: usize = 128;
@@ -24,8 +27,13 @@ pub(super) struct Chunk {
     pub(super) counts: Counts,
     /// Bytes of records that were read.
     pub(super) read: u64,
-    /// Files of signatures, for the encoder that divides records among files.
-    pub(super) file_of: HashMap<Signature, Option<usize>>,
+    /// Bytes of text.
+    size: usize,
+    /// What is kept from chunk to chunk by the encoder that divides records among files.
+    pub(super) signature: Signature,
+    /// The last signature, and its file.
+    pub(super) last_file: Option<(Signature, Option<usize>)>,
+    files_of: HashMap<Signature, Option<usize>>,
 }
 
 /// What is exported.
@@ -64,21 +72,38 @@ impl Chunk {
         });
     }
 
+    /// Notes that a row or line of this length was appended.
+    pub(super) fn wrote(&mut self, length: usize) {
+        self.size += length;
+        self.counts.longest = self.counts.longest.max(length as u64);
+    }
+
     pub(super) fn is_full(&self) -> bool {
-        let text: usize = self.files.values().map(Vec::len).sum();
-        text + (self.losses.len() + self.damage.len()) * REPORTED >= FULL
+        self.size + (self.losses.len() + self.damage.len()) * REPORTED >= FULL
+    }
+
+    /// The file of a signature, which is looked for once.
+    pub(super) fn file_of(&mut self, signature: &Signature, layouts: &Layouts) -> Option<usize> {
+        if let Some(file) = self.files_of.get(signature) {
+            return *file;
+        }
+        if self.files_of.len() >= REMEMBERED {
+            self.files_of.clear();
+        }
+        let file = layouts.find(signature);
+        self.files_of.insert(signature.clone(), file);
+        file
     }
 
     /// What is there, for the files; the chunk is empty then.
     pub(super) fn take(&mut self, is_compressed: bool) -> Chunk {
-        let file_of = std::mem::take(&mut self.file_of);
-        let mut full = std::mem::replace(
-            self,
-            Chunk {
-                file_of,
-                ..Chunk::default()
-            },
-        );
+        let kept = Chunk {
+            signature: std::mem::take(&mut self.signature),
+            last_file: self.last_file.take(),
+            files_of: std::mem::take(&mut self.files_of),
+            ..Chunk::default()
+        };
+        let mut full = std::mem::replace(self, kept);
         if is_compressed {
             for text in full.files.values_mut() {
                 *text = gzip(text);

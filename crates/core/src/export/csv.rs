@@ -3,12 +3,12 @@
 //! Strings are always quoted and numbers never, so that an empty string differs from no value. Arrays are joined by
 //! U+001F, the separator of units, which import.sh names.
 
-use std::fmt::Write as _;
+use std::io::Write as _;
 
 use super::{
     chunk::Chunk,
     encoder::Encoder,
-    layout::{Layout, Layouts, Signature},
+    layout::{Layout, Layouts},
     loss::LossKind,
     reader::{Edge, Entity, Graph, ValueType},
 };
@@ -16,9 +16,6 @@ use neo4j_format::store::value::{Kind, Value};
 
 /// Between the elements of an array.
 pub(super) const DELIMITER: char = '\u{1f}';
-
-/// Signatures whose files a thread remembers.
-const REMEMBERED: usize = 1 << 16;
 
 /// Rows for the files of nodes and relationships.
 pub(super) struct Csv<'a> {
@@ -37,11 +34,6 @@ pub(super) fn column_type(of: ValueType) -> ValueType {
         ValueType::Array(Kind::Char) => ValueType::Texts,
         other => other,
     }
-}
-
-/// Whether the importer takes this as the name of a property.
-pub(super) fn is_key(name: &str) -> bool {
-    !name.is_empty() && !name.contains(['{', '(', '\n', '\r'])
 }
 
 /// The header of a file of nodes.
@@ -74,28 +66,27 @@ impl Csv<'_> {
         properties: &[(u32, Value)],
         begin: impl FnOnce(&mut Vec<u8>),
     ) {
-        let mut signature = Signature::with_capacity(properties.len());
+        let mut signature = std::mem::take(&mut chunk.signature);
+        signature.clear();
         for (key, value) in properties {
             let Some(name) = self.graph.keys.get((*key).into()) else {
                 continue;
             };
-            if !name.is_exact || !is_key(&name.text) {
+            if name.fits_header {
+                signature.push((*key, column_type(ValueType::of(value))));
+            } else {
                 chunk.lose(LossKind::KeyName, entity, Some(&name.text));
-                continue;
             }
-            signature.push((*key, column_type(ValueType::of(value))));
         }
-        let file = match chunk.file_of.get(&signature) {
-            Some(file) => *file,
-            None => {
-                if chunk.file_of.len() >= REMEMBERED {
-                    chunk.file_of.clear();
-                }
-                let file = layouts.find(&signature);
-                chunk.file_of.insert(signature, file);
+        let file = match &chunk.last_file {
+            Some((last, file)) if *last == signature => *file,
+            _ => {
+                let file = chunk.file_of(&signature, layouts);
+                chunk.last_file = Some((signature.clone(), file));
                 file
             }
         };
+        chunk.signature = signature;
         let file = file.expect("the first pass added the signatures of all entities");
         let layout = layouts.get(file).expect("the file was found among these");
         let mut row = std::mem::take(chunk.text(first_file + file));
@@ -116,8 +107,9 @@ impl Csv<'_> {
             }
         }
         row.push(b'\n');
-        chunk.counts.longest = chunk.counts.longest.max((row.len() - start) as u64);
+        let length = row.len() - start;
         *chunk.text(first_file + file) = row;
+        chunk.wrote(length);
     }
 }
 
@@ -221,7 +213,12 @@ fn texts_field(row: &mut Vec<u8>, texts: &[String]) -> Option<LossKind> {
 }
 
 fn scalar(row: &mut Vec<u8>, kind: Kind, bits: u64) {
-    row.extend_from_slice(number_text(kind, bits).as_bytes());
+    match kind {
+        Kind::Byte | Kind::Short | Kind::Int | Kind::Long => {
+            let _ = write!(row, "{}", signed(kind, bits));
+        }
+        _ => row.extend_from_slice(number_text(kind, bits).as_bytes()),
+    }
 }
 
 /// A boolean or number as Java reads it.
@@ -261,9 +258,8 @@ fn float<T: Copy + PartialOrd + Default + std::fmt::Debug>(
 }
 
 fn number(row: &mut Vec<u8>, number: u64) {
-    let mut text = String::new();
-    let _ = write!(text, "{number}");
-    row.extend_from_slice(text.as_bytes());
+    // a vector takes everything
+    let _ = write!(row, "{number}");
 }
 
 /// Appends a quoted text.

@@ -3,6 +3,8 @@
 //! Each node is created with a label and a property of its own, by which relationships find it; the last statements
 //! remove both. Cypher has 64-bit numbers and no characters, so other types become wider ones.
 
+use std::fmt::Write as _;
+
 use super::{
     chunk::Chunk,
     csv::{number_text, signed},
@@ -40,10 +42,11 @@ impl Encoder for Cypher<'_> {
             line.push(':');
             name(&mut line, label);
         }
-        line.push_str(&format!(" {{{MARK}: {id}"));
+        let _ = write!(line, " {{{MARK}: {id}");
         self.properties(chunk, Entity::Node(id), &mut line, ", ", properties);
         line.push_str("});\n");
         chunk.text(self.file).extend_from_slice(line.as_bytes());
+        chunk.wrote(line.len());
     }
 
     fn relationship(&self, chunk: &mut Chunk, id: u64, edge: &Edge, properties: &[(u32, Value)]) {
@@ -64,6 +67,7 @@ impl Encoder for Cypher<'_> {
         self.properties(chunk, entity, &mut line, "", properties);
         line.push_str("}]->(b);\n");
         chunk.text(self.file).extend_from_slice(line.as_bytes());
+        chunk.wrote(line.len());
     }
 }
 
@@ -183,7 +187,9 @@ fn string(text: &str) -> String {
             '\n' => all.push_str("\\n"),
             '\r' => all.push_str("\\r"),
             '\t' => all.push_str("\\t"),
-            one if one.is_control() => all.push_str(&format!("\\u{:04X}", u32::from(one))),
+            one if one.is_control() => {
+                let _ = write!(all, "\\u{:04X}", u32::from(one));
+            }
             one => all.push(one),
         }
     }

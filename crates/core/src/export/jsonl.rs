@@ -9,6 +9,8 @@
 //! A `long` is a string, since many readers of JSON have 53 bits, and so are NaN and the infinities. A text that is not
 //! Unicode is an array of its UTF-16 units, as `utf16`.
 
+use std::fmt::Write as _;
+
 use super::{
     chunk::Chunk,
     csv::number_text,
@@ -48,10 +50,7 @@ impl Encoder for Jsonl<'_> {
         }
         let mut line = format!("{{\"id\":{id},\"type\":");
         string(&mut line, &name.text);
-        line.push_str(&format!(
-            ",\"start\":{},\"end\":{},\"properties\":",
-            edge.start, edge.end
-        ));
+        let _ = write!(line, ",\"start\":{},\"end\":{},\"properties\":", edge.start, edge.end);
         self.end(chunk, (entity, self.relationship_file), line, properties);
     }
 }
@@ -68,8 +67,8 @@ impl Jsonl<'_> {
         }
         object(&mut line, self.graph, properties);
         line.push_str("}\n");
-        chunk.counts.longest = chunk.counts.longest.max(line.len() as u64);
         chunk.text(file).extend_from_slice(line.as_bytes());
+        chunk.wrote(line.len());
     }
 }
 
@@ -171,7 +170,7 @@ fn string(line: &mut String, text: &str) {
             '\n' => line.push_str("\\n"),
             // line separators of some readers, besides the control characters
             '\0'..='\u{1f}' | '\u{7f}' | '\u{85}' | '\u{2028}' | '\u{2029}' => {
-                line.push_str(&format!("\\u{:04x}", u32::from(one)));
+                let _ = write!(line, "\\u{:04x}", u32::from(one));
             }
             _ => line.push(one),
         }

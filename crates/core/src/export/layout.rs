@@ -124,18 +124,25 @@ impl Layouts {
 
 /// Signatures that a thread has seen.
 #[derive(Debug, Default)]
-pub(super) struct Seen(HashSet<Signature>);
+pub(super) struct Seen {
+    last: Option<Signature>,
+    all: HashSet<Signature>,
+}
 
 impl Seen {
     /// Whether a signature is new; some that are not may count as new again.
     pub(super) fn is_new(&mut self, signature: &Signature) -> bool {
-        if self.0.contains(signature) {
+        if self.last.as_ref() == Some(signature) {
             return false;
         }
-        if self.0.len() >= REMEMBERED {
-            self.0.clear();
+        self.last = Some(signature.clone());
+        if self.all.contains(signature) {
+            return false;
         }
-        self.0.insert(signature.clone());
+        if self.all.len() >= REMEMBERED {
+            self.all.clear();
+        }
+        self.all.insert(signature.clone());
         true
     }
 }

@@ -209,6 +209,7 @@ pub struct ExportOutcome {
     pub indexes: Vec<IndexSummary>,
 }
 
+#[expect(clippy::ref_option, reason = "what serde calls")]
 fn lossy<S: Serializer>(path: &Option<PathBuf>, serializer: S) -> Result<S::Ok, S::Error> {
     path.as_ref().map(|path| path.to_string_lossy()).serialize(serializer)
 }

@@ -116,10 +116,13 @@ struct Queue<P> {
     records: u64,
 }
 
+/// Records to work on, and where the pieces go.
+type Task<P> = (Range<u64>, SyncSender<Result<P, Error>>);
+
 type Announcements<P> = Option<SyncSender<Receiver<Result<P, Error>>>>;
 
 impl<P> Queue<P> {
-    fn next(&self) -> Option<(Range<u64>, SyncSender<Result<P, Error>>)> {
+    fn next(&self) -> Option<Task<P>> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let (first, announce) = &mut *state;
         let range = *first..first.saturating_add(self.per_block).min(self.records);

@@ -154,7 +154,7 @@ impl<'a> Worker<'a> {
         let mut signature = Signature::new();
         for property in &self.stored {
             let name = graph.keys.get(property.key.into());
-            if !name.is_some_and(|name| name.is_exact && csv::is_key(&name.text)) {
+            if !name.is_some_and(|name| name.fits_header) {
                 continue;
             }
             if let Some(of) = self.properties.type_of(property)? {
@@ -413,13 +413,11 @@ impl Output {
         let Some(file) = self.reports.get_mut(place) else {
             return Ok(());
         };
-        match *file {
-            Some(file) => self.staging.append(file, &line),
-            None => {
-                *file = Some(self.staging.add(name, &line)?);
-                Ok(())
-            }
+        if let Some(file) = *file {
+            return self.staging.append(file, &line);
         }
+        *file = Some(self.staging.add(name, &line)?);
+        Ok(())
     }
 }
 

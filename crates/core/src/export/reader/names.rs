@@ -25,6 +25,8 @@ pub(crate) struct Name {
     pub(crate) text: String,
     /// Whether the text is the whole truth.
     pub(crate) is_exact: bool,
+    /// Whether the header of a CSV file can name a property like this (docs/migration.md).
+    pub(crate) fits_header: bool,
     /// The lowest id of this name. Several ids may have one.
     pub(crate) first: u32,
 }
@@ -50,15 +52,12 @@ impl Names {
             buffer.resize(count.saturating_mul(store.width()), 0);
             store.read(first, &mut buffer).map_err(read_error)?;
             for (id, bytes) in (first..).zip(buffer.chunks_exact(store.width())) {
-                let block = match kind {
-                    StoreFile::RelationshipType => {
-                        let found = bytes.first_chunk().and_then(RelationshipType::decode);
-                        found.and_then(|found| found.name_block)
-                    }
-                    _ => {
-                        let found = bytes.first_chunk().and_then(PropertyKey::decode);
-                        found.and_then(|found| found.name_block)
-                    }
+                let block = if kind == StoreFile::RelationshipType {
+                    let found = bytes.first_chunk().and_then(RelationshipType::decode);
+                    found.and_then(|found| found.name_block)
+                } else {
+                    let found = bytes.first_chunk().and_then(PropertyKey::decode);
+                    found.and_then(|found| found.name_block)
                 };
                 let Some(block) = block else {
                     names.push(None);
@@ -76,6 +75,7 @@ impl Names {
                 let id = u32::try_from(id).unwrap_or(u32::MAX);
                 names.push(text.map(|(text, is_exact)| Name {
                     first: *first_of.entry(text.clone()).or_insert(id),
+                    fits_header: is_exact && fits_header(&text),
                     text,
                     is_exact,
                 }));
@@ -99,6 +99,11 @@ impl Names {
     pub(crate) fn id_of(&self, text: &str) -> Option<u32> {
         self.iter().find(|name| name.text == text).map(|name| name.first)
     }
+}
+
+/// The importer ignores what follows these characters, or ends a row there.
+fn fits_header(name: &str) -> bool {
+    !name.is_empty() && !name.contains(['{', '(', '\n', '\r'])
 }
 
 /// The text of a name, and whether it is exact; `None` where it is damaged.
