@@ -1,6 +1,6 @@
 //! `diff` and `stats` say what the models of the databases say.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "panicking is how tests report")]
+#![expect(clippy::unwrap_used, reason = "panicking is how tests report")]
 
 use std::{collections::BTreeMap, fs, path::Path};
 
