@@ -116,13 +116,14 @@ pub(crate) struct Args {
 
     /// Incremental: refuse if the common history cannot be proven
     ///
-    /// Without this option the report says `not proven`.
+    /// Without this option a warning gives the cause. 1.3, and a server that no longer has the last transaction of the
+    /// backup, can prove nothing.
     #[arg(long, hide_env = true, env = "NEO4J_BACKUP_REQUIRE_HISTORY", value_parser = switch)]
     pub(crate) require_history: bool,
 
     /// Delete old archived logs: 7d, 12h, 512mb, 2gb [default: keep all]
     ///
-    /// Keeps the logs of this time, or up to this size. A time needs a unit, s, m, h or d; a size needs kb, mb or gb. Without a value: 7d. Servers that read from this
+    /// Keeps the logs of this time, or up to this size. A time needs a unit, s, m, h or d; a size needs k, mb or g. Without a value: 7d. Servers that read from this
     /// backup need its archived logs for their incremental backups.
     #[arg(long, value_name = "KEEP", hide_env = true, env = "NEO4J_BACKUP_PRUNE_LOGS",
           num_args = 0..=1, require_equals = true, default_missing_value = "7d")]
@@ -139,7 +140,7 @@ pub(crate) struct Args {
 
     /// Give up on a server that sends nothing for this time [default: 60s]
     ///
-    /// The default is longer for releases that are known to pause.
+    /// Holds for the first answer too. The default is longer for releases that are known to pause.
     #[arg(long, value_name = "TIME", help_heading = LIMITS, hide_env = true, env = "NEO4J_BACKUP_SILENCE_TIMEOUT")]
     pub(crate) silence_timeout: Option<String>,
 
@@ -148,6 +149,12 @@ pub(crate) struct Args {
     /// k, m and g are powers of 1024.
     #[arg(long, value_name = "RATE", help_heading = LIMITS, hide_env = true, env = "NEO4J_BACKUP_MAX_RATE")]
     pub(crate) max_rate: Option<String>,
+
+    /// Give up on a server that sends fewer bytes/s: 100, 10k [default: 1k]
+    ///
+    /// On the average over the time of -silence-timeout. 0 is no limit; k, m and g are powers of 1024.
+    #[arg(long, value_name = "RATE", help_heading = LIMITS, hide_env = true, env = "NEO4J_BACKUP_MIN_RATE")]
+    pub(crate) min_rate: Option<String>,
 
     /// Let transactions extend a store file by at most this much [default: 1g]
     ///
@@ -368,10 +375,13 @@ pub(crate) fn switch(text: &str) -> Result<bool, String> {
     }
 }
 
+/// How often `-v` counts, from the environment; a switch counts as one.
 fn level(text: &str) -> Result<u8, String> {
-    match text {
-        "" => Ok(0),
-        _ => text.parse().map_err(|_| "a number from 0 to 3 is expected".to_owned()),
+    match text.parse() {
+        Ok(level) => Ok(level),
+        Err(_) => switch(text)
+            .map(u8::from)
+            .map_err(|_| "a number from 0 to 3, true or false is expected".to_owned()),
     }
 }
 

@@ -3,7 +3,7 @@
 //! Most of it needs root and the Debian packages `bindfs`, `sshfs`, `openssh-server` and `e2fsprogs`; what this machine
 //! lacks is skipped loudly.
 
-#![expect(clippy::unwrap_used, reason = "panicking is how tests report")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "panicking is how tests report")]
 
 use std::{
     fs,

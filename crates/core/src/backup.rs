@@ -14,7 +14,7 @@ use std::{
 };
 
 use serde::{Serialize, Serializer};
-use tokio::{runtime::Handle, time::timeout};
+use tokio::runtime::Handle;
 
 use crate::{
     Error, ErrorKind,
@@ -27,14 +27,17 @@ use crate::{
     incremental::{Incremental, incremental},
     outcome::{BackupOutcome, Verdict},
     progress::{Phase, Progress},
-    receive::{database::require_database, proof::Unproven},
+    receive::{
+        database::{ask_store_id, require_database},
+        proof::Unproven,
+    },
     replace::Replace,
     replay::apply::Growth,
     retry::{self, Policy, Retry},
     run_id::RunId,
     runtime,
     source::{
-        client::{Member, Settings},
+        client::{MIN_RATE, Member, Settings},
         confirm::Authority,
         discovery::{self, Base, Candidate, PassedOver, Role, Search},
         failover::{Attempt, Cluster, Failover, Served},
@@ -58,8 +61,11 @@ const BROKEN: Policy = Policy {
 /// Limit for connecting to each address of a member's host: other members can be asked.
 const CONNECT_TO_MEMBER: Duration = Duration::from_secs(2);
 
-/// Limit for finding the master after the backup has arrived.
+/// Limit for connecting to the master after the backup has arrived.
 const LAST_LOOK: Duration = Duration::from_secs(3);
+
+/// Limit for another look at the cluster while members are asked again: the next one follows soon.
+const LOOK_AGAIN: Duration = Duration::from_secs(8);
 
 /// Which backup to take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,6 +107,7 @@ pub struct Backup {
     time_limit: Option<Duration>,
     silence_timeout: Option<Duration>,
     max_rate: Option<NonZeroU64>,
+    min_rate: u64,
     cluster: ClusterOptions,
 }
 
@@ -121,6 +128,7 @@ impl Backup {
             time_limit: None,
             silence_timeout: None,
             max_rate: None,
+            min_rate: MIN_RATE,
             cluster: ClusterOptions::default(),
         }
     }
@@ -197,6 +205,16 @@ impl Backup {
     pub fn max_rate(self, bytes: NonZeroU64) -> Backup {
         Backup {
             max_rate: Some(bytes),
+            ..self
+        }
+    }
+
+    /// The least bytes per second that a server may send, on the average over the time that it may send nothing; 0 is no
+    /// limit; default: 1024.
+    #[must_use]
+    pub fn min_rate(self, bytes: u64) -> Backup {
+        Backup {
+            min_rate: bytes,
             ..self
         }
     }
@@ -373,6 +391,7 @@ impl BackupRun<'_> {
                     coordinators: coordinators.clone(),
                     chroot: chroot.clone(),
                     cluster: self.backup.cluster.name.clone(),
+                    timeout: self.backup.cluster.zookeeper_timeout,
                 };
                 self.ask_cluster(&search, pipeline, announcement)
             }
@@ -417,13 +436,18 @@ impl BackupRun<'_> {
             progress: self.progress,
             cancel: self.cancel,
         };
-        let look = || Handle::current().block_on(discovery::look(search, &wanted, self.cancel));
+        let mut search_again = search.clone();
+        let look = || {
+            let found = Handle::current().block_on(discovery::look(&search_again, &wanted, self.cancel));
+            search_again.timeout = search.timeout.min(LOOK_AGAIN);
+            found
+        };
         let ask = |found: &Candidate, expected, progress: &dyn Progress| {
             let member = self.find(&found.at.host, found.at.port, CONNECT_TO_MEMBER)?;
             if let (Pipeline::Full(_), Some(expected)) = (pipeline, expected) {
                 require_database(&member, expected)?;
             }
-            let find = || self.other_master(search, found.id);
+            let find = || self.other_master(search, found.id, &member);
             let authority = (found.role != Role::Master).then_some(Authority {
                 find: &find,
                 max_lag: wanted.max_lag,
@@ -446,12 +470,10 @@ impl BackupRun<'_> {
         }
     }
 
-    /// The master of the cluster as it is now; `None` if it is the member that gave the backup.
-    fn other_master(&self, search: &Search, served: MemberId) -> Result<Option<Member>, Error> {
-        let look = timeout(LAST_LOOK, discovery::discover(search, self.cancel));
-        let cluster = Handle::current()
-            .block_on(look)
-            .map_err(|_| Error::new(ErrorKind::NoMember, format!("no answer within {LAST_LOOK:?}")))??;
+    /// The master of the cluster as it is now; `None` if it is the member that gave the backup. Whoever is at the address
+    /// where the master is registered has to serve the database of `source`: a stranger knows nothing of its history.
+    fn other_master(&self, search: &Search, served: MemberId, source: &Member) -> Result<Option<Member>, Error> {
+        let cluster = self.look_at_last(search)?;
         let Some(master) = cluster.master.id() else {
             return Err(Error::new(ErrorKind::NoMember, "there is no master at the moment"));
         };
@@ -467,10 +489,20 @@ impl BackupRun<'_> {
         let settings = Settings {
             connect_timeout: CONNECT_TO_MEMBER,
             silence_timeout: Some(LAST_LOOK),
-            max_rate: None,
+            ..Settings::default()
         };
         let found = Member::find(host, port, settings, self.cancel.clone());
-        Ok(Some(Handle::current().block_on(found)?))
+        let found = Handle::current().block_on(found)?;
+        let (ours, theirs) = (ask_store_id(source)?, ask_store_id(&found)?);
+        if !theirs.is_same_database(ours) {
+            let text = format!(
+                "{} is registered as the address of member {master}, the master, but serves another database: {theirs}, the \
+                 source's is {ours}",
+                found.address()
+            );
+            return Err(Error::new(ErrorKind::NoMember, text));
+        }
+        Ok(Some(found))
     }
 
     /// A master that lost its role during the backup may have sent transactions that the cluster will discard.
@@ -481,20 +513,25 @@ impl BackupRun<'_> {
         if !served.was_master {
             return;
         }
-        let look = timeout(LAST_LOOK, discovery::discover(search, self.cancel));
-        let unknown = match Handle::current().block_on(look) {
-            Ok(Ok(now)) => {
+        match self.look_at_last(search) {
+            Ok(now) => {
                 if served.lost_the_master_role(now.master) && outcome.verdict == Verdict::Good {
                     outcome.verdict = Verdict::SourceDemoted;
                 }
-                return;
             }
-            Ok(Err(error)) => error.to_string(),
-            Err(_) => format!("no answer within {LAST_LOOK:?}"),
+            Err(error) => self.progress.warning(&format!(
+                "could not verify that the source is still the master: {error}"
+            )),
+        }
+    }
+
+    /// The cluster as it is after the backup has arrived.
+    fn look_at_last(&self, search: &Search) -> Result<discovery::Cluster, Error> {
+        let search = Search {
+            timeout: search.timeout.min(LOOK_AGAIN),
+            ..search.clone()
         };
-        self.progress.warning(&format!(
-            "could not verify that the source is still the master: {unknown}"
-        ));
+        Handle::current().block_on(discovery::discover(&search, self.cancel))
     }
 
     fn find(&self, host: &str, port: u16, connect_timeout: Duration) -> Result<Member, Error> {
@@ -502,6 +539,7 @@ impl BackupRun<'_> {
             connect_timeout,
             silence_timeout: self.backup.silence_timeout,
             max_rate: self.backup.max_rate.map(NonZeroU64::get),
+            min_rate: self.backup.min_rate,
         };
         Handle::current().block_on(Member::find(host, port, settings, self.cancel.clone()))
     }

@@ -14,7 +14,13 @@ pub enum ErrorKind {
     Unreachable,
     /// Another run, or Neo4j, holds the target.
     TargetInUse,
-    /// Coordinators unreachable, no such cluster, no usable member.
+    /// No `ZooKeeper` server can be used.
+    NoZooKeeper,
+    /// The `ZooKeeper` servers do not let us read.
+    NotAuthorized,
+    /// The `ZooKeeper` servers know no such cluster.
+    UnknownCluster,
+    /// No member of the cluster can be used.
     NoMember,
     /// The target is not this source's to continue or to replace.
     NotOurs,
@@ -53,7 +59,7 @@ pub enum ErrorKind {
 pub struct ExitStatus {
     /// The code.
     pub code: u8,
-    /// The word for it in JSON reports.
+    /// The word for it in JSON reports, where one kind of error has it.
     pub name: &'static str,
     /// What it means: a phrase for tables.
     pub meaning: &'static str,
@@ -103,7 +109,9 @@ impl ErrorKind {
             ErrorKind::NotChecked => NOT_CHECKED,
             ErrorKind::Unreachable => UNREACHABLE,
             ErrorKind::TargetInUse => TARGET_IN_USE,
-            ErrorKind::NoMember => NO_MEMBER,
+            ErrorKind::NoZooKeeper | ErrorKind::NotAuthorized | ErrorKind::UnknownCluster | ErrorKind::NoMember => {
+                NO_MEMBER
+            }
             ErrorKind::NotOurs => NOT_OURS,
             ErrorKind::FullNeeded => FULL_NEEDED,
             ErrorKind::Protocol => PROTOCOL,
@@ -127,9 +135,14 @@ impl ErrorKind {
         self.exit_status().code
     }
 
-    /// The word for this kind in the JSON report.
+    /// The word for this kind in the JSON report: that of its exit code, unless kinds share one.
     pub const fn name(self) -> &'static str {
-        self.exit_status().name
+        match self {
+            ErrorKind::NoZooKeeper => "no-zookeeper",
+            ErrorKind::NotAuthorized => "not-authorized",
+            ErrorKind::UnknownCluster => "unknown-cluster",
+            kind => kind.exit_status().name,
+        }
     }
 }
 
@@ -152,6 +165,9 @@ impl ErrorScope {
             | ErrorKind::Server
             | ErrorKind::Protocol
             | ErrorKind::TimeLimit
+            | ErrorKind::NoZooKeeper
+            | ErrorKind::NotAuthorized
+            | ErrorKind::UnknownCluster
             | ErrorKind::NoMember
             | ErrorKind::NotOurs => ErrorScope::Member,
             ErrorKind::FullNeeded
@@ -209,8 +225,12 @@ pub enum Setting {
     TimeLimit,
     /// [`crate::Backup::silence_timeout`].
     SilenceTimeout,
+    /// [`crate::Backup::min_rate`].
+    MinRate,
     /// [`crate::ClusterOptions::name`].
     ClusterName,
+    /// [`crate::ClusterOptions::zookeeper_timeout`].
+    ZooKeeperTimeout,
     /// [`crate::ClusterOptions::max_lag`].
     MaxLag,
     /// [`crate::members()`].

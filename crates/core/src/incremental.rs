@@ -387,7 +387,7 @@ impl IncrementalRun<'_> {
             if let Some(theirs) = answered {
                 same_database(Header::open(self.dir)?.store_id()?, theirs, self.dir)?;
             }
-            let proof = target.prove(&logs, asked, self.request.unproven)?;
+            let proof = target.prove(&logs, asked, self.request.unproven, self.progress)?;
             logs.align_graph_to_index(member, &had, self.progress)?;
             Ok(proof)
         });

@@ -106,6 +106,7 @@ pub mod inspect;
 pub mod manifest;
 pub mod members;
 pub mod outcome;
+mod own_socket;
 pub mod progress;
 pub mod receive;
 mod replace;

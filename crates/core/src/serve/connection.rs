@@ -45,6 +45,24 @@ pub(super) enum Welcome {
         /// How many that is.
         limit: usize,
     },
+    /// One refusal: connection limit of its address.
+    RefusedAddress {
+        /// How many that is.
+        limit: usize,
+    },
+}
+
+impl Welcome {
+    /// Why it is refused.
+    fn refusal(self) -> Option<String> {
+        match self {
+            Welcome::Served => None,
+            Welcome::Refused { limit } => Some(format!("connection limit ({limit}) reached; try again later")),
+            Welcome::RefusedAddress { limit } => Some(format!(
+                "connection limit ({limit}) of this address reached; try again later"
+            )),
+        }
+    }
 }
 
 /// All that a connection has to know.
@@ -70,7 +88,7 @@ impl Connection<'_> {
     pub(super) fn serve(&self) {
         let mut wait = match self.welcome {
             Welcome::Served => self.limits.first_request,
-            Welcome::Refused { .. } => REQUEST_LIMIT,
+            Welcome::Refused { .. } | Welcome::RefusedAddress { .. } => REQUEST_LIMIT,
         };
         let prepared = self.line.stream.set_nodelay(true).and_then(|()| {
             // a write that cannot go on comes back, so that its limit is noticed
@@ -149,8 +167,7 @@ impl Connection<'_> {
                 return Then::Close;
             }
         };
-        if let Welcome::Refused { limit } = self.welcome {
-            let text = format!("connection limit ({limit}) reached; try again later");
+        if let Some(text) = self.welcome.refusal() {
             tracing::info!(client = %self.peer, outcome = text, "request");
             let _ = Encoder::new(request.dialect)
                 .failure(&text)

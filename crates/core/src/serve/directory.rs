@@ -257,7 +257,9 @@ impl Directory {
     }
 
     fn look(&self) -> Result<Standing, Error> {
-        let graph = Header::open_read_only(&self.dir)?.last_transaction()?;
+        let header = Header::open_read_only(&self.dir)?;
+        self.require_same_database(&header)?;
+        let graph = header.last_transaction()?;
         let layout = self.layout(DataSource::Lucene);
         let found = PendingIndex::inspect(&self.dir, layout.format)?;
         let mut lucene = found.last_tx.max(TxId::BASE);
@@ -280,6 +282,16 @@ impl Directory {
             lucene_files,
             pending,
         })
+    }
+
+    /// A directory may be exchanged while it is served, and clients are told the identity that it had at the start.
+    fn require_same_database(&self, header: &Header) -> Result<(), Error> {
+        let (found, served) = (header.store_id()?, self.identity.store_id);
+        if found == served && header.format()? == self.identity.format {
+            return Ok(());
+        }
+        let text = format!("the directory now holds another database, {found}, than the one that is served, {served}");
+        Err(Error::new(ErrorKind::Configuration, text).with_hint("restart the service"))
     }
 
     fn last_archived(&self, layout: Layout) -> Result<TxId, Error> {
