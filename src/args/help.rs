@@ -71,7 +71,6 @@ fn help(command: &Command) -> String {
     text.push_str("\n\n");
     if command.has_subcommands() {
         text.push_str(&commands(command));
-        text.push('\n');
     }
     let groups = groups(command);
     let heads = groups

@@ -299,7 +299,7 @@ fn the_schemas_know_every_kind_of_error() {
     let names = EXIT_STATUSES.iter().map(|status| status.name.to_owned());
     let errors: BTreeSet<String> = names.filter(|name| !verdicts.contains(&name.as_str())).collect();
     for name in [
-        "backup", "check", "inspect", "members", "sandbox", "serve", "text", "verify",
+        "backup", "check", "diff", "inspect", "members", "sandbox", "serve", "stats", "text", "verify",
     ] {
         let text = fs::read_to_string(folder().join(format!("{name}.json"))).unwrap();
         let found = kinds(&serde_json::from_str(&text).unwrap());
