@@ -10,7 +10,7 @@ use clap::{ArgAction, ArgMatches, CommandFactory, FromArgMatches, Parser, Subcom
 use super::{cluster::ClusterArgs, help};
 #[cfg(feature = "demo")]
 use crate::commands::{demo, sandbox};
-use crate::commands::{generate, inspect, members, serve, verify};
+use crate::commands::{diff, export, generate, inspect, members, serve, stats, verify};
 
 /// Read by clap, and where clap cannot.
 const OUTPUT_VARIABLE: &str = "NEO4J_BACKUP_OUTPUT";
@@ -241,6 +241,33 @@ pub(crate) enum Command {
     /// were found.
     #[command(after_help = "neo4j-backup check /mnt/backup/neo4j")]
     Check(crate::commands::check::CheckArgs),
+
+    /// Show what the graph consists of
+    ///
+    /// Counts nodes, relationships by type and properties by key, with the types and ranges of their values, and shows
+    /// how many relationships nodes have. Useful before a migration. Exit status 3 means that damaged records were left
+    /// out.
+    #[command(after_help = "neo4j-backup stats /mnt/backup/neo4j")]
+    Stats(stats::StatsArgs),
+
+    /// Compare two graphs
+    ///
+    /// Compares the nodes, relationships and properties of two backups, or of databases that were closed cleanly. -v
+    /// shows each difference. Exit status 0 means that they are equal, 1 that they differ, and 3 that they are equal
+    /// as far as they can be read.
+    #[command(after_help = "neo4j-backup diff /mnt/backup/monday /mnt/backup/tuesday")]
+    Diff(diff::DiffArgs),
+
+    /// Export the graph for other systems
+    ///
+    /// Writes the graph of a backup, or of a database that was closed cleanly, as CSV files that the importer of a
+    /// current Neo4j takes, as JSON lines, or as Cypher statements. Ids of nodes and types of values are kept. Entries
+    /// of indexes are not exported.
+    ///
+    /// Nothing changes in silence: exit status 24 means that the format cannot hold every value, and that nothing was
+    /// exported; 3 means that damaged records were left out.
+    #[command(after_help = "neo4j-backup export /mnt/backup/neo4j -to /mnt/export")]
+    Export(export::ExportArgs),
 
     /// Serve a backup to other clients
     ///

@@ -10,7 +10,7 @@ use super::{dashes::single_dashes, exit_status};
 const WIDTH: usize = 100;
 
 /// Commands that the program's help lists by name only.
-const TOOLS: [&str; 4] = ["completions", "man", "help", "version"];
+const TOOLS: [&str; 6] = ["sandbox", "demo", "completions", "man", "help", "version"];
 
 /// The topic of `help` that is not a command.
 pub(crate) const EXIT_STATUS: &str = "exit-status";
@@ -71,7 +71,6 @@ fn help(command: &Command) -> String {
     text.push_str("\n\n");
     if command.has_subcommands() {
         text.push_str(&commands(command));
-        text.push('\n');
     }
     let mut groups = groups(command);
     for (_, arguments) in &mut groups {
@@ -101,7 +100,7 @@ fn help(command: &Command) -> String {
     }
     if command.has_subcommands() {
         text.push_str(
-            "\nEnvironment: NEO4J_BACKUP_FROM sets -from, and so on. Exit codes: neo4j-backup help exit-status\n",
+            "Environment: NEO4J_BACKUP_FROM sets -from, and so on. Exit codes: neo4j-backup help exit-status\n",
         );
     }
     text

@@ -5,7 +5,7 @@ use std::{ffi::OsString, process::ExitCode};
 use clap::error::ErrorKind as ClapKind;
 use tracing::level_filters::LevelFilter;
 
-use super::{backup, generate, inspect, members, serve, verify};
+use super::{backup, diff, export, generate, inspect, members, serve, stats, verify};
 #[cfg(feature = "demo")]
 use super::{demo, sandbox};
 use crate::{
@@ -73,6 +73,9 @@ pub(crate) fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
         Some(Command::Version) => generate::version(&definitions, output),
         Some(Command::Inspect(wanted)) => inspect::run(wanted, output),
         Some(Command::Verify(wanted)) => verify::run(wanted, output, loudness, logs),
+        Some(Command::Stats(wanted)) => stats::run(wanted, output, loudness, logs),
+        Some(Command::Diff(wanted)) => diff::run(wanted, output, args.common.verbose > 0, loudness, logs),
+        Some(Command::Export(wanted)) => export::run(wanted, output, loudness, logs),
         Some(Command::Serve(wanted)) => serve::run(wanted, output, loudness, logs),
         #[cfg(feature = "demo")]
         Some(Command::Sandbox(wanted)) => sandbox::run(wanted, output, logs),

@@ -345,6 +345,8 @@ fn name(phase: Phase) -> &'static str {
         Phase::Sealing => "sealing",
         Phase::Syncing => "syncing",
         Phase::Checking => "checking",
+        Phase::Reading => "reading",
+        Phase::Exporting => "exporting",
         Phase::Publishing => "publishing",
     }
 }

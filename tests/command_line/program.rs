@@ -8,11 +8,14 @@ use std::{
 };
 
 /// Every command of the program.
-pub(crate) const COMMANDS: [&str; 11] = [
+pub(crate) const COMMANDS: [&str; 14] = [
     "members",
     "inspect",
     "verify",
     "check",
+    "stats",
+    "diff",
+    "export",
     "serve",
     "sandbox",
     "demo",

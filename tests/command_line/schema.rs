@@ -166,6 +166,16 @@ fn what_reads_a_directory_matches_the_schemas() {
     documented("inspect", &["inspect", path], 0);
     documented("verify", &["verify", path], 0);
     documented("check", &["check", path], 0);
+    documented("stats", &["stats", path], 0);
+    documented("diff", &["diff", path, path], 0);
+    let out = dir.path().join("out");
+    let out = out.to_str().unwrap();
+    let refused = documented("export", &["export", path, "-to", out], 24);
+    assert!(refused["result"]["target"].is_null());
+    documented("export", &["export", path, "-to", out, "-lossy", "-label", "Old"], 0);
+    documented("export", &["export", path, "-to", out], 13);
+    documented("export", &["export", path], 64);
+    documented("export", &["export", path, "-to", out, "-format", "csv"], 64);
 
     let damaged = dir.path().join("damaged");
     let copy = Command::new("cp").arg("-a").arg(path).arg(&damaged).status().unwrap();
@@ -180,6 +190,7 @@ fn what_reads_a_directory_matches_the_schemas() {
     let verified = documented("verify", &["verify", damaged], 20);
     assert_eq!(verified["result"]["findings"][0]["path"], "neostore.nodestore.db");
     documented("check", &["check", damaged], 3);
+    differences_match_the_schemas(path, damaged);
 
     fs::remove_file(Path::new(damaged).join("neo4j-backup.json")).unwrap();
     documented("verify", &["verify", damaged], 1);
@@ -188,11 +199,31 @@ fn what_reads_a_directory_matches_the_schemas() {
     documented("inspect", &["inspect", damaged], 0);
 
     let empty = dir.path().to_str().unwrap();
-    for command in ["inspect", "verify", "check"] {
+    for command in ["inspect", "verify", "check", "stats"] {
         let output = run(&[command, empty, "-output", "json"]);
         assert_ne!(output.status.code(), Some(0), "{command}");
         let failed = matches(command, &String::from_utf8(output.stdout).unwrap());
         assert!(failed["error"].is_object(), "{command}");
+    }
+}
+
+/// Two directories of which the second lacks a node.
+fn differences_match_the_schemas(path: &str, damaged: &str) {
+    let store = Path::new(damaged).join("neostore.nodestore.db");
+    let mut bytes = fs::read(&store).unwrap();
+    let node = bytes.chunks_exact(9).rposition(|node| node[0] & 1 == 1).unwrap();
+    bytes[9 * node] &= !1;
+    fs::write(&store, bytes).unwrap();
+    let output = run(&["diff", path, damaged, "-v", "-output", "json"]);
+    assert_eq!(output.status.code(), Some(1));
+    let text = String::from_utf8(output.stdout).unwrap();
+    let mut lines: Vec<&str> = text.lines().collect();
+    let last = matches("diff", lines.pop().unwrap());
+    assert_eq!(last["result"]["nodes"]["removed"], 1);
+    let first = matches("diff-finding", lines[0]);
+    assert_eq!(first["finding"]["entity"], format!("node {node}"));
+    for line in lines {
+        matches("diff-finding", line);
     }
 }
 
@@ -268,7 +299,7 @@ fn the_schemas_know_every_kind_of_error() {
     let names = EXIT_STATUSES.iter().map(|status| status.name.to_owned());
     let errors: BTreeSet<String> = names.filter(|name| !verdicts.contains(&name.as_str())).collect();
     for name in [
-        "backup", "check", "inspect", "members", "sandbox", "serve", "text", "verify",
+        "backup", "check", "diff", "inspect", "members", "sandbox", "serve", "stats", "text", "verify",
     ] {
         let text = fs::read_to_string(folder().join(format!("{name}.json"))).unwrap();
         let found = kinds(&serde_json::from_str(&text).unwrap());

@@ -42,6 +42,8 @@ pub enum ErrorKind {
     Damaged,
     /// `verify`: Neo4j opened the directory since the backup.
     Changed,
+    /// `export`: the target cannot hold everything, or a record is damaged and the export is strict.
+    Unexportable,
     /// The command line is wrong.
     Usage,
     /// The surroundings are wrong: a mount point as target, an unreadable configuration.
@@ -75,7 +77,7 @@ macro_rules! exit_statuses {
 
 exit_statuses! {
     SUCCESS = 0, "success", "success; a backup is complete and durable";
-    FAILED = 1, "failed", "failed for a reason that no other code covers";
+    FAILED = 1, "failed", "failed for a reason that no other code covers; diff: the graphs differ";
     NOT_CHECKED = 2, "not-checked", "backup complete, but the consistency check could not run";
     INCONSISTENT = 3, "inconsistent", "backup complete, but inconsistent or without some of its indexes";
     SOURCE_DEMOTED = 4, "source-demoted", "backup complete, but its source lost the master role during the backup";
@@ -91,6 +93,7 @@ exit_statuses! {
     DISK = 19, "disk", "disk error";
     DAMAGED = 20, "damaged", "verify: the backup is damaged";
     CHANGED = 21, "changed", "verify: no damage, but changed by Neo4j or by an interrupted update";
+    UNEXPORTABLE = 24, "unexportable", "export: the target cannot hold every value, or a record is damaged (-strict)";
     USAGE = 64, "usage", "usage error";
     PERMISSION_DENIED = 77, "permission-denied", "permission denied";
     CONFIGURATION = 78, "configuration", "configuration error";
@@ -119,6 +122,7 @@ impl ErrorKind {
             ErrorKind::PermissionDenied => PERMISSION_DENIED,
             ErrorKind::Damaged => DAMAGED,
             ErrorKind::Changed => CHANGED,
+            ErrorKind::Unexportable => UNEXPORTABLE,
             ErrorKind::Usage => USAGE,
             ErrorKind::Configuration => CONFIGURATION,
             ErrorKind::Interrupted => INTERRUPTED,
@@ -178,6 +182,7 @@ impl ErrorScope {
             | ErrorKind::Usage
             | ErrorKind::Configuration
             | ErrorKind::Interrupted
+            | ErrorKind::Unexportable
             | ErrorKind::Terminated => ErrorScope::Run,
         }
     }

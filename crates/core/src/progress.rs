@@ -17,6 +17,10 @@ pub enum Phase {
     Syncing,
     /// Looking for inconsistencies.
     Checking,
+    /// Reading a store before something is made of it.
+    Reading,
+    /// Writing what is read from a store.
+    Exporting,
     /// Renaming the new backup into place.
     Publishing,
 }

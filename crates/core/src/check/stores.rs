@@ -25,31 +25,31 @@ use neo4j_format::{
 
 /// One store file.
 #[derive(Debug)]
-pub(super) struct Store {
-    pub(super) kind: StoreFile,
-    pub(super) path: PathBuf,
+pub(crate) struct Store {
+    pub(crate) kind: StoreFile,
+    pub(crate) path: PathBuf,
     /// `None` where it is missing.
     file: Option<File>,
     /// Bytes of a record or block.
-    pub(super) size: u64,
+    pub(crate) size: u64,
     /// Whole records before the trailer or the end.
-    pub(super) records: u64,
+    pub(crate) records: u64,
 }
 
 /// The store files of one directory.
 #[derive(Debug)]
-pub(super) struct Stores {
-    pub(super) dir: DirHandle,
-    pub(super) format: StoreFormat,
+pub(crate) struct Stores {
+    pub(crate) dir: DirHandle,
+    pub(crate) format: StoreFormat,
     /// First property of the graph itself.
-    pub(super) graph_property: Option<RecordId>,
+    pub(crate) graph_property: Option<RecordId>,
     neostore: Store,
     others: Vec<Store>,
 }
 
 impl Store {
     /// Where a record stands.
-    pub(super) fn place(&self, record: u64) -> RecordRef {
+    pub(crate) fn place(&self, record: u64) -> RecordRef {
         RecordRef {
             file: self.kind.name().into(),
             record: Some(record),
@@ -58,7 +58,7 @@ impl Store {
     }
 
     /// Reads whole records from `first` on; they must be there.
-    pub(super) fn read(&self, first: u64, buffer: &mut [u8]) -> Result<(), CheckError> {
+    pub(crate) fn read(&self, first: u64, buffer: &mut [u8]) -> Result<(), CheckError> {
         match &self.file {
             Some(file) => file
                 .read_exact_at(buffer, first.saturating_mul(self.size))
@@ -68,14 +68,14 @@ impl Store {
     }
 
     /// Bytes of a record, for slices.
-    pub(super) fn width(&self) -> usize {
+    pub(crate) fn width(&self) -> usize {
         to_usize(self.size)
     }
 }
 
 impl Stores {
     /// Opens the files and judges how they are framed.
-    pub(super) fn open(dir: &DirHandle, findings: &mut Collector<'_>) -> Result<Stores, CheckError> {
+    pub(crate) fn open(dir: &DirHandle, findings: &mut Collector<'_>) -> Result<Stores, CheckError> {
         match dir.status_of(StoreFile::Neostore.name()) {
             Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -99,30 +99,30 @@ impl Stores {
     }
 
     /// One of the ten.
-    pub(super) fn get(&self, kind: StoreFile) -> &Store {
+    pub(crate) fn get(&self, kind: StoreFile) -> &Store {
         let other = self.others.iter().find(|store| store.kind == kind);
         other.unwrap_or(&self.neostore)
     }
 
     /// All but `neostore`.
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Store> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Store> {
         self.others.iter()
     }
 
     /// Bytes of data in a full block.
-    pub(super) fn room(&self, kind: StoreFile) -> u32 {
+    pub(crate) fn room(&self, kind: StoreFile) -> u32 {
         let header = u64::try_from(self.format.dynamic_header()).unwrap_or_default();
         u32::try_from(self.get(kind).size.saturating_sub(header)).unwrap_or(u32::MAX)
     }
 
     /// Header and data of a block; `None` where it is not in use. Data are cut at the end of the block.
-    pub(super) fn block<'a>(&self, bytes: &'a [u8]) -> Option<(DynamicHeader, &'a [u8])> {
+    pub(crate) fn block<'a>(&self, bytes: &'a [u8]) -> Option<(DynamicHeader, &'a [u8])> {
         block(self.format, bytes)
     }
 }
 
 /// See [`Stores::block`].
-pub(super) fn block(format: StoreFormat, bytes: &[u8]) -> Option<(DynamicHeader, &[u8])> {
+pub(crate) fn block(format: StoreFormat, bytes: &[u8]) -> Option<(DynamicHeader, &[u8])> {
     let (header, rest) = match format {
         StoreFormat::Legacy => {
             let (header, rest) = bytes.split_first_chunk::<{ DynamicHeader::LEGACY_SIZE }>()?;
