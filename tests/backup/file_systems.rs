@@ -569,3 +569,17 @@ fn auto_replaces_a_damaged_backup_by_a_full_one_by_itself() {
     assert_eq!(report["result"]["mode"], "full");
     assert_eq!(verified(&target), Some(0));
 }
+
+#[test]
+fn a_file_that_has_the_name_of_a_replaced_backup_disturbs_no_run() {
+    let mut scene = Scene::new();
+    let target = scene.work.path().join("b");
+    let other = scene.work.path().join("b.replaced");
+    fs::write(&other, "of somebody else").unwrap();
+    for (mode, options) in [("-full", &[][..]), ("-incremental", &[]), ("-full", &["-overwrite"])] {
+        let taken = scene.source.back_up(mode, &target, options);
+        assert!(taken.success(), "{taken:?}");
+        scene.source.grow();
+    }
+    assert_eq!(fs::read_to_string(&other).unwrap(), "of somebody else");
+}

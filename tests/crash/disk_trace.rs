@@ -213,7 +213,8 @@ fn read(text: &str, folder: &Path) -> Vec<(String, Call)> {
             path.strip_prefix(folder).ok().map(Path::to_owned)
         };
         let path = match name {
-            "openat" | "unlinkat" | "mkdirat" | "renameat" | "renameat2" | "fchmodat" | "fchownat" | "statx" => at(1),
+            "openat" | "unlinkat" | "mkdirat" | "renameat" | "renameat2" | "fchmodat" | "fchownat" | "statx"
+            | "newfstatat" => at(1),
             "rename" | "mkdir" | "unlink" | "rmdir" | "chmod" | "chown" | "lchown" | "statfs" => at(0),
             _ => own(),
         };
@@ -251,7 +252,8 @@ fn read(text: &str, folder: &Path) -> Vec<(String, Call)> {
         };
         let Some(path) = path else { continue };
         let effect = if failed { Effect::Nothing } else { effect };
-        let relative = name.trim_end_matches('2').ends_with("at") && !arguments[0].starts_with("AT_FDCWD");
+        let is_at = name.trim_end_matches('2').ends_with("at") || name == "statx";
+        let relative = is_at && !arguments[0].starts_with("AT_FDCWD");
         let watch = |path: &Path| match path.parent() {
             Some(parent) if relative => parent.to_owned(),
             _ => path.to_owned(),

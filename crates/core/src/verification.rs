@@ -23,10 +23,13 @@ pub fn verify(dir: &Path, progress: &dyn Progress, cancel: &Cancel) -> Result<Ve
 /// Opens a directory that is going to be read only.
 ///
 /// # Errors
-/// Of kind [`ErrorKind::NotOurs`] where there is none; of the disk.
+/// Of kind [`ErrorKind::NotOurs`] where there is none, or as [`refuse_if_at_work`] where there will be one; of the disk.
 pub(crate) fn readable(dir: &Path) -> Result<DirHandle, Error> {
     DirHandle::open(dir).map_err(|error| match error.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
+            if let Err(unfinished) = refuse_if_at_work(dir) {
+                return unfinished;
+            }
             let text = format!("{}: is not a directory", dir.display());
             Error::new(ErrorKind::NotOurs, text).with_hint("name the directory of a backup or of a database")
         }

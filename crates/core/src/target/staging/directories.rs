@@ -17,7 +17,10 @@ use crate::{
     Error,
     manifest::{MANIFEST, Manifest, ManifestError},
 };
-use neo4j_format::{DirHandle, DiskError, directory::EntryKind};
+use neo4j_format::{
+    DirHandle, DiskError,
+    directory::{EntryKind, NotUsable},
+};
 
 /// What stands at the target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -98,9 +101,17 @@ pub(super) fn occupant(parent: &DirHandle, name: &OsStr) -> Result<Occupant, Dis
     let dir = match parent.folder(name) {
         Ok(dir) => dir,
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Occupant::Absent),
+        Err(e) if e.kind() == io::ErrorKind::NotADirectory || NotUsable::of(&e).is_some() => {
+            return Ok(Occupant::Foreign);
+        }
         Err(e) => return Err(DiskError::new(parent.join(name), e)),
     };
-    if dir.has_file("neostore") {
+    let has_store = match dir.status_of("neostore") {
+        Ok(found) => found.is_file(),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => false,
+        Err(e) => return Err(DiskError::new(dir.join("neostore"), e)),
+    };
+    if has_store {
         Ok(Occupant::Database)
     } else if dir.entries().map_err(DiskError::at(dir.path()))?.is_empty() {
         Ok(Occupant::Empty)
