@@ -71,9 +71,8 @@ pub fn start_at(address: &str, conduct: Conduct, tree: Tree) -> u16 {
             let tree = Arc::clone(&tree);
             let conduct = match conduct {
                 Conduct::Elects { times } if time < times => Conduct::NoQuorum,
-                Conduct::Elects { .. } => Conduct::Serves,
                 Conduct::ClosesFirst { times } if time < times => Conduct::Closes,
-                Conduct::ClosesFirst { .. } => Conduct::Serves,
+                Conduct::Elects { .. } | Conduct::ClosesFirst { .. } => Conduct::Serves,
                 Conduct::Pauses { seconds } => {
                     thread::sleep(Duration::from_secs(seconds).saturating_sub(begun.elapsed()));
                     Conduct::Serves

@@ -26,7 +26,7 @@ pub(crate) fn is_ours(address: SocketAddrV4, peer: SocketAddrV4) -> io::Result<b
     Ok(false)
 }
 
-fn inode_of<'a>(sockets: &'a str, address: SocketAddrV4, peer: SocketAddrV4) -> Option<&'a str> {
+fn inode_of(sockets: &str, address: SocketAddrV4, peer: SocketAddrV4) -> Option<&str> {
     let (address, peer) = (as_listed(address), as_listed(peer));
     sockets.lines().find_map(|line| {
         let fields: Vec<&str> = line.split_ascii_whitespace().collect();

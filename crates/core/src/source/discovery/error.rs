@@ -238,11 +238,11 @@ impl From<DiscoveryError> for Error {
             DiscoveryError::NoCoordinator(_)
             | DiscoveryError::NoQuorum(_)
             | DiscoveryError::NotAuthorized(_)
-            | DiscoveryError::NoChroot(_) => &[Setting::Source],
+            | DiscoveryError::NoChroot(_)
+            | DiscoveryError::NoMembers(_) => &[Setting::Source],
             DiscoveryError::NoCluster { .. }
             | DiscoveryError::SeveralClusters(_)
             | DiscoveryError::DamagedCluster { .. } => &[Setting::ClusterName],
-            DiscoveryError::NoMembers(_) => &[Setting::Source],
             DiscoveryError::NoneUsable { .. } if kind == ErrorKind::NoMember => &[Setting::Members],
             DiscoveryError::NoneUsable { .. } => &[],
             DiscoveryError::OtherDatabase { .. } => &[Setting::ClusterName, Setting::Target],
