@@ -37,7 +37,7 @@ pub(crate) const OUTPUT: &str = "Output";
     after_long_help = "\
 neo4j-backup -full -from single://192.168.1.34 -to /mnt/backup/neo4j
 neo4j-backup -incremental -from single://192.168.1.34:9999 -to /mnt/backup/neo4j
-neo4j-backup -auto -fallback-full -from ha://192.168.1.15:2181,192.168.1.16:2181 -to /mnt/backup/neo4j",
+neo4j-backup -auto -from ha://192.168.1.15:2181,192.168.1.16:2181 -to /mnt/backup/neo4j",
     next_help_heading = BACKUP,
     args_override_self = true,
     args_conflicts_with_subcommands = true,
@@ -66,7 +66,9 @@ pub(crate) struct Args {
     #[arg(long, hide_env = true, env = "NEO4J_BACKUP_INCREMENTAL", value_parser = switch)]
     pub(crate) incremental: bool,
 
-    /// Full if DIR is missing or empty, incremental otherwise
+    /// Full if DIR is missing or cannot be continued, incremental otherwise
+    ///
+    /// Takes a full backup if DIR is empty, too, and as with -fallback-full if an incremental one cannot continue.
     #[arg(long, hide_env = true, env = "NEO4J_BACKUP_AUTO", value_parser = switch)]
     pub(crate) auto: bool,
 
@@ -84,7 +86,8 @@ pub(crate) struct Args {
 
     /// Directory of the backup
     ///
-    /// The parent directory must exist: temporary siblings, DIR.lock, DIR.partial and DIR.ready, are created there.
+    /// The parent directory must exist: temporary siblings, DIR.lock, DIR.partial, DIR.ready and
+    /// DIR.replaced, are created there.
     #[arg(long, value_name = "DIR", hide_env = true, env = "NEO4J_BACKUP_TO",
           value_parser = clap::value_parser!(OsString))]
     pub(crate) to: Option<OsString>,
@@ -103,6 +106,20 @@ pub(crate) struct Args {
     /// database that is at least as recent.
     #[arg(long, hide_env = true, env = "NEO4J_BACKUP_OVERWRITE", value_parser = switch)]
     pub(crate) overwrite: bool,
+
+    /// Full: permissions of a new directory, such as 0750 [default: 0700]
+    ///
+    /// Files get the same permissions to read and write: 0640 for 0750. The default is narrowed by the umask. A directory
+    /// that exists keeps its owner, group and mode, and new files follow them.
+    #[arg(long, value_name = "MODE", hide_env = true, env = "NEO4J_BACKUP_MODE")]
+    pub(crate) mode: Option<String>,
+
+    /// As root: work in a directory in which other users can rename files
+    ///
+    /// Without this option, root refuses if a user who is neither root nor the owner of the backup can rename files in the
+    /// target or its parent directory. The sticky bit (chmod +t) protects a directory of root.
+    #[arg(long, hide_env = true, env = "NEO4J_BACKUP_ALLOW_SHARED_DIRECTORY", value_parser = switch)]
+    pub(crate) allow_shared_directory: bool,
 
     /// Incremental: take a full backup if the chain cannot be continued
     ///

@@ -24,11 +24,12 @@ use crate::{
     },
 };
 use neo4j_backup_core::{
-    Error, ErrorKind,
+    DirHandle, Error, ErrorKind,
     check::{self, CheckOptions, CheckReport, Finding, Listener, Memory, Rule, Severity, What},
     outcome::Verdict,
     progress::{Phase, Progress},
 };
+use neo4j_format::store::neo4j_lock;
 
 /// What is checked, and with how much memory.
 #[derive(Debug, clap::Args)]
@@ -62,6 +63,12 @@ pub(crate) fn run(wanted: &CheckArgs, output: Output, loudness: Verbosity, logs:
             ..options
         };
         let terminal = Terminal::start(loudness, logs);
+        let dir = DirHandle::open(&wanted.dir).ok();
+        if let Some(neo4j_lock::Holder::Process(pid)) = dir.as_ref().and_then(neo4j_lock::holder) {
+            terminal.warning(&format!(
+                "process {pid} has the database open: what it has not written yet is reported as inconsistent, or missed"
+            ));
+        }
         terminal.phase(Phase::Checking);
         let result = signals::cancelling(ErrorKind::NotChecked, |cancel| {
             Ok(check::check(Path::new(&wanted.dir), &options, cancel)?)

@@ -24,8 +24,11 @@ use crate::{
         terminal::{Terminal, Verbosity},
     },
 };
-use neo4j_backup_core::{Error, ErrorKind, cancel::Cancel, manifest::Manifest};
-use neo4j_format::ids::{DataSource, MemberId, TxId};
+use neo4j_backup_core::{DirHandle, Error, ErrorKind, cancel::Cancel, manifest::Manifest};
+use neo4j_format::{
+    DiskError,
+    ids::{DataSource, MemberId, TxId},
+};
 use neo4j_sandbox::{Cluster, ClusterError, Plan, database::Contents};
 
 /// Directories of the two backups.
@@ -187,7 +190,8 @@ impl Stage {
     /// Compares a backup with what the member it came from held at its last transaction, and says so.
     fn judge(&self, cluster: &Cluster, name: &str) -> Result<Judged, Error> {
         let dir = self.dir.join(name);
-        let manifest = Manifest::read(&dir)?.ok_or_else(|| wrong("the backup has no manifest"))?;
+        let handle = DirHandle::open(&dir).map_err(DiskError::at(&dir))?;
+        let manifest = Manifest::read(&handle)?.ok_or_else(|| wrong("the backup has no manifest"))?;
         let run = manifest
             .chain
             .last()
@@ -264,7 +268,7 @@ fn wrong(text: &str) -> Error {
 
 /// The files of a directory with their sizes, as `du -b` shows them.
 fn listing(dir: &Path) -> Result<String, Error> {
-    let failed = |error: std::io::Error| Error::new(ErrorKind::Disk, format!("{}: {error}", dir.display()));
+    let failed = |error: std::io::Error| Error::from(DiskError::new(dir, error));
     let mut files = Vec::new();
     let mut folders = vec![dir.to_owned()];
     while let Some(folder) = folders.pop() {

@@ -477,7 +477,7 @@ fn where_only_the_proof_is_gone_the_report_says_so_unless_it_is_required() {
 #[test]
 fn a_very_large_last_transaction_is_asked_for_once_only() {
     let scene = Scene::new();
-    let id = i64::try_from(GRAPH).unwrap() + 1;
+    let id = GRAPH + 1;
     let many: Vec<_> = (100..60_000).map(node).collect();
     assert_eq!(scene.source.commit(&many), id);
     let asked_with_last = |after: i64| {

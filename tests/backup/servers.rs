@@ -42,6 +42,7 @@ questions! {
 }
 
 /// As a collection of garbage or a virtual machine that is moved.
+#[expect(clippy::needless_pass_by_value, reason = "every question owns its scene")]
 fn a_server_that_pauses_before_its_first_answer_is_waited_for(scene: Scene) {
     let pid = Pid::from_raw(i32::try_from(scene.source.pid()).unwrap()).unwrap();
     kill_process(pid, Signal::STOP).unwrap();

@@ -1,6 +1,6 @@
 //! Every kind of coordinator that one can meet, alone and beside a good one. No real one is needed.
 
-#![expect(clippy::unwrap_used, reason = "helpers of tests may end the test")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests may end the test")]
 
 use std::time::{Duration, Instant};
 

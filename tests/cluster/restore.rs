@@ -22,14 +22,14 @@ fn a_cluster_of_1_8_is_restored_as_the_runbook_says() {
     let mut cluster = Cluster::start(Release::V1_8, 3, &coordinators, work.path(), &settings);
     let backup = work.path().join("backup");
     let uri = coordinators.uri();
-    let back_up = |mode: &str| {
+    let take = |mode: &str| {
         let done = our_tool(&[mode, "-from", &uri, "-to", backup.to_str().unwrap(), "-output=json"]);
         assert!(done.success(), "{}", done.stderr);
         serde_json::from_str::<Value>(&done.stdout).unwrap()
     };
     cluster.members[0].load(3, 60);
     let expected = cluster.members[0].contents();
-    back_up("-full");
+    take("-full");
     the_port_for_members_is_told(&uri, &work);
 
     // what is lost by the restore
@@ -60,7 +60,7 @@ fn a_cluster_of_1_8_is_restored_as_the_runbook_says() {
 
     // 6: a backup of the restored cluster
     fs::rename(&backup, work.path().join("old")).unwrap();
-    let report = back_up("-full");
+    let report = take("-full");
     assert_eq!(report["result"]["verdict"], "good");
     let found = Peer::contents_of_copy(Release::V1_8, &backup);
     assert_eq!(after.difference(&found), None);

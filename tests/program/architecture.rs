@@ -82,6 +82,40 @@ const RULES: &[Rule] = &[
         forbidden: &["crate::source", "crate::receive", "crate::replay", "OpenOptions"],
     },
     Rule {
+        name: "files of a directory are reached through its handle",
+        within: &[CORE, FORMAT],
+        except: &[
+            // the paths that a user names are resolved here
+            "crates/core/src/target/staging",
+            "crates/core/src/serve/directory",
+            // the name of this machine
+            "crates/core/src/target/lock",
+            // modes of a path, for messages
+            "crates/core/src/file_system",
+            // files of the kernel that show this process's sockets
+            "crates/core/src/own_socket",
+        ],
+        forbidden: &[
+            "fs::read",
+            "fs::read_dir",
+            "fs::read_to_string",
+            "fs::write",
+            "fs::create_dir",
+            "fs::create_dir_all",
+            "fs::remove_file",
+            "fs::remove_dir",
+            "fs::remove_dir_all",
+            "fs::rename",
+            "fs::metadata",
+            "fs::symlink_metadata",
+            "fs::canonicalize",
+            "File::open",
+            "File::create",
+            "File::options",
+            "OpenOptions",
+        ],
+    },
+    Rule {
         name: "the terminal and the environment are known to the program only",
         within: &[CORE, FORMAT, SANDBOX],
         except: &[],

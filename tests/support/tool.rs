@@ -1,6 +1,6 @@
 //! The backup tools: the original of each release, and ours.
 
-use std::{ffi::OsStr, fs, path::Path, process::Command, time::Duration};
+use std::{ffi::OsStr, fs, os::unix::process::CommandExt, path::Path, process::Command, time::Duration};
 
 use super::{Finished, Release, process};
 
@@ -24,6 +24,45 @@ pub fn our_tool<A: AsRef<OsStr>>(args: &[A]) -> Finished {
         Command::new(Path::new(env!("CARGO_BIN_EXE_neo4j-backup"))).args(args),
         LIMIT,
     )
+}
+
+/// Runs the program under test under this umask, as this user and group where they are given.
+pub fn our_tool_as<A: AsRef<OsStr>>(umask: u32, user: Option<u32>, args: &[A]) -> Finished {
+    let mut shell = Command::new("sh");
+    shell
+        .args(["-c", &format!("umask {umask:03o}; exec \"$0\" \"$@\"")])
+        .arg(env!("CARGO_BIN_EXE_neo4j-backup"))
+        .args(args);
+    if let Some(user) = user {
+        shell.uid(user).gid(user);
+    }
+    run_limited(&mut shell)
+}
+
+/// Runs a command that starts the program under test.
+pub fn run_limited(command: &mut Command) -> Finished {
+    process::run(command, LIMIT)
+}
+
+/// Whether this machine has a program of that name.
+pub fn has_program(name: &str) -> bool {
+    let mut which = Command::new("sh");
+    which.args(["-c", &format!("command -v {name}")]);
+    process::run(&mut which, LIMIT).success()
+}
+
+/// The program under test as run by another user; `None`, said loudly, where this process is not root.
+pub fn as_user(uid: u32) -> Option<impl Fn(&[&str]) -> Finished> {
+    if !rustix::process::geteuid().is_root() || !has_program("setpriv") {
+        super::skip("root and setpriv");
+        return None;
+    }
+    Some(move |args: &[&str]| {
+        let mut setpriv = Command::new("setpriv");
+        setpriv.args([&format!("--reuid={uid}"), &format!("--regid={uid}"), "--clear-groups"]);
+        setpriv.arg(env!("CARGO_BIN_EXE_neo4j-backup")).args(args);
+        run_limited(&mut setpriv)
+    })
 }
 
 /// Runs the consistency checker of 1.9.9 on a closed store, which it changes; returns what it reported.

@@ -23,7 +23,7 @@ use crate::{
     consistency::Checks,
     context::BackupContext,
     error::Condition,
-    full::{Full, full},
+    full::{Announcement, Full, full},
     incremental::{Incremental, incremental},
     outcome::{BackupOutcome, Verdict},
     progress::{Phase, Progress, Total},
@@ -43,9 +43,10 @@ use crate::{
         failover::{Attempt, Cluster, Failover, Served},
         uri::Source,
     },
-    target::archived_logs::KeepLogs,
+    target::{archived_logs::KeepLogs, owners::SharedDirectories},
 };
 use neo4j_format::{
+    DirHandle,
     ids::MemberId,
     store::{Header, StoreFile},
 };
@@ -74,7 +75,7 @@ pub enum Mode {
     Full,
     /// Only the transactions since the last backup.
     Incremental,
-    /// Full if the target holds no database, incremental otherwise.
+    /// Full if the target holds no database or an incremental one cannot continue it, incremental otherwise.
     Auto,
 }
 
@@ -107,6 +108,8 @@ pub struct Backup {
     time_limit: Option<Duration>,
     silence_timeout: Option<Duration>,
     max_rate: Option<NonZeroU64>,
+    directory_mode: Option<u32>,
+    shared: SharedDirectories,
     min_rate: u64,
     cluster: ClusterOptions,
 }
@@ -128,6 +131,8 @@ impl Backup {
             time_limit: None,
             silence_timeout: None,
             max_rate: None,
+            directory_mode: None,
+            shared: SharedDirectories::Refused,
             min_rate: MIN_RATE,
             cluster: ClusterOptions::default(),
         }
@@ -150,7 +155,8 @@ impl Backup {
         Backup { replace, ..self }
     }
 
-    /// Whether to take a full backup, replacing the old one, if an incremental one cannot continue.
+    /// Whether to take a full backup, replacing the old one, if an incremental one cannot continue. [`Mode::Auto`] does so
+    /// by itself.
     #[must_use]
     pub fn fallback_full(self, fallback_full: bool) -> Backup {
         Backup { fallback_full, ..self }
@@ -206,6 +212,28 @@ impl Backup {
             max_rate: Some(bytes),
             ..self
         }
+    }
+
+    /// The permission bits of a directory that a full backup creates, such as `0o750`; its files get those to read and
+    /// write. Default: 0700 and 0600, narrowed by the umask. A directory that exists keeps its own.
+    #[must_use]
+    pub fn directory_mode(self, mode: u32) -> Backup {
+        Backup {
+            directory_mode: Some(mode & 0o777),
+            ..self
+        }
+    }
+
+    /// Whether root works in a directory in which a user can rename files who is neither root nor the owner of the backup;
+    /// by default it refuses.
+    #[must_use]
+    pub fn allow_shared_directory(self, allow: bool) -> Backup {
+        let shared = if allow {
+            SharedDirectories::Allowed
+        } else {
+            SharedDirectories::Refused
+        };
+        Backup { shared, ..self }
     }
 
     /// The least bytes per second that a server may send, on the average over the time that it may send nothing; 0 is no
@@ -341,11 +369,16 @@ impl BackupRun<'_> {
     /// Takes the backup, and a full one if an incremental one cannot continue and that is asked for.
     fn take_or_fall_back(&self) -> Result<BackupOutcome, BackupFailure> {
         let pipeline = self.pipeline();
-        match self.take(pipeline) {
+        match self.take(pipeline, &Announcement::default()) {
             Err(failure) if pipeline == Pipeline::Incremental && self.falls_back(&failure.error) => {
-                self.progress
-                    .warning(&format!("{}; a full backup is taken instead", failure.error));
-                self.take(Pipeline::Full(Replace::SameDatabase))
+                let announcement = Announcement::of(format!("{}; a full backup is taken instead", failure.error));
+                match self.take(Pipeline::Full(Replace::SameDatabase), &announcement) {
+                    Err(refused) if announcement.is_waiting() => Err(BackupFailure {
+                        error: not_even_full(&failure.error, &refused.error),
+                        ..refused
+                    }),
+                    done => done,
+                }
             }
             done => done,
         }
@@ -362,7 +395,13 @@ impl BackupRun<'_> {
 
     /// Whether a full backup of the same database can succeed where an incremental one failed.
     fn falls_back(&self, error: &Error) -> bool {
-        self.backup.fallback_full
+        // no full backup replaces another database, or one that has more
+        let is_lasting = matches!(
+            error.condition(),
+            Some(Condition::OtherDatabase | Condition::BehindTarget)
+        );
+        (self.backup.fallback_full || self.backup.mode == Mode::Auto)
+            && !is_lasting
             && matches!(
                 error.kind(),
                 // a transaction that cannot be applied is part of the files of a full backup
@@ -370,10 +409,10 @@ impl BackupRun<'_> {
             )
     }
 
-    fn take(&self, pipeline: Pipeline) -> Result<BackupOutcome, BackupFailure> {
+    fn take(&self, pipeline: Pipeline, announcement: &Announcement) -> Result<BackupOutcome, BackupFailure> {
         self.progress.phase(Phase::Connecting);
         match &self.backup.source {
-            Source::Single { host, port } => Ok(self.ask_server(host, *port, pipeline)?),
+            Source::Single { host, port } => Ok(self.ask_server(host, *port, pipeline, announcement)?),
             Source::Ha { coordinators, chroot } => {
                 let search = Search {
                     coordinators: coordinators.clone(),
@@ -381,15 +420,21 @@ impl BackupRun<'_> {
                     cluster: self.backup.cluster.name.clone(),
                     timeout: self.backup.cluster.zookeeper_timeout,
                 };
-                self.ask_cluster(&search, pipeline)
+                self.ask_cluster(&search, pipeline, announcement)
             }
         }
     }
 
-    fn ask_server(&self, host: &str, port: u16, pipeline: Pipeline) -> Result<BackupOutcome, Error> {
+    fn ask_server(
+        &self,
+        host: &str,
+        port: u16,
+        pipeline: Pipeline,
+        announcement: &Announcement,
+    ) -> Result<BackupOutcome, Error> {
         let member = self.find(host, port, Settings::default().connect_timeout)?;
         Retry::new(BROKEN, retry::seed(&self.run_id), self.cancel).run(
-            || self.transfer(pipeline, &member, None, self.progress),
+            || self.transfer(pipeline, announcement, &member, None, self.progress),
             |error| {
                 matches!(
                     error.condition(),
@@ -400,7 +445,12 @@ impl BackupRun<'_> {
         )
     }
 
-    fn ask_cluster(&self, search: &Search, pipeline: Pipeline) -> Result<BackupOutcome, BackupFailure> {
+    fn ask_cluster(
+        &self,
+        search: &Search,
+        pipeline: Pipeline,
+        announcement: &Announcement,
+    ) -> Result<BackupOutcome, BackupFailure> {
         let base = match pipeline {
             Pipeline::Full(_) => None,
             Pipeline::Incremental => base(&self.backup.target),
@@ -433,7 +483,7 @@ impl BackupRun<'_> {
                 find: &find,
                 max_lag: wanted.max_lag,
             });
-            self.transfer(pipeline, &member, authority, progress)
+            self.transfer(pipeline, announcement, &member, authority, progress)
         };
         let mut taken = cluster.back_up(look, ask);
         self.judge_source(search, &mut taken);
@@ -528,6 +578,7 @@ impl BackupRun<'_> {
     fn transfer(
         &self,
         pipeline: Pipeline,
+        announcement: &Announcement,
         member: &Member,
         authority: Option<Authority<'_>>,
         progress: &dyn Progress,
@@ -540,10 +591,19 @@ impl BackupRun<'_> {
             target: &self.backup.target,
             growth: self.backup.growth,
             checks: self.backup.checks,
+            shared: self.backup.shared,
             run_id: &self.run_id,
         };
         match pipeline {
-            Pipeline::Full(replace) => full(&Full { context, replace }, progress, self.cancel),
+            Pipeline::Full(replace) => {
+                let request = Full {
+                    context,
+                    replace,
+                    mode: self.backup.directory_mode,
+                    announcement,
+                };
+                full(&request, progress, self.cancel)
+            }
             Pipeline::Incremental => {
                 let request = Incremental {
                     context,
@@ -556,9 +616,17 @@ impl BackupRun<'_> {
     }
 }
 
+/// Why there is no full backup either where an incremental one cannot continue; nothing was received for it.
+fn not_even_full(incremental: &Error, refused: &Error) -> Error {
+    let text = format!("{incremental}; a full backup cannot be taken instead: {refused}");
+    Error::new(refused.kind(), text)
+        .with_scope(refused.scope())
+        .with_advice(refused.advice())
+}
+
 /// What an incremental backup continues. If it cannot be read, the transfer reports why.
 fn base(target: &Path) -> Option<Base> {
-    let header = Header::open(target).ok()?;
+    let header = Header::open_read_only(&DirHandle::open(target).ok()?).ok()?;
     Some(Base {
         store_id: header.store_id().ok()?,
         last: header.last_transaction().ok()?,

@@ -36,6 +36,8 @@ pub enum ErrorKind {
     NoSpace,
     /// The disk failed.
     Disk,
+    /// The system denies this user a file or directory.
+    PermissionDenied,
     /// `verify` found damage.
     Damaged,
     /// `verify`: Neo4j opened the directory since the backup.
@@ -85,11 +87,12 @@ exit_statuses! {
     PROTOCOL = 15, "protocol", "protocol or version not supported";
     SERVER = 16, "server", "the server reported an error";
     TIME_LIMIT = 17, "time-limit", "time limit exceeded";
-    NO_SPACE = 18, "no-space", "no space left on the device";
+    NO_SPACE = 18, "no-space", "no space left on the device, or a file size limit was reached";
     DISK = 19, "disk", "disk error";
     DAMAGED = 20, "damaged", "verify: the backup is damaged";
     CHANGED = 21, "changed", "verify: no damage, but changed by Neo4j or by an interrupted update";
     USAGE = 64, "usage", "usage error";
+    PERMISSION_DENIED = 77, "permission-denied", "permission denied";
     CONFIGURATION = 78, "configuration", "configuration error";
     INTERRUPTED = 130, "interrupted", "interrupted (SIGINT)";
     TERMINATED = 143, "terminated", "terminated (SIGTERM)";
@@ -113,6 +116,7 @@ impl ErrorKind {
             ErrorKind::TimeLimit => TIME_LIMIT,
             ErrorKind::NoSpace => NO_SPACE,
             ErrorKind::Disk => DISK,
+            ErrorKind::PermissionDenied => PERMISSION_DENIED,
             ErrorKind::Damaged => DAMAGED,
             ErrorKind::Changed => CHANGED,
             ErrorKind::Usage => USAGE,
@@ -166,6 +170,7 @@ impl ErrorScope {
             | ErrorKind::TargetInUse
             | ErrorKind::NoSpace
             | ErrorKind::Disk
+            | ErrorKind::PermissionDenied
             | ErrorKind::Damaged
             | ErrorKind::Changed => ErrorScope::Target,
             ErrorKind::Failed
@@ -193,6 +198,8 @@ pub enum Condition {
     BehindTarget,
     /// The server lacks too many transactions of its master.
     BehindMaster,
+    /// The server serves another database than the target holds.
+    OtherDatabase,
 }
 
 /// A setting that a hint is about. The library names none of them, since each caller has its own name for it.
@@ -207,6 +214,8 @@ pub enum Setting {
     Incremental,
     /// [`crate::Backup::overwrite`].
     Overwrite,
+    /// [`crate::Backup::allow_shared_directory`].
+    AllowShared,
     /// [`crate::Backup::require_history`].
     RequireHistory,
     /// [`crate::Backup::time_limit`].

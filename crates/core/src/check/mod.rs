@@ -45,6 +45,7 @@ pub use budget::Memory;
 pub use error::CheckError;
 pub use finding::{Finding, Findings, Listener, Origin, RecordRef};
 pub use options::{CheckOptions, What};
+pub(crate) use report::check_handle;
 pub use report::{CheckReport, Totals, check};
 pub use rules::{Rule, Severity};
 pub use written::WrittenRecords;

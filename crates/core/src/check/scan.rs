@@ -89,7 +89,10 @@ pub(super) fn scan<S: Send>(
     thread::scope(|scope| {
         let mut states = states.iter_mut();
         let own = states.next();
-        let others: Vec<_> = states.map(|state| scope.spawn(move || work(state))).collect();
+        // this thread does what those cannot that the system does not give
+        let others: Vec<_> = states
+            .map_while(|state| thread::Builder::new().spawn_scoped(scope, move || work(state)).ok())
+            .collect();
         let mut result = own.map_or(Ok(()), work);
         for other in others {
             let joined = other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));

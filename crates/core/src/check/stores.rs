@@ -3,7 +3,7 @@
 
 use neo4j_format::width::to_usize;
 use std::{
-    fs::{self, File},
+    fs::File,
     io,
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
@@ -14,9 +14,13 @@ use super::{
     finding::{Collector, RecordRef},
     rules::Rule,
 };
-use neo4j_format::store::{
-    Header, HeaderError, StoreFile, StoreFormat,
-    record::{DynamicHeader, RecordId},
+use neo4j_format::{
+    DirHandle,
+    directory::NotUsable,
+    store::{
+        Header, HeaderError, StoreFile, StoreFormat,
+        record::{DynamicHeader, RecordId},
+    },
 };
 
 /// One store file.
@@ -35,7 +39,7 @@ pub(super) struct Store {
 /// The store files of one directory.
 #[derive(Debug)]
 pub(super) struct Stores {
-    pub(super) dir: PathBuf,
+    pub(super) dir: DirHandle,
     pub(super) format: StoreFormat,
     /// First property of the graph itself.
     pub(super) graph_property: Option<RecordId>,
@@ -71,9 +75,13 @@ impl Store {
 
 impl Stores {
     /// Opens the files and judges how they are framed.
-    pub(super) fn open(dir: &Path, findings: &mut Collector<'_>) -> Result<Stores, CheckError> {
-        if !dir.join(StoreFile::Neostore.name()).exists() {
-            return Err(CheckError::NoStore(dir.to_owned()));
+    pub(super) fn open(dir: &DirHandle, findings: &mut Collector<'_>) -> Result<Stores, CheckError> {
+        match dir.status_of(StoreFile::Neostore.name()) {
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(CheckError::NoStore(dir.path().to_owned()));
+            }
+            Err(error) => return Err(CheckError::at(&dir.join(StoreFile::Neostore.name()))(error)),
         }
         let format = format(dir, findings)?;
         let others = StoreFile::ALL
@@ -82,7 +90,7 @@ impl Stores {
             .map(|kind| open(dir, kind, format, findings))
             .collect::<Result<_, _>>()?;
         Ok(Stores {
-            dir: dir.to_owned(),
+            dir: dir.clone(),
             format,
             graph_property: None,
             neostore: open(dir, StoreFile::Neostore, format, findings)?,
@@ -130,21 +138,21 @@ pub(super) fn block(format: StoreFormat, bytes: &[u8]) -> Option<(DynamicHeader,
 }
 
 /// The format as `neostore` has it or, where that is damaged, as the other files have it.
-fn format(dir: &Path, findings: &mut Collector<'_>) -> Result<StoreFormat, CheckError> {
+fn format(dir: &DirHandle, findings: &mut Collector<'_>) -> Result<StoreFormat, CheckError> {
     let header = match Header::open_read_only(dir) {
         Ok(header) => header,
-        Err(HeaderError::Io { path, source }) => return Err(CheckError::Io { path, source }),
+        Err(HeaderError::Io { path, source }) => return Err(CheckError::at(&path)(source)),
         Err(error) => return Err(CheckError::Header(error)),
     };
     let error = match header.format() {
         Ok(format) => return Ok(format),
-        Err(HeaderError::Io { path, source }) => return Err(CheckError::Io { path, source }),
+        Err(HeaderError::Io { path, source }) => return Err(CheckError::at(&path)(source)),
         Err(error) => error,
     };
     let others = |format: StoreFormat| {
         let names = [StoreFile::RelationshipTypeName, StoreFile::PropertyKeyName];
         let blocks = names.into_iter().filter(|kind| {
-            let first = first_word(&dir.join(kind.name()));
+            let first = first_word(dir, *kind);
             first.is_ok_and(|size| Some(size) == usual_block(*kind, format))
         });
         blocks.count()
@@ -175,30 +183,36 @@ fn usual_block(kind: StoreFile, format: StoreFormat) -> Option<u32> {
     Some(data + u32::try_from(format.dynamic_header()).unwrap_or_default())
 }
 
-fn first_word(path: &Path) -> io::Result<u32> {
+fn first_word(dir: &DirHandle, kind: StoreFile) -> io::Result<u32> {
     let mut bytes = [0; 4];
-    File::open(path)?.read_exact_at(&mut bytes, 0)?;
+    dir.open_file(kind.name())?.read_exact_at(&mut bytes, 0)?;
     Ok(u32::from_be_bytes(bytes))
 }
 
-fn open(dir: &Path, kind: StoreFile, format: StoreFormat, findings: &mut Collector<'_>) -> Result<Store, CheckError> {
+fn open(
+    dir: &DirHandle,
+    kind: StoreFile,
+    format: StoreFormat,
+    findings: &mut Collector<'_>,
+) -> Result<Store, CheckError> {
     let path = dir.join(kind.name());
     let place = |offset| RecordRef {
         file: kind.name().into(),
         record: None,
         offset,
     };
-    let opened = fs::metadata(&path).and_then(|found| {
-        if found.is_file() {
-            Ok((File::open(&path)?, found.len()))
-        } else {
-            Err(io::Error::from(io::ErrorKind::NotFound))
-        }
+    let opened = dir.open_file(kind.name()).and_then(|file| {
+        let length = file.metadata()?.len();
+        Ok((file, length))
     });
     let (file, length) = match opened {
         Ok((file, length)) => (Some(file), length),
         Err(e) if e.kind() == io::ErrorKind::NotFound => {
             findings.add(Rule::StoreMissing, place(0), || "the file is missing".into(), None);
+            (None, 0)
+        }
+        Err(e) if NotUsable::of(&e).is_some() => {
+            findings.add(Rule::StoreMissing, place(0), || e.to_string(), None);
             (None, 0)
         }
         Err(e) => return Err(CheckError::at(&path)(e)),

@@ -4,20 +4,16 @@
 //! A log is not read through: its header says where it begins, the next one's where it ends, and the last COMMIT stands
 //! at the very end, where it is looked for.
 
-use std::{
-    fs::{self, File},
-    io,
-    os::unix::fs::FileExt,
-    path::Path,
-};
+use std::{fs::File, io, os::unix::fs::FileExt};
 
 use serde::Serialize;
 
 use super::bounded;
 use neo4j_format::{
+    DirHandle, DiskError,
     ids::{DataSource, LogVersion, TxId},
     log::{
-        LogFormat, LogHeader,
+        LogFormat, LogHeader, archived_logs,
         files::{self, Marker, Slot},
     },
 };
@@ -94,7 +90,7 @@ pub struct LogSummary {
 }
 
 /// Looks at the logs of `source`; `format` where it is known.
-pub fn look(dir: &Path, source: DataSource, problems: &mut Vec<String>) -> LogSummary {
+pub fn look(dir: &DirHandle, source: DataSource, problems: &mut Vec<String>) -> LogSummary {
     let versions = archived(dir, source, problems);
     let active = active(dir, source).unwrap_or_else(|error| {
         problems.push(format!("{}: {error}", files::base(source)));
@@ -122,36 +118,19 @@ pub fn look(dir: &Path, source: DataSource, problems: &mut Vec<String>) -> LogSu
 }
 
 /// Versions and bytes of the archived logs, oldest first.
-fn archived(dir: &Path, source: DataSource, problems: &mut Vec<String>) -> Vec<(LogVersion, u64)> {
-    let base = Path::new(files::base(source));
-    let (folder, prefix) = match base.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => (dir.join(parent), format!("{}/", parent.display())),
-        _ => (dir.to_owned(), String::new()),
-    };
-    let entries = match fs::read_dir(&folder) {
-        Ok(entries) => entries,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Vec::new(),
-        Err(error) => {
-            problems.push(format!("{}: {error}", folder.display()));
-            return Vec::new();
-        }
-    };
-    let mut found: Vec<(LogVersion, u64)> = entries
-        .flatten()
-        .filter_map(|entry| {
-            let path = format!("{prefix}{}", entry.file_name().to_str()?);
-            let version = files::archived_version(source, &path)?;
-            Some((version, entry.metadata().ok()?.len()))
-        })
-        .collect();
-    found.sort_unstable();
-    found
+fn archived(dir: &DirHandle, source: DataSource, problems: &mut Vec<String>) -> Vec<(LogVersion, u64)> {
+    let found = archived_logs(dir, source);
+    let found = found.map(|logs| logs.iter().map(|log| (log.version, log.bytes)).collect());
+    found.unwrap_or_else(|error: DiskError| {
+        problems.push(error.to_string());
+        Vec::new()
+    })
 }
 
 /// What the logs without a gap behind them cover.
 fn cover(
     logs: &mut LogSummary,
-    dir: &Path,
+    dir: &DirHandle,
     source: DataSource,
     versions: &[(LogVersion, u64)],
     problems: &mut Vec<String>,
@@ -172,7 +151,7 @@ fn cover(
             continue;
         }
         let path = files::archived(source, *version);
-        match header_and_last(&dir.join(&path), index + 3 > row.len()) {
+        match header_and_last(dir, &path, index + 3 > row.len()) {
             Ok((header, last)) => {
                 // a log that makes no statement holds one transaction
                 let begins = match header.previous_last_tx {
@@ -192,8 +171,8 @@ fn cover(
     };
 }
 
-fn header_and_last(path: &Path, with_last: bool) -> io::Result<(LogHeader, Option<LastCommit>)> {
-    let Some((file, found)) = bounded::open(path)? else {
+fn header_and_last(dir: &DirHandle, path: &str, with_last: bool) -> io::Result<(LogHeader, Option<LastCommit>)> {
+    let Some((file, found)) = bounded::open(dir, path)? else {
         return Err(io::ErrorKind::NotFound.into());
     };
     let mut bytes = [0; LogHeader::SIZE];
@@ -257,9 +236,9 @@ pub(super) fn last_commit(tail: &[u8], header: LogHeader) -> Option<LastCommit> 
 }
 
 /// What marker and slots come to when Neo4j starts (§3.2).
-fn active(dir: &Path, source: DataSource) -> io::Result<Active> {
+fn active(dir: &DirHandle, source: DataSource) -> io::Result<Active> {
     let marker_path = files::marker(source);
-    let marker = match bounded::whole(&dir.join(marker_path), 4096)? {
+    let marker = match bounded::whole(dir, marker_path, 4096)? {
         None => None,
         Some(bytes) => match Marker::decode(&bytes) {
             Some(marker) => Some(marker),
@@ -272,7 +251,7 @@ fn active(dir: &Path, source: DataSource) -> io::Result<Active> {
         None => Slot::One,
     };
     let path = files::slot(source, slot);
-    let Some((file, found)) = bounded::open(&dir.join(path))? else {
+    let Some((file, found)) = bounded::open(dir, path)? else {
         return Ok(match marker {
             None => Active::Nothing,
             Some(_) => Active::Broken(format!("{marker_path} names {path}, which is missing")),
@@ -288,8 +267,8 @@ fn active(dir: &Path, source: DataSource) -> io::Result<Active> {
         )));
     }
     let bytes = data_end(&file, length)?;
-    let (header, last) = header_and_last(&dir.join(path), true)?;
-    if length == LogHeader::END || (last.is_none() && is_blank(&dir.join(path), length)?) {
+    let (header, last) = header_and_last(dir, path, true)?;
+    if length == LogHeader::END || (last.is_none() && is_blank(dir, path, length)?) {
         return Ok(Active::Nothing);
     }
     Ok(Active::Pending(Pending {
@@ -301,8 +280,8 @@ fn active(dir: &Path, source: DataSource) -> io::Result<Active> {
 }
 
 /// Whether a log has no entry: the first byte behind the header is where its end is said.
-fn is_blank(path: &Path, length: u64) -> io::Result<bool> {
-    let Some((file, _)) = bounded::open(path)? else {
+fn is_blank(dir: &DirHandle, path: &str, length: u64) -> io::Result<bool> {
+    let Some((file, _)) = bounded::open(dir, path)? else {
         return Ok(true);
     };
     let mut first = [0];

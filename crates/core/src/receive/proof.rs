@@ -9,7 +9,7 @@
 //! from a server of this history and there is nothing new, such a one is not asked for again: it is compared before the
 //! next transaction is applied.
 
-use std::{collections::BTreeMap, fs::File, io, path::Path};
+use std::collections::BTreeMap;
 
 use super::transactions::{Asked, ReceivedLogs};
 use crate::{
@@ -25,8 +25,9 @@ use crate::{
     target::archived_logs,
 };
 use neo4j_format::{
+    DirHandle, DiskError,
     ids::{DataSource, StoreId, TxId},
-    log::{Buffer, Fingerprint, Layout, LogFormat, SlotReader, transaction_range},
+    log::{Buffer, Fingerprint, Layout, LogFormat, SlotReader, archived_logs},
     wire::Dialect,
 };
 
@@ -45,7 +46,7 @@ pub enum Unproven {
 /// What the target can show.
 #[derive(Debug)]
 pub(crate) struct Target<'a> {
-    pub(crate) dir: &'a Path,
+    pub(crate) dir: &'a DirHandle,
     pub(crate) format: LogFormat,
     /// The source.
     pub(crate) member: &'a Member,
@@ -230,13 +231,12 @@ impl Target<'_> {
             format: self.format,
             source,
         };
-        let logs = transaction_range::archived(self.dir, source).map_err(|error| Error::new(ErrorKind::Disk, error))?;
-        let Some(path) = logs.first() else { return Ok(false) };
-        let disk = |cause: io::Error| Error::new(ErrorKind::Disk, format!("{}: {cause}", path.display()));
-        let file = File::open(path).map_err(disk)?;
-        if file.metadata().map_err(disk)?.len() < LARGE {
+        let logs = archived_logs(self.dir, source)?;
+        let Some(newest) = logs.last() else { return Ok(false) };
+        if newest.bytes < LARGE {
             return Ok(false);
         }
+        let file = self.dir.open_file(&newest.name).map_err(DiskError::at(&newest.path))?;
         let mut buffer = Buffer::new();
         let mut length = 0;
         // a log that cannot be read is judged where the proof needs it

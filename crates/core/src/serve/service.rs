@@ -6,12 +6,13 @@ use std::{
     net::{IpAddr, Ipv6Addr, SocketAddr},
     num::NonZeroU64,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    thread,
     time::Duration,
 };
 
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::{OwnedSemaphorePermit, Semaphore},
+    sync::{OwnedSemaphorePermit, Semaphore, oneshot},
     task::JoinSet,
     time::sleep,
 };
@@ -187,7 +188,9 @@ impl<S: Source> Shared<S> {
             }
         };
         let shared = Arc::clone(shared);
-        clients.spawn_blocking(move || {
+        let (end, ended) = oneshot::channel::<()>();
+        let served = thread::Builder::new().name(format!("client {peer}")).spawn(move || {
+            let _end = end;
             let line = shared.lines.add(stream);
             let connection = Connection {
                 source: &*shared.service.source,
@@ -202,6 +205,17 @@ impl<S: Source> Shared<S> {
             shared.lines.remove(&line);
             drop((permit, host));
         });
+        match served {
+            Ok(served) => {
+                clients.spawn(async move {
+                    let _ = ended.await;
+                    if served.join().is_err() {
+                        tracing::error!(client = %peer, "the thread of a connection failed");
+                    }
+                });
+            }
+            Err(cause) => tracing::warn!(client = %peer, %cause, "connection closed: no thread for it"),
+        }
     }
 
     fn admit(&self, is_below_its_own_limit: bool) -> Option<(Welcome, OwnedSemaphorePermit)> {

@@ -3,19 +3,22 @@
 use neo4j_format::width::to_usize;
 use std::{
     io,
-    path::Path,
     sync::{Mutex, PoisonError},
 };
 
+use neo4j_format::DirHandle;
+
 use crate::{
-    Error,
+    Error, ErrorKind,
     cancel::Cancel,
+    file_system,
     manifest::{
         sums::{self, CHUNK, DIGEST, SumsTable},
         units::{self, CHUNK_LEN, ChunkRun, Reader, Unit, Units},
     },
     progress::Progress,
 };
+use neo4j_format::DiskError;
 
 /// Chunks that are told one by one per file; 64 GiB of damage.
 const MAX_CHUNKS: usize = 1 << 20;
@@ -69,9 +72,10 @@ impl Differences {
 /// Compares all `files` of the directory `dir` with `table`; returns what was found, in the same order.
 ///
 /// # Errors
-/// The run was cancelled. What the disk refuses is part of the result.
+/// The run was cancelled; a file cannot be read for another reason than the disk, so that nothing is known of it. What
+/// the disk refuses is part of the result.
 pub fn compare(
-    dir: &Path,
+    dir: &DirHandle,
     files: &[Expected<'_>],
     table: &SumsTable,
     progress: &dyn Progress,
@@ -91,6 +95,11 @@ pub fn compare(
             progress.file(file.path);
         }
         let found = differences(reader, &unit, file, table);
+        if let Some(error) = &found.error
+            && file_system::kind(error) != ErrorKind::Disk
+        {
+            return Err(DiskError::new(dir.join(file.path), file_system::copy(error)).into());
+        }
         if found.count > 0 || found.unchecked > 0 {
             let mut all = result.lock().unwrap_or_else(PoisonError::into_inner);
             for chunk in &found.chunks {

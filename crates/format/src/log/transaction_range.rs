@@ -8,7 +8,7 @@
 
 use std::{
     collections::BTreeMap,
-    fs::{self, File},
+    fs::File,
     io,
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
@@ -18,19 +18,23 @@ use std::{
 use thiserror::Error;
 
 use super::{
+    archived::archived_logs,
     entries::Buffer,
     error::LogError,
-    files,
     format::Layout,
     header::LogHeader,
     reader::TransactionReader,
     slot::{self, Committed, FileRange, OPEN_MAX, SlotReader},
 };
-use crate::ids::{DataSource, LogVersion, TxId};
+use crate::{
+    DirHandle, DiskError,
+    ids::{DataSource, LogVersion, TxId},
+};
 
 /// Transactions that follow each other, and the logs to find them in.
 #[derive(Debug, Clone)]
 pub struct TransactionRange {
+    dir: DirHandle,
     /// Whose logs, in which format.
     pub layout: Layout,
     /// The transaction before the first.
@@ -63,13 +67,8 @@ pub enum TransactionRangeError {
         missing: TxId,
     },
     /// A file cannot be read.
-    #[error("{}: {cause}", path.display())]
-    Io {
-        /// The log, or the directory.
-        path: PathBuf,
-        /// Why.
-        cause: io::Error,
-    },
+    #[error(transparent)]
+    Disk(#[from] DiskError),
     /// A log is damaged.
     #[error(transparent)]
     Log(#[from] LogError),
@@ -82,13 +81,14 @@ impl TransactionRange {
     /// # Errors
     /// [`TransactionRangeError`]; above all [`TransactionRangeError::Missing`].
     pub fn find(
-        dir: &Path,
+        dir: &DirHandle,
         layout: Layout,
         active: Option<&Path>,
         after: TxId,
         last: TxId,
     ) -> Result<TransactionRange, TransactionRangeError> {
         let mut transaction_range = TransactionRange {
+            dir: dir.clone(),
             layout,
             after,
             last,
@@ -97,10 +97,13 @@ impl TransactionRange {
         if transaction_range.is_empty() {
             return Ok(transaction_range);
         }
-        let archived = archived(dir, layout.source)?.into_iter().map(|path| (path, false));
+        let archived = archived_logs(dir, layout.source)?
+            .into_iter()
+            .rev()
+            .map(|log| (log.path, false));
         let mut newer: Option<Found> = None;
         for (path, is_active) in active.map(|path| (path.to_owned(), true)).into_iter().chain(archived) {
-            let file = open(&path)?;
+            let file = open(dir, &path)?;
             let Some(log) = Found::look(&file, &path, layout)? else {
                 continue;
             };
@@ -140,7 +143,7 @@ impl TransactionRange {
         for (path, active) in &self.logs {
             let file = match active {
                 Some(file) => Arc::clone(file),
-                None => Arc::new(open(path)?),
+                None => Arc::new(open(&self.dir, path).map_err(TransactionRangeError::from)?),
             };
             let in_file = |error: LogError| TransactionRangeError::from(error.in_file(path));
             let mut log = SlotReader::open(&file, self.layout, &mut scan).map_err(in_file)?;
@@ -194,7 +197,7 @@ impl Found {
         match file.read_exact_at(&mut bytes, 0) {
             Ok(()) => {}
             Err(cause) if cause.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
-            Err(cause) => return Err(io_error(path, cause)),
+            Err(cause) => return Err(DiskError::new(path, cause).into()),
         }
         let in_file = |error: LogError| TransactionRangeError::from(error.in_file(path));
         let mut buffer = Buffer::new();
@@ -227,43 +230,10 @@ impl Found {
 ///
 /// # Errors
 /// [`TransactionRangeError`].
-pub fn before(path: &Path, layout: Layout) -> Result<Option<TxId>, TransactionRangeError> {
-    Ok(Found::look(&open(path)?, path, layout)?.map(|log| log.before))
+pub fn before(dir: &DirHandle, path: &Path, layout: Layout) -> Result<Option<TxId>, TransactionRangeError> {
+    Ok(Found::look(&open(dir, path)?, path, layout)?.map(|log| log.before))
 }
 
-/// The archived logs of a data source, newest first.
-///
-/// # Errors
-/// [`TransactionRangeError::Io`].
-pub fn archived(dir: &Path, source: DataSource) -> Result<Vec<PathBuf>, TransactionRangeError> {
-    let (folder, prefix) = match Path::new(files::base(source)).parent() {
-        Some(parent) if parent != Path::new("") => (dir.join(parent), format!("{}/", parent.display())),
-        _ => (dir.to_owned(), String::new()),
-    };
-    let mut found = Vec::new();
-    let entries = match fs::read_dir(&folder) {
-        Ok(entries) => entries,
-        Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(cause) => return Err(io_error(&folder, cause)),
-    };
-    for entry in entries {
-        let entry = entry.map_err(|cause| io_error(&folder, cause))?;
-        let name = format!("{prefix}{}", entry.file_name().to_string_lossy());
-        if let Some(version) = files::archived_version(source, &name) {
-            found.push((version, entry.path()));
-        }
-    }
-    found.sort_by_key(|(version, _)| std::cmp::Reverse(*version));
-    Ok(found.into_iter().map(|(_, path)| path).collect())
-}
-
-fn open(path: &Path) -> Result<File, TransactionRangeError> {
-    File::open(path).map_err(|cause| io_error(path, cause))
-}
-
-fn io_error(path: &Path, cause: io::Error) -> TransactionRangeError {
-    TransactionRangeError::Io {
-        path: path.to_owned(),
-        cause,
-    }
+fn open(dir: &DirHandle, path: &Path) -> Result<File, DiskError> {
+    dir.open_file(path).map_err(DiskError::at(path))
 }

@@ -1,15 +1,12 @@
 //! A log file that is being written while transactions arrive.
 
-use std::{
-    fs::{self, File},
-    io::Read,
-    path::PathBuf,
-};
+use std::{fs::File, io::Read, path::PathBuf};
 
+use super::LogPlace;
 use crate::Error;
 use neo4j_format::{
-    DiskError,
-    ids::{LogVersion, TxId},
+    DirHandle, DiskError,
+    ids::TxId,
     log::{
         self, Buffer, Fingerprint, Item, Layout, LogHeader, LogWriter, TransactionReader, TransactionSummary,
         slot::Committed,
@@ -19,8 +16,12 @@ use neo4j_format::{
 /// The transactions that were received of one data source.
 #[derive(Debug)]
 pub(crate) struct ReceivedLog {
-    writer: LogWriter<File>,
+    /// `None` once the log is complete: FUSE and NFS keep a file that is removed while it is open under another name.
+    writer: Option<LogWriter<File>>,
+    /// Bytes once it is complete.
+    length: u64,
     layout: Layout,
+    dir: DirHandle,
     pub(crate) path: PathBuf,
     pub(crate) first: TxId,
     pub(crate) last: TxId,
@@ -49,28 +50,22 @@ pub(super) enum DuplicatePolicy {
 }
 
 impl ReceivedLog {
-    /// Begins a log at `path`, where there is none.
-    pub(super) fn create(
-        path: PathBuf,
-        version: LogVersion,
-        first: TxId,
-        layout: Layout,
-    ) -> Result<ReceivedLog, Error> {
-        let file = File::options()
-            .read(true)
-            .write(true)
-            .create_new(true)
-            .open(&path)
-            .map_err(DiskError::at(&path))?;
+    /// Begins a log at `place`, where there is none.
+    pub(super) fn create(place: &LogPlace, first: TxId, layout: Layout) -> Result<ReceivedLog, Error> {
+        let LogPlace { dir, name, version } = place;
+        let path = dir.join(name);
+        let file = dir.create_new(name).map_err(DiskError::at(&path))?;
         let previous_last_tx = first.previous();
         let header = LogHeader {
             format: layout.format,
-            version,
+            version: *version,
             previous_last_tx,
         };
         Ok(ReceivedLog {
-            writer: LogWriter::create(file, header, layout)?,
+            writer: Some(LogWriter::create(file, header, layout)?),
+            length: 0,
             layout,
+            dir: dir.clone(),
             path,
             first,
             last: previous_last_tx,
@@ -86,22 +81,26 @@ impl ReceivedLog {
         transaction: &mut TransactionReader<'_, R>,
         judge: impl FnMut(&Item<'_>) -> Result<(), Error>,
     ) -> Result<TransactionSummary, Error> {
-        let summary = self.writer.append_judged(transaction, judge)?;
+        let summary = self.writer().append_judged(transaction, judge)?;
         self.last = summary.tx;
         self.count += 1;
         self.newest = Some(summary.committed());
         Ok(summary)
     }
 
+    fn writer(&mut self) -> &mut LogWriter<File> {
+        self.writer.as_mut().expect("a complete log is not changed")
+    }
+
     /// Bytes so far.
     pub(super) fn bytes(&self) -> u64 {
-        self.writer.position()
+        self.writer.as_ref().map_or(self.length, LogWriter::position)
     }
 
     /// Where it ends now.
     pub(super) fn mark(&self) -> Mark {
         Mark {
-            position: self.writer.position(),
+            position: self.bytes(),
             newest: self.newest,
             last: self.last,
             count: self.count,
@@ -110,20 +109,24 @@ impl ReceivedLog {
 
     /// Takes back what came behind that mark.
     pub(super) fn cut(&mut self, mark: Mark) -> Result<(), Error> {
-        self.writer.truncate(mark.position)?;
+        self.writer().truncate(mark.position)?;
         (self.newest, self.last, self.count) = (mark.newest, mark.last, mark.count);
         Ok(())
     }
 
     /// Removes the file.
-    pub(super) fn remove(self) -> Result<(), DiskError> {
-        fs::remove_file(&self.path).map_err(DiskError::at(&self.path))
+    pub(super) fn remove(mut self) -> Result<(), DiskError> {
+        self.writer = None;
+        self.dir.remove_file(&self.path).map_err(DiskError::at(&self.path))
     }
 
-    /// Hands everything to the file; nothing can be appended any more.
+    /// Hands everything to the file and closes it; nothing can be appended any more.
     pub(super) fn complete(&mut self, buffer: &mut Buffer, fate: DuplicatePolicy) -> Result<(), Error> {
-        self.writer.flush()?;
-        let file = File::open(&self.path).map_err(DiskError::at(&self.path))?;
+        self.length = self.bytes();
+        if let Some(writer) = self.writer.take() {
+            writer.finish()?;
+        }
+        let file = self.dir.open_file(&self.path).map_err(DiskError::at(&self.path))?;
         if fate == DuplicatePolicy::Kept {
             file.sync_all().map_err(DiskError::at(&self.path))?;
         }

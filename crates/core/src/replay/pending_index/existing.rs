@@ -1,6 +1,6 @@
 //! Which indexes there are: in `index.db`, and from one transaction to the next.
 
-use std::{collections::BTreeSet, path::Path};
+use std::collections::BTreeSet;
 
 use super::{
     disk,
@@ -9,6 +9,7 @@ use super::{
     prepare::directory,
 };
 use neo4j_format::{
+    DirHandle,
     log::{LuceneCommand, lucene::LuceneAction},
     store::{IndexConfig, IndexKey, index_config},
 };
@@ -20,9 +21,9 @@ const SHOWN: usize = 5;
 ///
 /// # Errors
 /// [`PendingIndexError`]: a file that cannot be read.
-pub fn read_config(dir: &Path) -> Result<IndexConfig, PendingIndexError> {
-    let bytes = match disk::read(&dir.join(index_config::PATH), index_config::FILE_MAX)? {
-        None => disk::read(&dir.join(index_config::OLD_PATH), index_config::FILE_MAX)?,
+pub fn read_config(dir: &DirHandle) -> Result<IndexConfig, PendingIndexError> {
+    let bytes = match disk::read(dir, &dir.join(index_config::PATH), index_config::FILE_MAX)? {
+        None => disk::read(dir, &dir.join(index_config::OLD_PATH), index_config::FILE_MAX)?,
         bytes => bytes,
     };
     Ok(bytes.map_or(Ok(IndexConfig::default()), |bytes| IndexConfig::decode(&bytes))?)
