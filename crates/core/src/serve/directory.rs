@@ -83,7 +83,7 @@ impl Directory {
     /// # Errors
     /// It is not; it is open in Neo4j; an incremental backup of it was interrupted; it cannot be read.
     pub fn open(dir: &Path, release: Option<Release>) -> Result<Directory, Error> {
-        let opened = fs::canonicalize(dir).and_then(|path| DirHandle::open(path));
+        let opened = fs::canonicalize(dir).and_then(DirHandle::open);
         let dir = opened.map_err(|cause| {
             let text = format!("{}: {cause}", dir.display());
             Error::new(ErrorKind::Configuration, text).with_hint("name the directory of a database or of a backup")

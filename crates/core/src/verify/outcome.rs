@@ -305,10 +305,10 @@ impl<'a> Comparison<'a> {
         for (path, (length, role)) in &self.found {
             match (role, length) {
                 (Role::Content | Role::NotText, Some(_)) => {
-                    findings.push(FileFinding::whole(path, FileProblem::Extra, None, *length))
+                    findings.push(FileFinding::whole(path, FileProblem::Extra, None, *length));
                 }
                 (Role::Content | Role::NotText, None) => {
-                    findings.push(FileFinding::whole(path, FileProblem::NotAFile, None, None))
+                    findings.push(FileFinding::whole(path, FileProblem::NotAFile, None, None));
                 }
                 (Role::Working, _) => self.notes.push(format!(
                     "{path} is a leftover of an interrupted run and not part of the backup; the next run removes it"

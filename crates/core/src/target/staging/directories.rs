@@ -17,7 +17,10 @@ use crate::{
     Error,
     manifest::{MANIFEST, Manifest, ManifestError},
 };
-use neo4j_format::{DirHandle, DiskError, directory::EntryKind};
+use neo4j_format::{
+    DirHandle, DiskError,
+    directory::{EntryKind, EntryStatus},
+};
 
 /// What stands at the target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -189,7 +192,7 @@ pub(super) fn is_known_as(parent: &DirHandle, dir: &OsStr, name: &str) -> bool {
 
 /// What a directory is known by through renames; `None` where there is none.
 pub(super) fn identity(parent: &DirHandle, name: &OsStr) -> Option<String> {
-    let found = parent.status_of(name).ok().filter(|found| found.is_folder())?;
+    let found = parent.status_of(name).ok().filter(EntryStatus::is_folder)?;
     let (device, inode) = found.identity();
     Some(format!("directory {device}:{inode}"))
 }
