@@ -27,7 +27,7 @@ use neo4j_backup_core::{
 use neo4j_format::store::{IndexConfig, StoreFormat};
 
 /// Longer than anything here takes on a busy machine, and shorter than the limit of the tool's run.
-const SOON: Duration = Duration::from_secs(60);
+const SOON: Duration = Duration::from_mins(1);
 
 fn fifo(path: &Path) {
     let _ = fs::remove_file(path);

@@ -1,7 +1,7 @@
 //! Who may read a backup: new ones are private, existing ones keep owner, group and mode, and what is created in them
 //! follows. The tests with other users need root and say so where they cannot run.
 
-#![expect(clippy::unwrap_used, reason = "panicking is how tests report")]
+#![expect(clippy::unwrap_used, clippy::print_stderr, reason = "panicking is how tests report")]
 
 use std::{
     fs,
