@@ -44,7 +44,13 @@ pub(crate) struct ClusterArgs {
     /// Keep trying the ZooKeeper servers for this time [default: 20s]
     ///
     /// While none of them serves. One answer may take a quarter of the time.
-    #[arg(long, value_name = "TIME", hide_env = true, env = "NEO4J_BACKUP_ZK_TIMEOUT")]
+    #[arg(
+        long,
+        value_name = "TIME",
+        hide_env = true,
+        hide_short_help = true,
+        env = "NEO4J_BACKUP_ZK_TIMEOUT"
+    )]
     pub(crate) zk_timeout: Option<String>,
 }
 

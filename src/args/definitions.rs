@@ -66,9 +66,9 @@ pub(crate) struct Args {
     #[arg(long, hide_env = true, env = "NEO4J_BACKUP_INCREMENTAL", value_parser = switch)]
     pub(crate) incremental: bool,
 
-    /// Full if DIR is missing or empty or cannot be continued, incremental otherwise
+    /// Full if DIR is missing or cannot be continued, incremental otherwise
     ///
-    /// Takes a full backup as with -fallback-full if an incremental one cannot continue.
+    /// Takes a full backup if DIR is empty, too, and as with -fallback-full if an incremental one cannot continue.
     #[arg(long, hide_env = true, env = "NEO4J_BACKUP_AUTO", value_parser = switch)]
     pub(crate) auto: bool,
 
@@ -167,7 +167,8 @@ pub(crate) struct Args {
     /// Give up on a server that sends fewer bytes/s: 100, 10k [default: 1k]
     ///
     /// On the average over the time of -silence-timeout. 0 is no limit; k, m and g are powers of 1024.
-    #[arg(long, value_name = "RATE", help_heading = LIMITS, hide_env = true, env = "NEO4J_BACKUP_MIN_RATE")]
+    #[arg(long, value_name = "RATE", help_heading = LIMITS, hide_env = true, hide_short_help = true,
+          env = "NEO4J_BACKUP_MIN_RATE")]
     pub(crate) min_rate: Option<String>,
 
     /// Let transactions extend a store file by at most this much [default: 1g]

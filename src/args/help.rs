@@ -57,7 +57,7 @@ pub(crate) fn with_help_texts(command: Command) -> Command {
     command
 }
 
-/// The help of a command that has been built.
+/// The help of a command that has been built: without options that few need, which the manual page has.
 fn help(command: &Command) -> String {
     let mut text = String::new();
     let about = command.get_about().map(ToString::to_string).unwrap_or_default();
@@ -73,7 +73,10 @@ fn help(command: &Command) -> String {
         text.push_str(&commands(command));
         text.push('\n');
     }
-    let groups = groups(command);
+    let mut groups = groups(command);
+    for (_, arguments) in &mut groups {
+        arguments.retain(|argument| !argument.is_hide_short_help_set());
+    }
     let heads = groups
         .iter()
         .flat_map(|(_, arguments)| arguments)

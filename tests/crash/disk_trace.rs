@@ -176,7 +176,7 @@ pub fn run_with_fault<A: AsRef<OsStr>>(program: &str, args: &[A], folder: &Path,
 }
 
 /// The calls of one thread, with the time at which each began.
-#[expect(clippy::too_many_lines, reason = "one arm for each system call")]
+#[expect(clippy::too_many_lines, reason = "one arm for each call of the system")]
 fn read(text: &str, folder: &Path) -> Vec<(String, Call)> {
     let mut calls = Vec::new();
     let mut numbers: BTreeMap<(String, PathBuf), usize> = BTreeMap::new();

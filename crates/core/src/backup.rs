@@ -26,7 +26,7 @@ use crate::{
     full::{Announcement, Full, full},
     incremental::{Incremental, incremental},
     outcome::{BackupOutcome, Verdict},
-    progress::{Phase, Progress},
+    progress::{Phase, Progress, Total},
     receive::{
         database::{ask_store_id, require_database},
         proof::Unproven,
@@ -473,6 +473,10 @@ impl BackupRun<'_> {
             let member = self.find(&found.at.host, found.at.port, CONNECT_TO_MEMBER)?;
             if let (Pipeline::Full(_), Some(expected)) = (pipeline, expected) {
                 require_database(&member, expected)?;
+            }
+            if let (Some(base), Some(last)) = (base, found.last) {
+                let missing = u64::try_from(last.0.saturating_sub(base.last.0)).unwrap_or_default();
+                progress.expected(Total::Transactions(missing));
             }
             let find = || self.other_master(search, found.id, &member);
             let authority = (found.role != Role::Master).then_some(Authority {

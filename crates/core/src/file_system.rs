@@ -157,6 +157,8 @@ fn seen(path: &Path) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     fn of(errno: Errno) -> Error {
@@ -188,11 +190,12 @@ mod tests {
     #[test]
     fn a_missing_right_names_path_user_and_modes() {
         let dir = tempfile::tempdir().unwrap();
+        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o750)).unwrap();
         let path = dir.path().join("missing/file");
         let error = Error::from(DiskError::new(&path, Errno::ACCESS.into()));
         let text = error.to_string();
         let uid = geteuid().as_raw();
-        let nearest = format!("{} has mode 0700, owner {uid}:", dir.path().display());
+        let nearest = format!("{} has mode 0750, owner {uid}:", dir.path().display());
         for part in [
             &format!("{}: ", path.display()),
             &format!("runs as uid {uid}"),

@@ -40,7 +40,7 @@ use crate::{
     Error, ErrorKind,
     cancel::Cancel,
     error::Condition,
-    progress::{Phase, Progress},
+    progress::{Phase, Progress, Total},
     retry::{self, Policy, Retry},
 };
 use neo4j_format::{
@@ -219,6 +219,9 @@ impl FullRun<'_> {
         let manifest = Manifest::receiving(self.run.clone(), self.replaced.and_then(|old| old.name.clone()));
         manifest.write(&self.dir, MANIFEST)?;
         self.progress.phase(Phase::Receiving);
+        if let Some(bytes) = self.replaced.and_then(|old| old.bytes) {
+            self.progress.expected(Total::Bytes(bytes));
+        }
         let mut incoming = member.full();
         let files = files::receive(&mut incoming, &self.dir, self.progress)?;
         let (format, version) = self.judge_files(&files)?;

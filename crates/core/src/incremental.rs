@@ -392,6 +392,10 @@ impl IncrementalRun<'_> {
             had: &had,
         };
         let proof = self.same_format().and_then(|()| {
+            if let Some(theirs) = target.is_unchanged(self.request.unproven)? {
+                same_database(Header::open(self.dir)?.store_id()?, theirs, self.dir)?;
+                return Ok(HistoryProof::Unchanged);
+            }
             let (asked, answered) = logs.catch_up(member, &had, Overlap::Compared, self.progress)?;
             if let Some(theirs) = answered {
                 same_database(Header::open(self.dir)?.store_id()?, theirs, self.dir)?;

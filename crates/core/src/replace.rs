@@ -2,7 +2,7 @@
 //! (`docs/decisions/0009-no-less-in-place-of-more.md`), and only where that is allowed.
 
 use super::{
-    manifest::Manifest,
+    manifest::{BackupKind, Manifest},
     receive::database::{ask_store_id, same_database},
     target::{
         links,
@@ -32,13 +32,18 @@ pub(crate) struct Replaced {
     last: TxId,
     /// Whether it has index transactions.
     has_indexes: bool,
+    /// Bytes that its full backup received.
+    pub(crate) bytes: Option<u64>,
 }
 
 impl Replaced {
     fn of(target: &Target, header: &Header) -> Result<Replaced, Error> {
         let manifest = Manifest::read(&target.open()?)?;
         let taken = |source| manifest.as_ref()?.last_transaction(source).map(|(last, _)| last);
+        let mut runs = manifest.iter().flat_map(|manifest| &manifest.chain);
+        let full = runs.rfind(|run| run.mode == BackupKind::Full);
         Ok(Replaced {
+            bytes: full.map(|run| run.bytes),
             name: target.to_replace(manifest.as_ref()),
             has_indexes: taken(DataSource::Lucene).is_some_and(|last| last > TxId::BASE),
             last: match taken(DataSource::Graph) {

@@ -284,6 +284,13 @@ impl Source for Directory {
         self.identity
     }
 
+    fn require_identity(&self) -> Result<(), Refusal> {
+        let header = Header::open_read_only(&self.directory()?).map_err(Error::from);
+        header
+            .and_then(|header| self.require_same_database(&header))
+            .map_err(|error| Refusal::Failed(error.to_string()))
+    }
+
     fn copy(&self) -> Result<Copy, Refusal> {
         let dir = &self.directory()?;
         let limit = Instant::now() + SETTLE;

@@ -113,6 +113,7 @@ impl Response<'_> {
         }
         let names: Vec<_> = after.iter().map(|(source, _)| *source).collect();
         let ranges = if after.is_empty() {
+            self.source.require_identity()?;
             Vec::new()
         } else {
             self.source.since(&Moment { after, copy: None })?

@@ -325,7 +325,7 @@ mod tests {
         let hosts = Hosts::default();
         let address = |text: &str| text.parse::<IpAddr>().unwrap();
         let first = hosts.enter(address("10.0.0.1"), 2).unwrap();
-        let _second = hosts.enter(address("::ffff:10.0.0.1"), 2).unwrap();
+        let second = hosts.enter(address("::ffff:10.0.0.1"), 2).unwrap();
         assert!(hosts.enter(address("10.0.0.1"), 2).is_none());
         assert!(hosts.enter(address("10.0.0.2"), 2).is_some());
         drop(first);
@@ -333,7 +333,7 @@ mod tests {
         assert!(third.is_some());
         let _one = hosts.enter(address("2001:db8::1"), 1).unwrap();
         assert!(hosts.enter(address("2001:db8::2"), 1).is_none());
-        drop((third, _second));
+        drop((third, second));
         assert_eq!(hosts.lock().len(), 1);
     }
 }

@@ -22,6 +22,14 @@ pub trait Source: Send + Sync + 'static {
     /// Which database it is; the same for as long as it is served.
     fn identity(&self) -> Identity;
 
+    /// Whether it still is that database.
+    ///
+    /// # Errors
+    /// [`Refusal`]: it is another one by now.
+    fn require_identity(&self) -> Result<(), Refusal> {
+        Ok(())
+    }
+
     /// Begins a full backup.
     ///
     /// # Errors

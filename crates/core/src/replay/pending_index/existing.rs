@@ -6,6 +6,7 @@ use super::{
     disk,
     error::PendingIndexError,
     filter::{INDEXES_MAX, limited},
+    prepare::directory,
 };
 use neo4j_format::{
     DirHandle,
@@ -82,7 +83,7 @@ impl Existing {
     /// Takes the next command; says whether it is of an index that exists.
     ///
     /// # Errors
-    /// [`PendingIndexError::TooManyIndexes`].
+    /// [`PendingIndexError::TooManyIndexes`], [`PendingIndexError::IndexName`].
     pub fn follow(&mut self, command: &LuceneCommand<'_>) -> Result<bool, PendingIndexError> {
         let index = command.key();
         match command.action {
@@ -94,6 +95,8 @@ impl Existing {
                 Ok(true)
             }
             LuceneAction::Delete => {
+                // it will be executed, which must not fail once transactions are applied
+                directory(&index)?;
                 self.indexes.remove(&index);
                 self.unknown.remove(&index);
                 Ok(true)

@@ -370,7 +370,7 @@ fn publish(steps: &mut VecDeque<Step>, from: &str, to: PathBuf) {
 
 /// Directory of an index relative to the store directory. Neo4j takes the name as a path, so it may have several parts,
 /// but it must not lead elsewhere.
-fn directory(index: &IndexKey) -> Result<PathBuf, PendingIndexError> {
+pub(super) fn directory(index: &IndexKey) -> Result<PathBuf, PendingIndexError> {
     let name = index.name.to_text().filter(|name| !name.contains('\0'));
     let name = name.map(PathBuf::from).filter(|name| {
         let mut parts = name.components().peekable();
