@@ -19,7 +19,7 @@ use crate::{
 };
 use neo4j_format::{
     DirHandle, DiskError,
-    directory::{EntryKind, NotUsable},
+    directory::{EntryKind, EntryStatus, NotUsable},
 };
 
 /// What stands at the target.
@@ -200,10 +200,7 @@ pub(super) fn is_known_as(parent: &DirHandle, dir: &OsStr, name: &str) -> bool {
 
 /// What a directory is known by through renames; `None` where there is none.
 pub(super) fn identity(parent: &DirHandle, name: &OsStr) -> Option<String> {
-    let found = parent
-        .status_of(name)
-        .ok()
-        .filter(neo4j_format::directory::EntryStatus::is_folder)?;
+    let found = parent.status_of(name).ok().filter(EntryStatus::is_folder)?;
     let (device, inode) = found.identity();
     Some(format!("directory {device}:{inode}"))
 }
