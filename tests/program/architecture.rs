@@ -41,7 +41,13 @@ const RULES: &[Rule] = &[
         name: "formats know no clock, no socket and no environment",
         within: &[FORMAT],
         except: &[],
-        forbidden: &["Instant::now", "SystemTime", "TcpStream", "TcpListener", "std::env"],
+        forbidden: &[
+            "Instant::now",
+            "SystemTime::now",
+            "TcpStream",
+            "TcpListener",
+            "std::env",
+        ],
     },
     Rule {
         name: "the source never touches the disk",

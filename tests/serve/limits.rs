@@ -1,7 +1,5 @@
 //! `serve` under load and among clients that mean no good: limits, rates, refusals, its end, and what the log says.
 
-#![expect(clippy::unwrap_used, reason = "panicking is how tests report")]
-
 use std::{
     fs,
     io::{Read, Write},

@@ -2,16 +2,15 @@
 
 use std::{
     collections::HashMap,
-    fs::{self, File, OpenOptions},
-    io::Write as _,
+    ffi::OsString,
+    fs::File,
+    io::{self, Seek as _, SeekFrom, Write as _},
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
 };
 
 use flate2::{Compression, write::GzEncoder};
-use rustix::{
-    fs::{CWD, RenameFlags},
-    io::Errno,
-};
+use rustix::{fs::RenameFlags, io::Errno};
 use serde::Serialize;
 
 use crate::{Error, ErrorKind, target::durable};
@@ -32,7 +31,10 @@ pub struct ExportFile {
 /// The directory under construction; removed unless [`Staging::publish`] is called.
 #[derive(Debug)]
 pub(super) struct Staging {
-    partial: PathBuf,
+    /// The directory that it lies in.
+    parent: DirHandle,
+    partial: DirHandle,
+    partial_name: OsString,
     out: PathBuf,
     files: Vec<ExportFile>,
     open: HashMap<usize, File>,
@@ -49,23 +51,30 @@ impl Staging {
             let text = format!("{}: not the name of a new directory", out.display());
             Error::new(ErrorKind::Configuration, text)
         })?;
-        if fs::symlink_metadata(out).is_ok() {
+        let parent = match out.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent,
+            _ => Path::new("."),
+        };
+        let parent = DirHandle::open(parent).map_err(DiskError::at(parent))?;
+        if parent.has(name) {
             return Err(exists(out));
         }
-        let mut partial = name.to_owned();
-        partial.push(".partial");
-        let partial = out.with_file_name(partial);
-        match fs::create_dir(&partial) {
-            Ok(()) => {}
-            Err(cause) if cause.kind() == std::io::ErrorKind::AlreadyExists => {
-                let text = format!("{}: exists, from another export", partial.display());
+        let mut partial_name = name.to_owned();
+        partial_name.push(".partial");
+        let path = parent.join(&partial_name);
+        let partial = match parent.create_folder(&partial_name) {
+            Ok(partial) => partial,
+            Err(cause) if cause.kind() == io::ErrorKind::AlreadyExists => {
+                let text = format!("{}: exists, from another export", path.display());
                 return Err(Error::new(ErrorKind::TargetInUse, text)
                     .with_hint("delete it if no other export is running, or choose another directory"));
             }
-            Err(cause) => return Err(DiskError::new(&partial, cause).into()),
-        }
+            Err(cause) => return Err(DiskError::new(&path, cause).into()),
+        };
         Ok(Staging {
+            parent,
             partial,
+            partial_name,
             out: out.to_owned(),
             files: Vec::new(),
             open: HashMap::new(),
@@ -75,48 +84,52 @@ impl Staging {
 
     /// Adds a file with this beginning and returns its number.
     pub(super) fn add(&mut self, name: impl Into<String>, beginning: &[u8]) -> Result<usize, Error> {
-        let number = self.files.len();
-        self.files.push(ExportFile {
-            name: name.into(),
-            bytes: 0,
-        });
+        let (number, name) = (self.files.len(), name.into());
+        let file = self.partial.create_new(&name);
+        let file = file.map_err(DiskError::at(self.partial.join(&name)))?;
+        self.keep_open(number, file);
+        self.files.push(ExportFile { name, bytes: 0 });
         self.append(number, beginning)?;
         Ok(number)
     }
 
     /// Appends to the file of this number.
     pub(super) fn append(&mut self, number: usize, bytes: &[u8]) -> Result<(), Error> {
-        let Some(file) = self.files.get_mut(number) else {
-            return Ok(());
-        };
-        let path = self.partial.join(&file.name);
-        if self.open.len() >= OPEN_MAX && !self.open.contains_key(&number) {
+        let name = self.files[number].name.clone();
+        let path = self.partial.join(&name);
+        if !self.open.contains_key(&number) {
+            let opened = self.partial.open_to_change(&name).and_then(|mut file| {
+                file.seek(SeekFrom::End(0))?;
+                Ok(file)
+            });
+            self.keep_open(number, opened.map_err(DiskError::at(&path))?);
+        }
+        if let Some(file) = self.open.get_mut(&number) {
+            file.write_all(bytes).map_err(DiskError::at(&path))?;
+        }
+        self.files[number].bytes += bytes.len() as u64;
+        Ok(())
+    }
+
+    fn keep_open(&mut self, number: usize, file: File) {
+        if self.open.len() >= OPEN_MAX {
             self.open.clear();
         }
-        let mut written = match self.open.entry(number) {
-            std::collections::hash_map::Entry::Occupied(open) => open.into_mut(),
-            std::collections::hash_map::Entry::Vacant(place) => {
-                let opened = OpenOptions::new().append(true).create(true).open(&path);
-                place.insert(opened.map_err(DiskError::at(&path))?)
-            }
-        } as &File;
-        written.write_all(bytes).map_err(DiskError::at(&path))?;
-        file.bytes += bytes.len() as u64;
-        Ok(())
+        self.open.insert(number, file);
     }
 
     /// Makes a script of the file of this number.
     pub(super) fn make_executable(&mut self, number: usize) -> Result<(), Error> {
-        use std::os::unix::fs::PermissionsExt as _;
-        if let Some(file) = self.files.get(number) {
-            let path = self.partial.join(&file.name);
-            let mut permissions = fs::metadata(&path).map_err(DiskError::at(&path))?.permissions();
+        let name = &self.files[number].name;
+        let make = || {
+            let file = self.partial.open_file(name)?;
+            let mut permissions = file.metadata()?.permissions();
             // whoever may read it may run it
             let mode = permissions.mode();
             permissions.set_mode(mode | (mode & 0o444) >> 2);
-            fs::set_permissions(&path, permissions).map_err(DiskError::at(&path))?;
-        }
-        Ok(())
+            file.set_permissions(permissions)
+        };
+        Ok(make().map_err(DiskError::at(self.partial.join(name)))?)
     }
 
     /// Makes everything durable and gives the directory its name.
@@ -126,24 +139,24 @@ impl Staging {
     pub(super) fn publish(mut self) -> Result<Vec<ExportFile>, Error> {
         self.open.clear();
         let names: Vec<&str> = self.files.iter().map(|file| file.name.as_str()).collect();
-        let partial = DirHandle::open(&self.partial).map_err(DiskError::at(&self.partial))?;
-        durable::sync_together(&partial, &names)?;
-        durable::sync(&partial)?;
-        match rustix::fs::renameat_with(CWD, &self.partial, CWD, &self.out, RenameFlags::NOREPLACE) {
+        durable::sync_together(&self.partial, &names)?;
+        durable::sync(&self.partial)?;
+        let name = self.out.file_name().expect("it was created with a name");
+        let renamed = self
+            .parent
+            .rename_with(&self.partial_name, name, RenameFlags::NOREPLACE);
+        match renamed {
             Ok(()) => {}
             Err(Errno::EXIST) => return Err(exists(&self.out)),
             // file systems without this flag; a directory never replaces one that is not empty
             Err(Errno::INVAL | Errno::NOSYS) => {
-                fs::rename(&self.partial, &self.out).map_err(DiskError::at(&self.out))?;
+                let renamed_over = self.parent.rename(&self.partial_name, name);
+                renamed_over.map_err(DiskError::at(&self.out))?;
             }
             Err(cause) => return Err(DiskError::new(&self.out, cause.into()).into()),
         }
         self.is_published = true;
-        let parent = match self.out.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => parent,
-            _ => Path::new("."),
-        };
-        durable::sync(&DirHandle::open(parent).map_err(DiskError::at(parent))?)?;
+        durable::sync(&self.parent)?;
         Ok(std::mem::take(&mut self.files))
     }
 }
@@ -152,7 +165,7 @@ impl Drop for Staging {
     fn drop(&mut self) {
         if !self.is_published {
             // the run ends with an error or a verdict of its own
-            let _ = fs::remove_dir_all(&self.partial);
+            let _ = self.parent.remove_tree(&self.partial_name);
         }
     }
 }
@@ -165,13 +178,14 @@ fn exists(out: &Path) -> Error {
 /// `bytes` as one member of a gzip file; readers take several in a row for one text.
 pub(super) fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::with_capacity(bytes.len() / 4), Compression::fast());
-    // a vector takes everything
-    let _ = encoder.write_all(bytes);
-    encoder.finish().unwrap_or_default()
+    encoder.write_all(bytes).expect("a vector takes everything");
+    encoder.finish().expect("a vector takes everything")
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]
