@@ -21,6 +21,7 @@ use crate::{
     check::{CheckError, Collector, bits::Bits, lookup::Lookup, stores::Stores},
     manifest::{Manifest, State},
     target::staging::refuse_if_at_work,
+    verification::readable,
 };
 use neo4j_format::{
     DirHandle, DiskError,
@@ -114,7 +115,7 @@ impl Graph {
     /// There is no such store, it is in use or was not closed, or it cannot be read.
     pub(crate) fn open(dir: &Path) -> Result<Graph, Error> {
         refuse_if_at_work(dir)?;
-        let dir = &DirHandle::open(dir).map_err(DiskError::at(dir))?;
+        let dir = &readable(dir)?;
         refuse_unfinished(dir)?;
         if !dir.has(StoreFile::Neostore.name()) {
             return Err(read_error(CheckError::NoStore(dir.path().to_owned())));
