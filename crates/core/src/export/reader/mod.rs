@@ -8,7 +8,7 @@ mod names;
 mod properties;
 mod value_type;
 
-use std::{io, path::Path};
+use std::path::Path;
 
 use serde::Serialize;
 
@@ -25,8 +25,8 @@ use crate::{
 };
 use neo4j_format::{
     DirHandle, DiskError,
-    ids::{DataSource, TxId},
-    log::files::{self, Marker, Slot},
+    ids::TxId,
+    log::files::{self},
     store::{
         Header, HeaderError, StoreFile,
         neo4j_lock::{self, Holder},
@@ -36,9 +36,6 @@ use neo4j_format::{
 
 /// Nodes up to which one bit for each is kept; of larger stores, nodes are looked up one by one.
 const NODES_MAX: u64 = 1 << 29;
-
-/// Bytes up to which a marker is read; it has a few.
-const MARKER_MAX: u64 = 64;
 
 /// What nodes and relationships have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -266,15 +263,7 @@ fn refuse_unfinished(dir: &DirHandle) -> Result<(), Error> {
         let text = format!("{}: the database is open", dir.display());
         return Err(Error::new(ErrorKind::TargetInUse, text).with_hint("shut Neo4j down, or take a backup"));
     }
-    let marker = match dir.read(files::marker(DataSource::Graph), MARKER_MAX) {
-        Ok(bytes) => Marker::decode(&bytes),
-        Err(cause) if cause.kind() == io::ErrorKind::NotFound => {
-            let pending = dir.status_of(files::slot(DataSource::Graph, Slot::One));
-            (!pending.is_ok_and(|found| found.length() > 0)).then_some(Marker::Clean)
-        }
-        Err(_) => None,
-    };
-    if marker == Some(Marker::Clean) {
+    if files::is_closed_cleanly(dir) {
         return Ok(());
     }
     let text = format!("{}: the database was not closed cleanly", dir.display());
