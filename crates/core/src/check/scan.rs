@@ -1,11 +1,12 @@
 //! One pass over a store file in big blocks, on several cores.
 
-use neo4j_format::width::to_usize;
 use std::{
     ops::Range,
     sync::atomic::{AtomicU64, Ordering},
     thread,
 };
+
+use neo4j_format::width::to_usize;
 
 use super::{error::CheckError, stores::Store};
 use crate::cancel::Cancel;
