@@ -501,8 +501,8 @@ impl BackupRun<'_> {
         }
     }
 
-    /// The master of the cluster as it is now; `None` if it is the member that gave the backup. Whoever is at the address
-    /// where the master is registered has to serve the database of `source`: a stranger knows nothing of its history.
+    /// The current master of the cluster; `None` if it is the member that gave the backup. The server at the master's
+    /// registered address must serve the same database as `source`: another database proves nothing about its history.
     fn other_master(&self, search: &Search, served: MemberId, source: &Member) -> Result<Option<Member>, Error> {
         let cluster = self.look_at_last(search)?;
         let Some(master) = cluster.master.id() else {
@@ -616,7 +616,7 @@ impl BackupRun<'_> {
     }
 }
 
-/// Why there is no full backup either where an incremental one cannot continue; nothing was received for it.
+/// The error of a fallback that was refused before anything was received.
 fn not_even_full(incremental: &Error, refused: &Error) -> Error {
     let text = format!("{incremental}; a full backup cannot be taken instead: {refused}");
     Error::new(refused.kind(), text)

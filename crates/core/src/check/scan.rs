@@ -90,7 +90,7 @@ pub(super) fn scan<S: Send>(
     thread::scope(|scope| {
         let mut states = states.iter_mut();
         let own = states.next();
-        // this thread does what those cannot that the system does not give
+        // if the system refuses a thread, the others do its work
         let others: Vec<_> = states
             .map_while(|state| thread::Builder::new().spawn_scoped(scope, move || work(state)).ok())
             .collect();

@@ -123,7 +123,7 @@ impl Staging {
         let make = || {
             let file = self.partial.open_file(name)?;
             let mut permissions = file.metadata()?.permissions();
-            // whoever may read it may run it
+            // each class that can read the script can execute it
             let mode = permissions.mode();
             permissions.set_mode(mode | (mode & 0o444) >> 2);
             file.set_permissions(permissions)

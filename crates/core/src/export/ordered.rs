@@ -1,7 +1,7 @@
 //! Work on the records of a store by several threads whose results come out in the order of the records.
 //!
 //! Each thread takes the next block of records and sends pieces of its result through a channel of its own. The caller's
-//! thread empties the channels in the order of the blocks. All channels are bounded: whoever is ahead waits, so memory
+//! thread empties the channels in the order of the blocks. All channels are bounded: a thread that is ahead waits, so memory
 //! does not grow with the store.
 
 use std::{

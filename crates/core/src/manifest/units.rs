@@ -121,7 +121,7 @@ impl<'a> Units<'a> {
             .map_or(1, usize::from)
             .clamp(2, MAX_THREADS);
         thread::scope(|scope| {
-            // this thread does what those cannot that the system does not give
+            // if the system refuses a thread, the others do its work
             let workers: Vec<_> = (1..threads)
                 .map_while(|_| thread::Builder::new().spawn_scoped(scope, work).ok())
                 .collect();

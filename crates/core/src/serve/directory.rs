@@ -237,7 +237,8 @@ impl Directory {
         })
     }
 
-    /// A directory may be exchanged while it is served, and clients are told the identity that it had at the start.
+    /// Refuses a directory that was replaced by another database after the service started: clients were sent the store id
+    /// of the first one.
     fn require_same_database(&self, header: &Header) -> Result<(), Error> {
         let (found, served) = (header.store_id()?, self.identity.store_id);
         if found == served && header.format()? == self.identity.format {
@@ -327,7 +328,7 @@ impl Source for Directory {
     }
 }
 
-/// What the manifest says; a directory without one is nobody's work in progress.
+/// The state in the manifest; a directory without a manifest counts as complete.
 fn state(dir: &DirHandle) -> Result<State, Refusal> {
     let manifest = Manifest::read(dir).map_err(|error| Refusal::Failed(error.to_string()))?;
     Ok(manifest.map_or(State::Complete, |manifest| manifest.state))

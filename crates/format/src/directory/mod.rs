@@ -44,7 +44,7 @@ pub struct DirHandle {
     new_files: NewFiles,
 }
 
-/// What stands at a name is neither a regular file nor a directory, or not the one of both that is needed.
+/// The entry is neither a regular file nor a directory, or is a file where a directory is needed, or the reverse.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum NotUsable {
     /// A pipe, a device or a socket.
@@ -421,8 +421,8 @@ impl DirHandle {
         Ok(rustix::fs::fsync(&*self.fd)?)
     }
 
-    /// Makes what stands at `name` durable: the content of a file, or the names in a folder. An empty name is the
-    /// directory itself.
+    /// Makes the entry `name` durable: the content of a file, or the names in a folder. An empty name means the directory
+    /// itself.
     ///
     /// # Errors
     /// Those of the file system; [`NotUsable`].
@@ -482,7 +482,7 @@ impl AsFd for DirHandle {
 /// The file of a descriptor, if it is a regular one.
 fn regular(opened: rustix::io::Result<OwnedFd>) -> io::Result<File> {
     let file = match opened {
-        // a socket, or a pipe that nobody reads
+        // a socket, or a pipe without a reader
         Err(Errno::NXIO) => return Err(NotUsable::NotAFile.into()),
         Err(Errno::LOOP) => return Err(NotUsable::Link.into()),
         opened => File::from(opened?),

@@ -258,7 +258,7 @@ impl Target {
         Ok(false)
     }
 
-    /// Whether a backup that cannot be put in place is no reason to do nothing: the one in place is as it was.
+    /// Whether the run can continue although the waiting backup cannot be published: the existing backup is unchanged.
     fn keeps_waiting(&self, error: &Error) -> bool {
         let is_lasting = matches!(error.kind(), ErrorKind::Configuration | ErrorKind::PermissionDenied);
         is_lasting && !self.half_published.get() && self.occupant().is_ok_and(|found| found == Occupant::Database)
@@ -279,7 +279,7 @@ impl Target {
         Ok(occupant(&self.parent, &self.name)?)
     }
 
-    /// Makes sure, before anything is received, that a new backup can take the place of the one in place.
+    /// Checks, before anything is received, that the existing backup can be replaced.
     ///
     /// # Errors
     /// [`TargetError::MountPoint`], [`TargetError::CannotRename`], [`TargetError::ForeignSibling`]; disk errors.
