@@ -6,67 +6,34 @@
 //!      └── fallback: a full backup ◀── an incremental one cannot continue
 //! ```
 
-use std::{
-    error, fmt,
-    num::NonZeroU64,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+mod cluster;
+mod run;
+
+use std::{error, fmt, num::NonZeroU64, path::PathBuf, time::Duration};
 
 use serde::{Serialize, Serializer};
-use tokio::runtime::Handle;
 
+use self::run::BackupRun;
 use crate::{
-    Error, ErrorKind,
+    Error,
     cancel::Cancel,
     cluster_options::ClusterOptions,
     consistency::Checks,
-    context::BackupContext,
-    error::Condition,
-    full::{Announcement, Full, full},
-    incremental::{Incremental, incremental},
-    outcome::{BackupOutcome, Verdict},
-    progress::{Phase, Progress, Total},
-    receive::{
-        database::{ask_store_id, require_database},
-        proof::Unproven,
-    },
+    outcome::BackupOutcome,
+    progress::Progress,
+    receive::proof::Unproven,
     replace::Replace,
     replay::apply::Growth,
-    retry::{self, Policy, Retry},
     run_id::RunId,
     runtime,
     source::{
-        client::{MIN_RATE, Member, Settings},
-        confirm::Authority,
-        discovery::{self, Base, Candidate, PassedOver, Role, Search},
-        failover::{Attempt, Cluster, Failover, Served},
+        client::MIN_RATE,
+        discovery::PassedOver,
+        failover::{Attempt, Served},
         uri::Source,
     },
     target::{archived_logs::KeepLogs, owners::SharedDirectories},
 };
-use neo4j_format::{
-    DirHandle,
-    ids::MemberId,
-    store::{Header, StoreFile},
-};
-
-/// How often a server is asked again after its connection broke. A server that is gone refuses the connection at once.
-const BROKEN: Policy = Policy {
-    first: Duration::from_millis(200),
-    longest: Duration::from_secs(1),
-    total: Duration::from_secs(10),
-    tries: 3,
-};
-
-/// Limit for connecting to each address of a member's host: other members can be asked.
-const CONNECT_TO_MEMBER: Duration = Duration::from_secs(2);
-
-/// Limit for connecting to the master after the backup has arrived.
-const LAST_LOOK: Duration = Duration::from_secs(3);
-
-/// Limit for another look at the cluster while members are asked again: the next one follows soon.
-const LOOK_AGAIN: Duration = Duration::from_secs(8);
 
 /// Which backup to take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -187,7 +154,7 @@ impl Backup {
         Backup { growth, ..self }
     }
 
-    /// Limit on the time of the whole run, which then ends with [`ErrorKind::TimeLimit`].
+    /// Limit on the time of the whole run, which then ends with [`crate::ErrorKind::TimeLimit`].
     #[must_use]
     pub fn time_limit(self, limit: Duration) -> Backup {
         Backup {
@@ -348,287 +315,4 @@ impl From<BackupFailure> for Error {
     fn from(failure: BackupFailure) -> Error {
         failure.error
     }
-}
-
-/// The pipeline that a member is asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Pipeline {
-    Full(Replace),
-    Incremental,
-}
-
-/// One run. Everything happens inside the runtime's context, on a thread that may block.
-struct BackupRun<'a> {
-    backup: &'a Backup,
-    progress: &'a dyn Progress,
-    cancel: &'a Cancel,
-    run_id: String,
-}
-
-impl BackupRun<'_> {
-    /// Takes the backup, and a full one if an incremental one cannot continue and that is asked for.
-    fn take_or_fall_back(&self) -> Result<BackupOutcome, BackupFailure> {
-        let pipeline = self.pipeline();
-        match self.take(pipeline, &Announcement::default()) {
-            Err(failure) if pipeline == Pipeline::Incremental && self.falls_back(&failure.error) => {
-                let announcement = Announcement::of(format!("{}; a full backup is taken instead", failure.error));
-                match self.take(Pipeline::Full(Replace::SameDatabase), &announcement) {
-                    Err(refused) if announcement.is_waiting() => Err(BackupFailure {
-                        error: not_even_full(&failure.error, &refused.error),
-                        ..refused
-                    }),
-                    done => done,
-                }
-            }
-            done => done,
-        }
-    }
-
-    fn pipeline(&self) -> Pipeline {
-        let has_database = self.backup.target.join(StoreFile::Neostore.name()).exists();
-        match self.backup.mode {
-            Mode::Full => Pipeline::Full(self.backup.replace),
-            Mode::Auto if !has_database => Pipeline::Full(self.backup.replace),
-            Mode::Auto | Mode::Incremental => Pipeline::Incremental,
-        }
-    }
-
-    /// Whether a full backup of the same database can succeed where an incremental one failed.
-    fn falls_back(&self, error: &Error) -> bool {
-        // no full backup replaces another database, or one that has more
-        let is_lasting = matches!(
-            error.condition(),
-            Some(Condition::OtherDatabase | Condition::BehindTarget)
-        );
-        (self.backup.fallback_full || self.backup.mode == Mode::Auto)
-            && !is_lasting
-            && matches!(
-                error.kind(),
-                // a transaction that cannot be applied is part of the files of a full backup
-                ErrorKind::FullNeeded | ErrorKind::NotOurs | ErrorKind::Protocol
-            )
-    }
-
-    fn take(&self, pipeline: Pipeline, announcement: &Announcement) -> Result<BackupOutcome, BackupFailure> {
-        self.progress.phase(Phase::Connecting);
-        match &self.backup.source {
-            Source::Single { host, port } => Ok(self.ask_server(host, *port, pipeline, announcement)?),
-            Source::Ha { coordinators, chroot } => {
-                let search = Search {
-                    coordinators: coordinators.clone(),
-                    chroot: chroot.clone(),
-                    cluster: self.backup.cluster.name.clone(),
-                    timeout: self.backup.cluster.zookeeper_timeout,
-                };
-                self.ask_cluster(&search, pipeline, announcement)
-            }
-        }
-    }
-
-    fn ask_server(
-        &self,
-        host: &str,
-        port: u16,
-        pipeline: Pipeline,
-        announcement: &Announcement,
-    ) -> Result<BackupOutcome, Error> {
-        let member = self.find(host, port, Settings::default().connect_timeout)?;
-        Retry::new(BROKEN, retry::seed(&self.run_id), self.cancel).run(
-            || self.transfer(pipeline, announcement, &member, None, self.progress),
-            |error| {
-                matches!(
-                    error.condition(),
-                    Some(Condition::ConnectionBroken | Condition::ConnectionClosed)
-                )
-            },
-            |error| self.progress.warning(&format!("{error}; trying again")),
-        )
-    }
-
-    fn ask_cluster(
-        &self,
-        search: &Search,
-        pipeline: Pipeline,
-        announcement: &Announcement,
-    ) -> Result<BackupOutcome, BackupFailure> {
-        let base = match pipeline {
-            Pipeline::Full(_) => None,
-            Pipeline::Incremental => base(&self.backup.target),
-        };
-        let wanted = self.backup.cluster.wanted(base);
-        let cluster = Cluster {
-            run_id: &self.run_id,
-            base,
-            clock: self.cancel,
-            progress: self.progress,
-            cancel: self.cancel,
-        };
-        let mut search_again = search.clone();
-        let look = || {
-            let found = Handle::current().block_on(discovery::look(&search_again, &wanted, self.cancel));
-            search_again.timeout = search.timeout.min(LOOK_AGAIN);
-            found
-        };
-        let ask = |found: &Candidate, expected, progress: &dyn Progress| {
-            let member = self.find(&found.at.host, found.at.port, CONNECT_TO_MEMBER)?;
-            if let (Pipeline::Full(_), Some(expected)) = (pipeline, expected) {
-                require_database(&member, expected)?;
-            }
-            if let (Some(base), Some(last)) = (base, found.last) {
-                let missing = u64::try_from(last.0.saturating_sub(base.last.0)).unwrap_or_default();
-                progress.expected(Total::Transactions(missing));
-            }
-            let find = || self.other_master(search, found.id, &member);
-            let authority = (found.role != Role::Master).then_some(Authority {
-                find: &find,
-                max_lag: wanted.max_lag,
-            });
-            self.transfer(pipeline, announcement, &member, authority, progress)
-        };
-        let mut taken = cluster.back_up(look, ask);
-        self.judge_source(search, &mut taken);
-        let members = Some(AskedMembers {
-            served: taken.served,
-            failed: taken.failures,
-            skipped: taken.passed_over,
-        });
-        match taken.result {
-            Ok(outcome) => Ok(BackupOutcome { members, ..outcome }),
-            Err(error) => Err(BackupFailure {
-                error,
-                members: members.map(Box::new),
-            }),
-        }
-    }
-
-    /// The current master of the cluster; `None` if it is the member that gave the backup. The server at the master's
-    /// registered address must serve the same database as `source`: another database proves nothing about its history.
-    fn other_master(&self, search: &Search, served: MemberId, source: &Member) -> Result<Option<Member>, Error> {
-        let cluster = self.look_at_last(search)?;
-        let Some(master) = cluster.master.id() else {
-            return Err(Error::new(ErrorKind::NoMember, "there is no master at the moment"));
-        };
-        if master == served {
-            return Ok(None);
-        }
-        let service = cluster.member(master).and_then(discovery::Member::service);
-        let address = service.and_then(|service| Some((service.hosts.first()?, service.port?)));
-        let Some((host, port)) = address else {
-            let text = format!("member {master}, the master, has no backup service");
-            return Err(Error::new(ErrorKind::NoMember, text));
-        };
-        let settings = Settings {
-            connect_timeout: CONNECT_TO_MEMBER,
-            silence_timeout: Some(LAST_LOOK),
-            ..Settings::default()
-        };
-        let found = Member::find(host, port, settings, self.cancel.clone());
-        let found = Handle::current().block_on(found)?;
-        let (ours, theirs) = (ask_store_id(source)?, ask_store_id(&found)?);
-        if !theirs.is_same_database(ours) {
-            let text = format!(
-                "{} is registered as the address of member {master}, the master, but serves another database: {theirs}, the \
-                 source's is {ours}",
-                found.address()
-            );
-            return Err(Error::new(ErrorKind::NoMember, text));
-        }
-        Ok(Some(found))
-    }
-
-    /// A master that lost its role during the backup may have sent transactions that the cluster will discard.
-    fn judge_source(&self, search: &Search, taken: &mut Failover<BackupOutcome>) {
-        let (Ok(outcome), Some(served)) = (&mut taken.result, &taken.served) else {
-            return;
-        };
-        if !served.was_master {
-            return;
-        }
-        match self.look_at_last(search) {
-            Ok(now) => {
-                if served.lost_the_master_role(now.master) && outcome.verdict == Verdict::Good {
-                    outcome.verdict = Verdict::SourceDemoted;
-                }
-            }
-            Err(error) => self.progress.warning(&format!(
-                "could not verify that the source is still the master: {error}"
-            )),
-        }
-    }
-
-    /// The cluster as it is after the backup has arrived.
-    fn look_at_last(&self, search: &Search) -> Result<discovery::Cluster, Error> {
-        let search = Search {
-            timeout: search.timeout.min(LOOK_AGAIN),
-            ..search.clone()
-        };
-        Handle::current().block_on(discovery::discover(&search, self.cancel))
-    }
-
-    fn find(&self, host: &str, port: u16, connect_timeout: Duration) -> Result<Member, Error> {
-        let settings = Settings {
-            connect_timeout,
-            silence_timeout: self.backup.silence_timeout,
-            max_rate: self.backup.max_rate.map(NonZeroU64::get),
-            min_rate: self.backup.min_rate,
-        };
-        Handle::current().block_on(Member::find(host, port, settings, self.cancel.clone()))
-    }
-
-    fn transfer(
-        &self,
-        pipeline: Pipeline,
-        announcement: &Announcement,
-        member: &Member,
-        authority: Option<Authority<'_>>,
-        progress: &dyn Progress,
-    ) -> Result<BackupOutcome, Error> {
-        let uri = self.backup.source.to_string();
-        let context = BackupContext {
-            member,
-            authority,
-            source: self.backup.source_name.as_deref().unwrap_or(&uri),
-            target: &self.backup.target,
-            growth: self.backup.growth,
-            checks: self.backup.checks,
-            shared: self.backup.shared,
-            run_id: &self.run_id,
-        };
-        match pipeline {
-            Pipeline::Full(replace) => {
-                let request = Full {
-                    context,
-                    replace,
-                    mode: self.backup.directory_mode,
-                    announcement,
-                };
-                full(&request, progress, self.cancel)
-            }
-            Pipeline::Incremental => {
-                let request = Incremental {
-                    context,
-                    unproven: self.backup.unproven,
-                    keep: self.backup.keep,
-                };
-                incremental(&request, progress, self.cancel)
-            }
-        }
-    }
-}
-
-/// The error of a fallback that was refused before anything was received.
-fn not_even_full(incremental: &Error, refused: &Error) -> Error {
-    let text = format!("{incremental}; a full backup cannot be taken instead: {refused}");
-    Error::new(refused.kind(), text)
-        .with_scope(refused.scope())
-        .with_advice(refused.advice())
-}
-
-/// What an incremental backup continues. If it cannot be read, the transfer reports why.
-fn base(target: &Path) -> Option<Base> {
-    let header = Header::open_read_only(&DirHandle::open(target).ok()?).ok()?;
-    Some(Base {
-        store_id: header.store_id().ok()?,
-        last: header.last_transaction().ok()?,
-    })
 }
