@@ -6,4 +6,5 @@ pub(crate) mod definitions;
 pub(crate) mod exit_status;
 pub(crate) mod help;
 pub(crate) mod quantity;
+pub(crate) mod repository;
 pub(crate) mod request;

@@ -5,7 +5,7 @@ use std::{ffi::OsString, process::ExitCode};
 use clap::error::ErrorKind as ClapKind;
 use tracing::level_filters::LevelFilter;
 
-use super::{backup, generate, inspect, members, serve, verify};
+use super::{backup, drill, generate, inspect, members, repo, restore, serve, verify};
 #[cfg(feature = "demo")]
 use super::{demo, sandbox};
 use crate::{
@@ -63,6 +63,11 @@ pub(crate) fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
         Some(Command::Version) => generate::version(&definitions, output),
         Some(Command::Inspect(wanted)) => inspect::run(wanted, output),
         Some(Command::Verify(wanted)) => verify::run(wanted, output, loudness, logs),
+        Some(Command::Repo(wanted)) => repo::init(wanted, output),
+        Some(Command::Snapshots(wanted)) => repo::snapshots(wanted, output),
+        Some(Command::Forget(wanted)) => repo::forget(wanted, output, loudness),
+        Some(Command::Drill(wanted)) => drill::run(wanted, output, loudness, logs),
+        Some(Command::Restore(wanted)) => restore::run(wanted, output, loudness, logs),
         Some(Command::Serve(wanted)) => serve::run(wanted, output, loudness, logs),
         #[cfg(feature = "demo")]
         Some(Command::Sandbox(wanted)) => sandbox::run(wanted, output, logs),
@@ -73,7 +78,10 @@ pub(crate) fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
 
 fn take_backup(args: &Args, modes: ModeSwitches, output: Output, loudness: Verbosity, logs: LevelFilter) -> ExitCode {
     match BackupRequest::from_args(args, modes) {
-        Ok(request) => backup::run(&request, output, loudness, logs),
+        Ok(request) => match request.archived_in(&args.of_repository, args.keep.as_deref()) {
+            Ok(request) => backup::run(&request, output, loudness, logs),
+            Err(error) => report::refused(&error.into(), output),
+        },
         Err(RequestError::Source(error)) => {
             let marked = streams::marked(error.uri(), &error.range());
             report::refused(&Failure::marked(error.into(), marked), output)

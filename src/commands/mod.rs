@@ -4,10 +4,13 @@ pub(crate) mod backup;
 pub(crate) mod check;
 #[cfg(feature = "demo")]
 pub(crate) mod demo;
+pub(crate) mod drill;
 pub(crate) mod generate;
 pub(crate) mod inspect;
 pub(crate) mod invocation;
 pub(crate) mod members;
+pub(crate) mod repo;
+pub(crate) mod restore;
 #[cfg(feature = "demo")]
 pub(crate) mod sandbox;
 #[cfg(feature = "demo")]

@@ -158,6 +158,7 @@ fn name(phase: Phase) -> &'static str {
         Phase::Syncing => "syncing",
         Phase::Checking => "checking",
         Phase::Publishing => "publishing",
+        Phase::Archiving => "archiving",
     }
 }
 

@@ -16,6 +16,8 @@ mod legacy_1_3;
 mod long_names;
 mod or_full;
 mod recovery;
+mod repository;
+mod restore;
 mod servers;
 mod target_safety;
 mod wire_vectors;

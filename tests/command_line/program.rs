@@ -8,10 +8,15 @@ use std::{
 };
 
 /// Every command of the program.
-pub(crate) const COMMANDS: [&str; 11] = [
+pub(crate) const COMMANDS: [&str; 16] = [
     "members",
     "inspect",
     "verify",
+    "restore",
+    "drill",
+    "repo",
+    "snapshots",
+    "forget",
     "check",
     "serve",
     "sandbox",

@@ -165,6 +165,16 @@ fn what_reads_a_directory_matches_the_schemas() {
     documented("inspect", &["inspect", path], 0);
     documented("verify", &["verify", path], 0);
     documented("check", &["check", path], 0);
+    let restored = dir.path().join("graph.db");
+    let restored = restored.to_str().unwrap();
+    documented("restore", &["restore", "-dry-run", "-from", path, "-to", restored], 0);
+    documented("restore", &["restore", "-from", path, "-to", restored], 0);
+    documented("restore", &["restore", "-from", path, "-to", restored], 13);
+    documented(
+        "restore",
+        &["restore", "-at-tx", "1", "-from", path, "-to", restored],
+        22,
+    );
 
     let damaged = dir.path().join("damaged");
     let copy = Command::new("cp").arg("-a").arg(path).arg(&damaged).status().unwrap();
@@ -193,6 +203,41 @@ fn what_reads_a_directory_matches_the_schemas() {
         let failed = matches(command, &String::from_utf8(output.stdout).unwrap());
         assert!(failed["error"].is_object(), "{command}");
     }
+}
+
+#[test]
+fn generations_match_the_schemas() {
+    let sandbox = Sandbox::start();
+    let dir = TempDir::new().unwrap();
+    let name = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    let (backup, repository, password) = (name("backup"), name("repository"), name("password"));
+    fs::write(&password, "secret").unwrap();
+    let with = |arguments: &[&str]| -> Vec<String> {
+        let named = ["-repo", &repository, "-repo-password-file", &password];
+        arguments.iter().chain(&named).map(ToString::to_string).collect()
+    };
+    let documented = |schema: &str, arguments: &[&str], code: i32| {
+        let arguments = with(arguments);
+        documented(schema, &arguments.iter().map(String::as_str).collect::<Vec<_>>(), code)
+    };
+    let source = sandbox.server();
+    documented("snapshots", &["snapshots"], 23);
+    documented("backup", &["-full", "-from", &source, "-to", &backup], 5);
+    documented("repo", &["repo", "init"], 0);
+    documented("repo", &["repo", "init"], 13);
+    documented("backup", &["-incremental", "-from", &source, "-to", &backup], 0);
+    documented("snapshots", &["snapshots"], 0);
+    documented("forget", &["forget", "-keep", "last=1", "-dry-run"], 0);
+    documented("forget", &["forget", "-keep", "last=1"], 0);
+    documented("forget", &["forget"], 64);
+    documented("restore", &["restore", "-to", &name("restored"), "-dry-run"], 0);
+    documented("restore", &["restore", "-to", &name("restored")], 0);
+    documented("drill", &["drill", "-scratch", dir.path().to_str().unwrap()], 0);
+    documented(
+        "drill",
+        &["drill", "-probe", "false", "-scratch", dir.path().to_str().unwrap()],
+        1,
+    );
 }
 
 #[test]

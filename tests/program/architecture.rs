@@ -106,6 +106,12 @@ const RULES: &[Rule] = &[
         forbidden: &["backoff::"],
     },
     Rule {
+        name: "one folder knows the repository crates",
+        within: &[CORE, FORMAT, SANDBOX, "src"],
+        except: &["crates/core/src/repository"],
+        forbidden: &["rustic_core", "rustic_backend"],
+    },
+    Rule {
         name: "one folder speaks to ZooKeeper",
         within: &[CORE, FORMAT, SANDBOX, "src"],
         except: &["crates/core/src/source/discovery"],

@@ -82,7 +82,8 @@ fn locked(target: &Target, progress: &dyn Progress, cancel: &Cancel) -> Result<M
     Ok(manifest)
 }
 
-fn last_transactions(
+/// The last transactions of a directory that nobody received them for.
+pub(crate) fn last_transactions(
     dir: &Path,
     header: &Header,
     format: LogFormat,

@@ -21,7 +21,7 @@ use crate::{
     cancel::Cancel,
     cluster_options::ClusterOptions,
     consistency::Checks,
-    context::BackupContext,
+    context::{BackupContext, now},
     error::Condition,
     full::{Full, full},
     incremental::{Incremental, incremental},
@@ -30,6 +30,7 @@ use crate::{
     receive::{database::require_database, proof::Unproven},
     replace::Replace,
     replay::apply::Growth,
+    repository::{Archived, KeepPolicy, Repository},
     retry::{self, Policy, Retry},
     run_id::RunId,
     runtime,
@@ -40,11 +41,11 @@ use crate::{
         failover::{Attempt, Cluster, Failover, Served},
         uri::Source,
     },
-    target::archived_logs::KeepLogs,
+    target::{archived_logs::KeepLogs, staging::Target},
 };
 use neo4j_format::{
     ids::MemberId,
-    store::{Header, StoreFile},
+    store::{Header, StoreFile, neo4j_lock::Neo4jLock},
 };
 
 /// How often a server is asked again after its connection broke. A server that is gone refuses the connection at once.
@@ -102,6 +103,8 @@ pub struct Backup {
     silence_timeout: Option<Duration>,
     max_rate: Option<NonZeroU64>,
     cluster: ClusterOptions,
+    repository: Option<Repository>,
+    keep_generations: Option<KeepPolicy>,
 }
 
 impl Backup {
@@ -122,6 +125,8 @@ impl Backup {
             silence_timeout: None,
             max_rate: None,
             cluster: ClusterOptions::default(),
+            repository: None,
+            keep_generations: None,
         }
     }
 
@@ -206,6 +211,25 @@ impl Backup {
         Backup { cluster, ..self }
     }
 
+    /// Where the finished backup is archived as a new generation. If that fails, the backup is as good as without, and
+    /// [`BackupOutcome::archive`] says why.
+    #[must_use]
+    pub fn repository(self, repository: Repository) -> Backup {
+        Backup {
+            repository: Some(repository),
+            ..self
+        }
+    }
+
+    /// Which generations stay in the repository once the backup was archived; default: all.
+    #[must_use]
+    pub fn keep_generations(self, policy: KeepPolicy) -> Backup {
+        Backup {
+            keep_generations: Some(policy),
+            ..self
+        }
+    }
+
     /// How the manifest names the source; default: its URI.
     #[must_use]
     pub fn source_name(self, name: impl Into<String>) -> Backup {
@@ -236,7 +260,11 @@ impl Backup {
                     cancel: &cancel,
                     run_id: run_id.to_string(),
                 };
-                Ok(run.take_or_fall_back())
+                let mut taken = run.take_or_fall_back();
+                if let Ok(outcome) = &mut taken {
+                    run.archive(outcome);
+                }
+                Ok(taken)
             })
         });
         taken.unwrap_or_else(|error| Err(error.into()))
@@ -320,6 +348,44 @@ struct BackupRun<'a> {
 }
 
 impl BackupRun<'_> {
+    /// Adds the backup to the repository, under a lock, so that no other run changes it meanwhile.
+    fn archive(&self, outcome: &mut BackupOutcome) {
+        let Some(repository) = &self.backup.repository else {
+            return;
+        };
+        self.progress.phase(Phase::Archiving);
+        let source = self.source_name();
+        let archived = Target::lock(&outcome.target, &self.run_id, now()).and_then(|target| {
+            let archived = Neo4jLock::take(target.dir())
+                .map(|_lock| repository.archive(target.dir(), &source, outcome.verdict, self.cancel));
+            target.release(&Ok(()));
+            Ok(archived?)
+        });
+        let archived = archived.unwrap_or_else(|error| Archived::failed(&error));
+        if let Archived::Failed { reason, .. } = &archived {
+            self.progress
+                .warning(&format!("the backup is complete, but was not archived: {reason}"));
+        }
+        if let (Archived::New { .. } | Archived::Unchanged, Some(policy)) = (&archived, self.backup.keep_generations) {
+            match repository.forget(policy, false, self.cancel) {
+                Ok(done) => {
+                    let removed = done.generations.iter().filter(|one| one.keep.is_empty());
+                    outcome.forgotten = removed.count() as u64;
+                }
+                Err(error) => self
+                    .progress
+                    .warning(&format!("old generations were not removed: {error}")),
+            }
+        }
+        outcome.archive = Some(archived);
+    }
+
+    /// The source, as the manifest names it.
+    fn source_name(&self) -> String {
+        let name = self.backup.source_name.clone();
+        name.unwrap_or_else(|| self.backup.source.to_string())
+    }
+
     /// Takes the backup, and a full one if an incremental one cannot continue and that is asked for.
     fn take_or_fall_back(&self) -> Result<BackupOutcome, BackupFailure> {
         let pipeline = self.pipeline();
@@ -490,11 +556,11 @@ impl BackupRun<'_> {
         authority: Option<Authority<'_>>,
         progress: &dyn Progress,
     ) -> Result<BackupOutcome, Error> {
-        let uri = self.backup.source.to_string();
+        let source = self.source_name();
         let context = BackupContext {
             member,
             authority,
-            source: self.backup.source_name.as_deref().unwrap_or(&uri),
+            source: &source,
             target: &self.backup.target,
             growth: self.backup.growth,
             checks: self.backup.checks,

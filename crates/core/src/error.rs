@@ -34,6 +34,10 @@ pub enum ErrorKind {
     Damaged,
     /// `verify`: Neo4j opened the directory since the backup.
     Changed,
+    /// `restore`: the backups do not reach the requested moment.
+    NoSuchMoment,
+    /// There is no repository, or it cannot be opened with this password.
+    NoRepository,
     /// The command line is wrong.
     Usage,
     /// The surroundings are wrong: a mount point as target, an unreadable configuration.
@@ -68,9 +72,10 @@ macro_rules! exit_statuses {
 exit_statuses! {
     SUCCESS = 0, "success", "success; a backup is complete and durable";
     FAILED = 1, "failed", "failed for a reason that no other code covers";
-    NOT_CHECKED = 2, "not-checked", "backup complete, but the consistency check could not run";
-    INCONSISTENT = 3, "inconsistent", "backup complete, but inconsistent or without some of its indexes";
+    NOT_CHECKED = 2, "not-checked", "backup or restore complete, but the consistency check could not run";
+    INCONSISTENT = 3, "inconsistent", "backup or restore complete, but inconsistent or without some of its indexes";
     SOURCE_DEMOTED = 4, "source-demoted", "backup complete, but its source lost the master role during the backup";
+    NOT_ARCHIVED = 5, "not-archived", "backup complete, but it could not be archived in the repository";
     UNREACHABLE = 10, "unreachable", "source unreachable";
     TARGET_IN_USE = 11, "target-in-use", "target in use by another run or by Neo4j";
     NO_MEMBER = 12, "no-member", "no ZooKeeper server reachable, unknown cluster, or no eligible member";
@@ -81,8 +86,10 @@ exit_statuses! {
     TIME_LIMIT = 17, "time-limit", "time limit exceeded";
     NO_SPACE = 18, "no-space", "no space left on the device";
     DISK = 19, "disk", "disk error";
-    DAMAGED = 20, "damaged", "verify: the backup is damaged";
-    CHANGED = 21, "changed", "verify: no damage, but changed by Neo4j or by an interrupted update";
+    DAMAGED = 20, "damaged", "verify, restore: the backup is damaged";
+    CHANGED = 21, "changed", "verify, restore: no damage, but changed by Neo4j or by an interrupted update";
+    NO_SUCH_MOMENT = 22, "no-such-moment", "restore: the requested moment cannot be reached";
+    NO_REPOSITORY = 23, "no-repository", "there is no such repository, or the password is wrong";
     USAGE = 64, "usage", "usage error";
     CONFIGURATION = 78, "configuration", "configuration error";
     INTERRUPTED = 130, "interrupted", "interrupted (SIGINT)";
@@ -107,6 +114,8 @@ impl ErrorKind {
             ErrorKind::Disk => DISK,
             ErrorKind::Damaged => DAMAGED,
             ErrorKind::Changed => CHANGED,
+            ErrorKind::NoSuchMoment => NO_SUCH_MOMENT,
+            ErrorKind::NoRepository => NO_REPOSITORY,
             ErrorKind::Usage => USAGE,
             ErrorKind::Configuration => CONFIGURATION,
             ErrorKind::Interrupted => INTERRUPTED,
@@ -154,6 +163,8 @@ impl ErrorScope {
             | ErrorKind::Changed => ErrorScope::Target,
             ErrorKind::Failed
             | ErrorKind::NotChecked
+            | ErrorKind::NoSuchMoment
+            | ErrorKind::NoRepository
             | ErrorKind::Usage
             | ErrorKind::Configuration
             | ErrorKind::Interrupted
@@ -205,6 +216,14 @@ pub enum Setting {
     Members,
     /// [`crate::adopt()`].
     Adopt,
+    /// [`crate::Restore::replace`].
+    Replace,
+    /// [`crate::repository::Repository::create`].
+    CreateRepository,
+    /// [`crate::repository::Password`].
+    RepositoryPassword,
+    /// [`crate::repository::Repository::generations`].
+    Generations,
     /// [`crate::Serve::release`].
     Release,
     /// [`crate::Serve::listen`].

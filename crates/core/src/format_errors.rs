@@ -5,7 +5,7 @@ use std::io;
 use crate::{Error, ErrorKind};
 use neo4j_format::{
     DiskError,
-    log::{LogError, LogProblem, error::VALUE_LENGTH},
+    log::{LogError, LogProblem, TransactionRangeError, error::VALUE_LENGTH},
     store::{HeaderError, index_config::IndexConfigError, neo4j_lock::LockError},
 };
 
@@ -46,6 +46,19 @@ impl From<HeaderError> for Error {
 impl From<IndexConfigError> for Error {
     fn from(error: IndexConfigError) -> Error {
         Error::new(ErrorKind::FullNeeded, error).with_hint("take a full backup")
+    }
+}
+
+impl From<TransactionRangeError> for Error {
+    fn from(error: TransactionRangeError) -> Error {
+        match error {
+            TransactionRangeError::Missing { .. } | TransactionRangeError::Disorder { .. } => {
+                Error::new(ErrorKind::NoSuchMoment, error)
+                    .with_hint("the archived logs of the backup do not reach back so far: restore another moment")
+            }
+            TransactionRangeError::Io { path, cause } => DiskError::new(path, cause).into(),
+            TransactionRangeError::Log(error) => error.into(),
+        }
     }
 }
 

@@ -19,6 +19,8 @@ pub enum Phase {
     Checking,
     /// Renaming the new backup into place.
     Publishing,
+    /// Adding the backup to the repository.
+    Archiving,
 }
 
 /// Receives what happens; every method may be called from the thread that does the disk work.

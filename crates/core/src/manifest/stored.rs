@@ -51,15 +51,24 @@ impl Manifest {
             });
         }
         let text = fs::read(&path).map_err(io)?;
-        if !has_its_checksum(&text) {
+        Manifest::parse(&text, &path).map(Some)
+    }
+
+    /// The manifest with this text, which is at `path`.
+    ///
+    /// # Errors
+    /// As [`Manifest::read`].
+    pub(crate) fn parse(text: &[u8], path: &Path) -> Result<Manifest, ManifestError> {
+        let path = path.to_owned();
+        if !has_its_checksum(text) {
             return Err(ManifestError::Damaged { path });
         }
-        let manifest: Manifest = serde_json::from_slice(&text).map_err(|e| ManifestError::NotUnderstood {
+        let manifest: Manifest = serde_json::from_slice(text).map_err(|e| ManifestError::NotUnderstood {
             path: path.clone(),
             what: e.to_string(),
         })?;
         if manifest.schema_version == SCHEMA_VERSION {
-            Ok(Some(manifest))
+            Ok(manifest)
         } else {
             let what = format!(
                 "unsupported schema_version {}, expected {SCHEMA_VERSION}",

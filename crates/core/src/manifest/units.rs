@@ -101,37 +101,19 @@ impl<'a> Units<'a> {
         cancel: &Cancel,
         each: impl Fn(&mut Reader<'_>, u64, Unit) -> Result<(), Error> + Sync,
     ) -> Result<(), Error> {
-        let (next, stopped) = (AtomicU64::new(range.start), AtomicBool::new(false));
-        let work = || {
-            let mut reader = Reader::new(self);
-            while !stopped.load(Ordering::Relaxed) {
-                let number = next.fetch_add(1, Ordering::Relaxed);
-                let Some(unit) = self.get(number).filter(|_| number < range.end) else {
-                    break;
-                };
-                let result = cancel.check().and_then(|()| each(&mut reader, number, unit));
-                if result.is_err() {
-                    stopped.store(true, Ordering::Relaxed);
-                    return result;
-                }
-            }
-            Ok(())
-        };
-        let threads = thread::available_parallelism()
-            .map_or(1, usize::from)
-            .clamp(2, MAX_THREADS);
-        thread::scope(|scope| {
-            let workers: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
-            let mut result = work();
-            for worker in workers {
-                let ended = || Err(Error::new(ErrorKind::Failed, "a thread that reads files has ended"));
-                result = result.and(worker.join().unwrap_or_else(|_| ended()));
-            }
-            result
-        })
+        in_parallel(
+            range,
+            cancel,
+            || Reader::new(self),
+            |reader, number| match self.get(number) {
+                Some(unit) => each(reader, number, unit),
+                None => Ok(()),
+            },
+        )
     }
 
-    fn get(&self, number: u64) -> Option<Unit> {
+    /// The unit of this number.
+    pub fn get(&self, number: u64) -> Option<Unit> {
         let index = self.ends.partition_point(|end| *end <= number);
         let stretch = self.stretches.get(index)?;
         let before = index.checked_sub(1).and_then(|before| self.ends.get(before));
@@ -145,6 +127,46 @@ impl<'a> Units<'a> {
             end,
         })
     }
+}
+
+/// Hands the numbers in `range` to `each`, on several threads with a state each, and ends with the first error.
+///
+/// # Errors
+/// Those of `each`; the run was cancelled.
+pub fn in_parallel<S>(
+    range: Range<u64>,
+    cancel: &Cancel,
+    state: impl Fn() -> S + Sync,
+    each: impl Fn(&mut S, u64) -> Result<(), Error> + Sync,
+) -> Result<(), Error> {
+    let (next, stopped) = (AtomicU64::new(range.start), AtomicBool::new(false));
+    let work = || {
+        let mut state = state();
+        while !stopped.load(Ordering::Relaxed) {
+            let number = next.fetch_add(1, Ordering::Relaxed);
+            if number >= range.end {
+                break;
+            }
+            let result = cancel.check().and_then(|()| each(&mut state, number));
+            if result.is_err() {
+                stopped.store(true, Ordering::Relaxed);
+                return result;
+            }
+        }
+        Ok(())
+    };
+    let threads = thread::available_parallelism()
+        .map_or(1, usize::from)
+        .clamp(2, MAX_THREADS);
+    thread::scope(|scope| {
+        let workers: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
+        let mut result = work();
+        for worker in workers {
+            let ended = || Err(Error::new(ErrorKind::Failed, "a thread that reads files has ended"));
+            result = result.and(worker.join().unwrap_or_else(|_| ended()));
+        }
+        result
+    })
 }
 
 /// The file that a thread has open, and its buffer.

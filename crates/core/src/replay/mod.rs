@@ -99,6 +99,19 @@ pub(crate) fn leave_index_log(
         }
     }
     received.extend(stream.map(|log| (&log.path, Keep::All)));
+    leave_logs(dir, dialect, &received, format)
+}
+
+/// Makes index transactions in logs of their own part of the pending log, and removes those logs.
+///
+/// # Errors
+/// Of the disk; a log that is damaged, or holds what cannot be left to Neo4j.
+pub(crate) fn leave_logs(
+    dir: &Path,
+    dialect: Dialect,
+    received: &[(&PathBuf, Keep<'_>)],
+    format: LogFormat,
+) -> Result<PendingIndex, Error> {
     let files = received
         .iter()
         .map(|(path, _)| File::open(path).map_err(DiskError::at(path)))

@@ -119,6 +119,11 @@ impl RunLock {
         self.stale.is_some()
     }
 
+    /// The run that did not end.
+    pub(crate) fn stale_run(&self) -> Option<&str> {
+        self.stale.as_ref().map(|note| note.run_id.as_str())
+    }
+
     /// Whether this is the run that holds the lock, or the one that did not end well.
     pub(crate) fn is_of(&self, run_id: &str) -> bool {
         let stale = self.stale.as_ref().map(|note| &note.run_id);

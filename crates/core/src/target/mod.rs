@@ -8,4 +8,5 @@ pub(crate) mod hard_links;
 pub(crate) mod links;
 pub(crate) mod lock;
 pub(crate) mod owners;
+pub(crate) mod restoring;
 pub mod staging;

@@ -27,7 +27,7 @@ pub enum Occupant {
 }
 
 /// Follows a link at the target once and refuses what can never be renamed.
-pub(super) fn resolve(dir: &Path) -> Result<PathBuf, Error> {
+pub(in crate::target) fn resolve(dir: &Path) -> Result<PathBuf, Error> {
     let absolute = std::path::absolute(dir).map_err(DiskError::at(dir))?;
     let Some(name) = absolute.file_name().map(OsString::from) else {
         return Err(TargetError::MountPoint { path: absolute }.into());
@@ -58,7 +58,7 @@ pub(super) fn resolve(dir: &Path) -> Result<PathBuf, Error> {
 }
 
 /// What stands at `dir`.
-pub(super) fn occupant(dir: &Path) -> Result<Occupant, DiskError> {
+pub(in crate::target) fn occupant(dir: &Path) -> Result<Occupant, DiskError> {
     let mut entries = match fs::read_dir(dir) {
         Ok(entries) => entries,
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Occupant::Absent),
@@ -90,7 +90,7 @@ pub(super) fn remove_ours(dir: &Path) -> Result<(), Error> {
 }
 
 /// Removes a directory so that what is left of it by a kill is still known as ours.
-pub(super) fn remove_manifest_last(dir: &Path) -> Result<(), DiskError> {
+pub(in crate::target) fn remove_manifest_last(dir: &Path) -> Result<(), DiskError> {
     for entry in fs::read_dir(dir).map_err(DiskError::at(dir))? {
         let entry = entry.map_err(DiskError::at(dir))?;
         let kind = entry.file_type().map_err(DiskError::at(entry.path()))?;
@@ -107,7 +107,7 @@ pub(super) fn remove_manifest_last(dir: &Path) -> Result<(), DiskError> {
 }
 
 /// Renames where the file system knows the flags, and as plainly as it can elsewhere.
-pub(super) fn rename(from: &Path, to: &Path, flags: RenameFlags) -> Result<(), DiskError> {
+pub(in crate::target) fn rename(from: &Path, to: &Path, flags: RenameFlags) -> Result<(), DiskError> {
     match renameat_with(CWD, from, CWD, to, flags) {
         // without the flag a rename still refuses to replace a directory that has something in it
         Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => fs::rename(from, to).map_err(DiskError::at(to)),
@@ -116,7 +116,7 @@ pub(super) fn rename(from: &Path, to: &Path, flags: RenameFlags) -> Result<(), D
 }
 
 /// Gives a file, or a directory and everything in it, to a user; links are not followed.
-pub(super) fn chown_tree(path: &Path, uid: u32, gid: u32) -> Result<(), DiskError> {
+pub(in crate::target) fn chown_tree(path: &Path, uid: u32, gid: u32) -> Result<(), DiskError> {
     std::os::unix::fs::lchown(path, Some(uid), Some(gid)).map_err(DiskError::at(path))?;
     if path.is_dir() && !path.is_symlink() {
         for entry in fs::read_dir(path).map_err(DiskError::at(path))? {
@@ -133,7 +133,7 @@ pub(super) fn identity(dir: &Path) -> Option<String> {
 }
 
 /// `DIR` with a suffix.
-pub(super) fn sibling(dir: &Path, suffix: &str) -> PathBuf {
+pub(in crate::target) fn sibling(dir: &Path, suffix: &str) -> PathBuf {
     let mut name = dir.file_name().map(OsString::from).unwrap_or_default();
     name.push(".");
     name.push(suffix);

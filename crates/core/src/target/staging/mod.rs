@@ -16,7 +16,7 @@
 //! A stale `DIR.lock` names the run that did not end. If `DIR` is that run's backup, its success was never reported, so the
 //! next full backup may replace it without `-overwrite`.
 
-mod directories;
+pub(super) mod directories;
 mod error;
 
 use std::{
