@@ -2,7 +2,8 @@
 
 use super::{
     definitions::CLUSTER,
-    request::{RequestError, given},
+    quantity,
+    request::{RequestError, given, quantity},
 };
 use neo4j_backup_core::{ClusterOptions, source::discovery::Preference};
 use neo4j_format::ids::MemberId;
@@ -39,12 +40,18 @@ pub(crate) struct ClusterArgs {
     /// Accept slaves up to N transactions behind the master [default: 1000]
     #[arg(long, value_name = "N", hide_env = true, env = "NEO4J_BACKUP_HA_MAX_LAG")]
     pub(crate) ha_max_lag: Option<String>,
+
+    /// Keep trying the ZooKeeper servers for this time [default: 20s]
+    ///
+    /// While none of them serves. One answer may take a quarter of the time.
+    #[arg(long, value_name = "TIME", hide_env = true, env = "NEO4J_BACKUP_ZK_TIMEOUT")]
+    pub(crate) zk_timeout: Option<String>,
 }
 
 /// The options that these arguments make.
 ///
 /// # Errors
-/// [`RequestError::Word`] for the first argument that is not understood.
+/// [`RequestError`] for the first argument that is not understood.
 pub(crate) fn options(args: &ClusterArgs) -> Result<ClusterOptions, RequestError> {
     let defaults = ClusterOptions::default();
     Ok(ClusterOptions {
@@ -69,6 +76,8 @@ pub(crate) fn options(args: &ClusterArgs) -> Result<ClusterOptions, RequestError
             |text| text.parse().ok(),
         )?
         .unwrap_or(defaults.max_lag),
+        zookeeper_timeout: quantity("zk-timeout", args.zk_timeout.as_deref(), quantity::time)?
+            .unwrap_or(defaults.zookeeper_timeout),
     })
 }
 
@@ -103,12 +112,14 @@ mod tests {
             ha_prefer: Some(prefer.into()),
             ha_member: Some(member.into()),
             ha_max_lag: Some(lag.into()),
+            zk_timeout: Some("1m".into()),
         };
         let expected = ClusterOptions {
             name: Some("alpha".into()),
             preference: Preference::Any,
             member: Some(MemberId(-3)),
             max_lag: 0,
+            zookeeper_timeout: std::time::Duration::from_mins(1),
         };
         assert_eq!(options(&given("Any", "-3", "0")).unwrap(), expected);
         for (args, option) in [

@@ -38,7 +38,7 @@ pub(crate) const OUTPUT: &str = "Output";
     after_long_help = "\
 neo4j-backup -full -from single://192.168.1.34 -to /mnt/backup/neo4j
 neo4j-backup -incremental -from single://192.168.1.34:9999 -to /mnt/backup/neo4j
-neo4j-backup -auto -fallback-full -from ha://192.168.1.15:2181,192.168.1.16:2181 -to /mnt/backup/neo4j",
+neo4j-backup -auto -from ha://192.168.1.15:2181,192.168.1.16:2181 -to /mnt/backup/neo4j",
     next_help_heading = BACKUP,
     args_override_self = true,
     args_conflicts_with_subcommands = true,
@@ -67,7 +67,9 @@ pub(crate) struct Args {
     #[arg(long, hide_env = true, env = "NEO4J_BACKUP_INCREMENTAL", value_parser = switch)]
     pub(crate) incremental: bool,
 
-    /// Full if DIR is missing or empty, incremental otherwise
+    /// Full if DIR is missing or empty or cannot be continued, incremental otherwise
+    ///
+    /// Takes a full backup as with -fallback-full if an incremental one cannot continue.
     #[arg(long, hide_env = true, env = "NEO4J_BACKUP_AUTO", value_parser = switch)]
     pub(crate) auto: bool,
 
@@ -85,7 +87,8 @@ pub(crate) struct Args {
 
     /// Directory of the backup
     ///
-    /// The parent directory must exist: temporary siblings, DIR.lock, DIR.partial and DIR.ready, are created there.
+    /// The parent directory must exist: temporary siblings, DIR.lock, DIR.partial, DIR.ready and
+    /// DIR.replaced, are created there.
     #[arg(long, value_name = "DIR", hide_env = true, env = "NEO4J_BACKUP_TO",
           value_parser = clap::value_parser!(OsString))]
     pub(crate) to: Option<OsString>,
@@ -114,13 +117,14 @@ pub(crate) struct Args {
 
     /// Incremental: refuse if the common history cannot be proven
     ///
-    /// Without this option the report says `not proven`.
+    /// Without this option a warning gives the cause. 1.3, and a server that no longer has the last transaction of the
+    /// backup, can prove nothing.
     #[arg(long, hide_env = true, env = "NEO4J_BACKUP_REQUIRE_HISTORY", value_parser = switch)]
     pub(crate) require_history: bool,
 
     /// Delete old archived logs: 7d, 12h, 512mb, 2gb [default: keep all]
     ///
-    /// Keeps the logs of this time, or up to this size. A time needs a unit, s, m, h or d; a size needs kb, mb or gb. Without a value: 7d. Servers that read from this
+    /// Keeps the logs of this time, or up to this size. A time needs a unit, s, m, h or d; a size needs k, mb or g. Without a value: 7d. Servers that read from this
     /// backup need its archived logs for their incremental backups.
     #[arg(long, value_name = "KEEP", hide_env = true, env = "NEO4J_BACKUP_PRUNE_LOGS",
           num_args = 0..=1, require_equals = true, default_missing_value = "7d")]
@@ -146,7 +150,7 @@ pub(crate) struct Args {
 
     /// Give up on a server that sends nothing for this time [default: 60s]
     ///
-    /// The default is longer for releases that are known to pause.
+    /// Holds for the first answer too. The default is longer for releases that are known to pause.
     #[arg(long, value_name = "TIME", help_heading = LIMITS, hide_env = true, env = "NEO4J_BACKUP_SILENCE_TIMEOUT")]
     pub(crate) silence_timeout: Option<String>,
 
@@ -155,6 +159,12 @@ pub(crate) struct Args {
     /// k, m and g are powers of 1024.
     #[arg(long, value_name = "RATE", help_heading = LIMITS, hide_env = true, env = "NEO4J_BACKUP_MAX_RATE")]
     pub(crate) max_rate: Option<String>,
+
+    /// Give up on a server that sends fewer bytes/s: 100, 10k [default: 1k]
+    ///
+    /// On the average over the time of -silence-timeout. 0 is no limit; k, m and g are powers of 1024.
+    #[arg(long, value_name = "RATE", help_heading = LIMITS, hide_env = true, env = "NEO4J_BACKUP_MIN_RATE")]
+    pub(crate) min_rate: Option<String>,
 
     /// Let transactions extend a store file by at most this much [default: 1g]
     ///
@@ -383,10 +393,13 @@ pub(crate) fn switch(text: &str) -> Result<bool, String> {
     }
 }
 
+/// How often `-v` counts, from the environment; a switch counts as one.
 fn level(text: &str) -> Result<u8, String> {
-    match text {
-        "" => Ok(0),
-        _ => text.parse().map_err(|_| "a number from 0 to 3 is expected".to_owned()),
+    match text.parse() {
+        Ok(level) => Ok(level),
+        Err(_) => switch(text)
+            .map(u8::from)
+            .map_err(|_| "a number from 0 to 3, true or false is expected".to_owned()),
     }
 }
 

@@ -3,6 +3,7 @@
 pub(crate) mod cluster;
 pub(crate) mod dashes;
 pub(crate) mod definitions;
+pub(crate) mod environment;
 pub(crate) mod exit_status;
 pub(crate) mod help;
 pub(crate) mod quantity;

@@ -20,7 +20,7 @@ pub(crate) enum QuantityError {
     #[error("a size is a whole number of bytes, or one followed by k, m or g: 512m, 8g")]
     NotASize,
     /// Neither a time nor a size.
-    #[error("a time such as 7d or 12h, or a size such as 512mb or 2gb, is expected")]
+    #[error("a time such as 7d or 12h, or a size such as 512k, 512mb or 2g, is expected")]
     NotAKeep,
     /// Zero.
     #[error("it must be more than zero")]
@@ -51,6 +51,15 @@ pub(crate) fn rate(text: &str) -> Result<NonZeroU64, QuantityError> {
     bytes(text, QuantityError::NotARate)
 }
 
+/// The same, or 0.
+pub(crate) fn rate_or_zero(text: &str) -> Result<u64, QuantityError> {
+    match rate(text) {
+        Ok(rate) => Ok(rate.get()),
+        Err(QuantityError::Zero) => Ok(0),
+        Err(error) => Err(error),
+    }
+}
+
 /// Bytes, counted as in [`rate`].
 pub(crate) fn size(text: &str) -> Result<NonZeroU64, QuantityError> {
     bytes(text, QuantityError::NotASize)
@@ -62,10 +71,14 @@ fn bytes(text: &str, otherwise: QuantityError) -> Result<NonZeroU64, QuantityErr
     positive(number, factor)
 }
 
-/// A time as [`time`] takes it, or a size. A size needs its `b`: `10m` are minutes, `10mb` are bytes.
+/// A time as [`time`] takes it, or a size. `10m` are minutes, `10mb` are bytes; no time has the units `k` and `g`.
 pub(crate) fn keep(text: &str) -> Result<KeepLogs, QuantityError> {
     let (number, unit) = split(text).ok_or(QuantityError::NotAKeep)?;
-    if let Some(prefix) = unit.strip_suffix('b') {
+    let size = match unit.as_str() {
+        "k" | "g" => Some(unit.as_str()),
+        unit => unit.strip_suffix('b'),
+    };
+    if let Some(prefix) = size {
         let factor = binary_factor(prefix).ok_or(QuantityError::NotAKeep)?;
         return positive(number, factor).map(|bytes| KeepLogs::Bytes(bytes.get()));
     }
@@ -172,7 +185,9 @@ mod tests {
         assert_eq!(keep("10mb"), Ok(KeepLogs::Bytes(10 << 20)));
         assert_eq!(keep("7d"), Ok(KeepLogs::Time(Duration::from_hours(7 * 24))));
         assert_eq!(keep("2GB"), Ok(KeepLogs::Bytes(2 << 30)));
-        for text in ["10", "10g", "", "all", "10tb"] {
+        assert_eq!(keep("1k"), Ok(KeepLogs::Bytes(1024)));
+        assert_eq!(keep("2g"), keep("2gb"));
+        for text in ["10", "", "all", "10t", "10tb"] {
             assert_eq!(keep(text), Err(QuantityError::NotAKeep), "{text}");
         }
         assert_eq!(keep("0d"), Err(QuantityError::Zero));

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use super::{
     cluster,
     definitions::{Args, ModeSwitches, Switch},
+    environment,
     quantity::{self, QuantityError},
     repository::{self, RepositoryArgs},
 };
@@ -54,7 +55,7 @@ pub(crate) enum RequestError {
     #[error(transparent)]
     Source(#[from] UriError),
     /// A word where one of a few is expected.
-    #[error("invalid value {text:?} for -{option}: {expected}")]
+    #[error("invalid value {text:?} for {}: {expected}", environment::origin(option, text))]
     Word {
         /// The option without its dash.
         option: &'static str,
@@ -64,7 +65,7 @@ pub(crate) enum RequestError {
         expected: &'static str,
     },
     /// A time, rate or size that is not understood.
-    #[error("invalid value {text:?} for -{option}: {problem}")]
+    #[error("invalid value {text:?} for {}: {problem}", environment::origin(option, text))]
     Quantity {
         /// The option without its dash.
         option: &'static str,
@@ -122,6 +123,9 @@ impl BackupRequest {
         }
         if let Some(rate) = quantity("max-rate", args.max_rate.as_deref(), quantity::rate)? {
             backup = backup.max_rate(rate);
+        }
+        if let Some(rate) = quantity("min-rate", args.min_rate.as_deref(), quantity::rate_or_zero)? {
+            backup = backup.min_rate(rate);
         }
         if let Some(bytes) = quantity("max-growth", args.max_growth.as_deref(), quantity::size)? {
             backup = backup.max_growth(Growth::Bytes(bytes.get()));
@@ -301,6 +305,7 @@ mod tests {
             "--timeout=2h",
             "--silence-timeout=5",
             "--max-rate=1k",
+            "--min-rate=0",
             "--max-growth=8g",
             "--ha-max-lag=7",
         ])
@@ -320,6 +325,7 @@ mod tests {
             .time_limit(Duration::from_hours(2))
             .silence_timeout(Duration::from_secs(5))
             .max_rate(NonZeroU64::new(1024).unwrap())
+            .min_rate(0)
             .max_growth(Growth::Bytes(8 << 30))
             .cluster(cluster);
         assert_eq!((request.mode, request.backup), (Mode::Auto, expected));

@@ -29,6 +29,7 @@ use neo4j_backup_core::{
     outcome::Verdict,
     progress::{Phase, Progress},
 };
+use neo4j_format::store::neo4j_lock;
 
 /// What is checked, and with how much memory.
 #[derive(Debug, clap::Args)]
@@ -62,6 +63,11 @@ pub(crate) fn run(wanted: &CheckArgs, output: Output, loudness: Verbosity, logs:
             ..options
         };
         let terminal = Terminal::start(loudness, logs);
+        if let Some(neo4j_lock::Holder::Process(pid)) = neo4j_lock::holder(Path::new(&wanted.dir)) {
+            terminal.warning(&format!(
+                "process {pid} has the database open: what it has not written yet is reported as inconsistent, or missed"
+            ));
+        }
         terminal.phase(Phase::Checking);
         let result = signals::cancelling(ErrorKind::NotChecked, |cancel| {
             Ok(check::check(Path::new(&wanted.dir), &options, cancel)?)

@@ -25,7 +25,10 @@ use crate::{
     },
 };
 use neo4j_backup_core::{Error, ErrorKind, cancel::Cancel, manifest::Manifest};
-use neo4j_format::ids::{DataSource, MemberId, TxId};
+use neo4j_format::{
+    DiskError,
+    ids::{DataSource, MemberId, TxId},
+};
 use neo4j_sandbox::{Cluster, ClusterError, Plan, database::Contents};
 
 /// Directories of the two backups.
@@ -264,7 +267,7 @@ fn wrong(text: &str) -> Error {
 
 /// The files of a directory with their sizes, as `du -b` shows them.
 fn listing(dir: &Path) -> Result<String, Error> {
-    let failed = |error: std::io::Error| Error::new(ErrorKind::Disk, format!("{}: {error}", dir.display()));
+    let failed = |error: std::io::Error| Error::from(DiskError::new(dir, error));
     let mut files = Vec::new();
     let mut folders = vec![dir.to_owned()];
     while let Some(folder) = folders.pop() {

@@ -12,6 +12,7 @@ use crate::{
     args::{
         dashes,
         definitions::{Args, Command, ModeSwitches},
+        environment,
         request::{BackupRequest, Output, RequestError},
     },
     output::{
@@ -47,6 +48,15 @@ pub(crate) fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
         Ok(output) => output,
         Err(error) => return report::refused(&Error::from(error).into(), Output::Text),
     };
+    let is_a_tool = matches!(
+        args.command,
+        Some(Command::Completions(_) | Command::Man(_) | Command::Help(_) | Command::Version)
+    );
+    if !is_a_tool && let Err(unknown) = environment::require_known(&definitions) {
+        let hint = format!("a variable of a similar name exists: {}", unknown.nearest);
+        let error = Error::new(ErrorKind::Usage, unknown).with_hint(hint);
+        return report::refused(&error.into(), output);
+    }
     let loudness = if args.common.quiet {
         Verbosity::Quiet
     } else {
@@ -83,7 +93,7 @@ fn take_backup(args: &Args, modes: ModeSwitches, output: Output, loudness: Verbo
             Err(error) => report::refused(&error.into(), output),
         },
         Err(RequestError::Source(error)) => {
-            let marked = streams::marked(error.uri(), &error.range());
+            let marked = streams::marked(&environment::origin_of_uri(error.uri()), error.uri(), &error.range());
             report::refused(&Failure::marked(error.into(), marked), output)
         }
         Err(error) => report::refused(&Error::from(error).into(), output),
@@ -99,6 +109,10 @@ fn usage_error(error: &clap::Error) -> Error {
         .lines()
         .filter_map(|line| line.trim().strip_prefix("tip: "))
         .collect();
+    let message = match environment::refused(error) {
+        Some(variable) => format!("{message} (set by {variable})"),
+        None => message.to_owned(),
+    };
     let hint = if tips.is_empty() {
         "neo4j-backup -help lists all options".to_owned()
     } else {

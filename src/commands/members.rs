@@ -8,6 +8,7 @@ use tracing::level_filters::LevelFilter;
 use crate::{
     args::{
         cluster::{self, ClusterArgs},
+        environment,
         request::{Output, RequestError, given},
     },
     output::{
@@ -83,7 +84,7 @@ pub(crate) fn run(args: &MembersArgs, output: Output, loudness: Verbosity, logs:
             members(&source, &options, cancel).map(|found| MembersReport::new(&found))
         }),
         Err(RequestError::Source(error)) => {
-            let marked = streams::marked(error.uri(), &error.range());
+            let marked = streams::marked(&environment::origin_of_uri(error.uri()), error.uri(), &error.range());
             return report::refused(&Failure::marked(error.into(), marked), output);
         }
         // The library's hint names single://, which has no members.

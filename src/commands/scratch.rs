@@ -7,6 +7,7 @@ use std::{
 };
 
 use neo4j_backup_core::{Error, ErrorKind};
+use neo4j_format::DiskError;
 
 /// A directory, removed when this is dropped unless it is kept.
 #[derive(Debug)]
@@ -22,7 +23,7 @@ impl Scratch {
             Some(keep) => PathBuf::from(keep),
             None => env::temp_dir().join(format!("neo4j-backup-{purpose}-{}", process::id())),
         };
-        let failed = |error: io::Error| Error::new(ErrorKind::Disk, format!("{}: {error}", path.display()));
+        let failed = |error: io::Error| Error::from(DiskError::new(&path, error));
         fs::create_dir(&path).map_err(|error| match error.kind() {
             io::ErrorKind::AlreadyExists => Error::new(
                 ErrorKind::Configuration,
@@ -48,8 +49,7 @@ impl Scratch {
             return Ok(());
         }
         self.is_kept = true;
-        fs::remove_dir_all(&self.path)
-            .map_err(|error| Error::new(ErrorKind::Disk, format!("{}: {error}", self.path.display())))
+        Ok(fs::remove_dir_all(&self.path).map_err(DiskError::at(&self.path))?)
     }
 }
 

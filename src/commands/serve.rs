@@ -75,6 +75,12 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "COUNT", hide_env = true, env = "NEO4J_BACKUP_MAX_CONNECTIONS")]
     max_connections: Option<String>,
 
+    /// Accept at most this many clients of one address at a time [default: 10]
+    ///
+    /// One address is one IPv4 address or one /64 network of IPv6.
+    #[arg(long, value_name = "COUNT", hide_env = true, env = "NEO4J_BACKUP_MAX_PER_ADDRESS")]
+    max_per_address: Option<String>,
+
     /// Close a connection without a request for this time [default: 10m]
     #[arg(long, value_name = "TIME", hide_env = true, env = "NEO4J_BACKUP_IDLE_TIMEOUT")]
     idle_timeout: Option<String>,
@@ -209,16 +215,16 @@ impl ServeRequest {
         if let Some(rate) = given(&args.max_rate) {
             limits.max_rate = Some(quantity::rate(&rate).map_err(|e| quantity("-max-rate", e))?);
         }
-        if let Some(count) = given(&args.max_connections) {
-            let count = count
-                .parse()
-                .ok()
-                .filter(|count| (1..=MOST_CONNECTIONS).contains(count));
-            limits.connections = count.ok_or_else(|| {
-                usage(format!(
-                    "-max-connections: a number from 1 to {MOST_CONNECTIONS} is expected"
-                ))
-            })?;
+        for (name, typed, limit) in [
+            ("-max-connections", &args.max_connections, &mut limits.connections),
+            ("-max-per-address", &args.max_per_address, &mut limits.per_address),
+        ] {
+            if let Some(count) = given(typed) {
+                let count = count.parse().ok();
+                let count = count.filter(|count| (1..=MOST_CONNECTIONS).contains(count));
+                *limit =
+                    count.ok_or_else(|| usage(format!("{name}: a number from 1 to {MOST_CONNECTIONS} is expected")))?;
+            }
         }
         for (name, typed, limit) in [
             ("-idle-timeout", &args.idle_timeout, &mut limits.idle),

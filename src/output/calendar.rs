@@ -1,4 +1,18 @@
-//! Moments for people: milliseconds since 1970 as date and time of day, UTC.
+//! Moments for people and for JSON: milliseconds since 1970 as date and time of day, UTC.
+
+/// `2012-10-10T08:20:00.123Z`, as in RFC 3339.
+pub(crate) fn rfc3339(milliseconds: i64) -> String {
+    let (day, time) = (milliseconds.div_euclid(DAY), milliseconds.rem_euclid(DAY));
+    let (year, month, day) = date(day);
+    let (hour, minute, second) = (time / 3_600_000, time / 60_000 % 60, time / 1000 % 60);
+    format!(
+        "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{:03}Z",
+        time % 1000
+    )
+}
+
+/// Milliseconds of a day.
+const DAY: i64 = 86_400_000;
 
 /// Days of 400 years of the Gregorian calendar.
 const ERA: i64 = 146_097;
@@ -43,6 +57,8 @@ mod tests {
         ] {
             assert_eq!(utc(milliseconds), text);
         }
+        assert_eq!(rfc3339(1_349_857_200_123), "2012-10-10T08:20:00.123Z");
+        assert_eq!(rfc3339(-1), "1969-12-31T23:59:59.999Z");
         // any number is a moment
         utc(i64::MAX);
         utc(i64::MIN);

@@ -21,6 +21,8 @@ fn option(setting: Setting) -> Option<&'static str> {
         Setting::RequireHistory => Some("-require-history"),
         Setting::TimeLimit => Some("-timeout"),
         Setting::SilenceTimeout => Some("-silence-timeout"),
+        Setting::MinRate => Some("-min-rate"),
+        Setting::ZooKeeperTimeout => Some("-zk-timeout"),
         Setting::ClusterName => Some("-cluster"),
         Setting::MaxLag => Some("-ha-max-lag"),
         Setting::Members => Some("neo4j-backup members"),

@@ -1,10 +1,12 @@
 //! SIGINT and SIGTERM end a run through its one cancellation. A closed standard output is no reason to end one.
 
-use std::{io, process};
+use std::{io, os::unix::net::UnixStream, process, thread};
 
+use rustix::process::Signal;
 use tokio::{
     runtime,
     signal::unix::{SignalKind, signal},
+    sync::oneshot,
 };
 
 use neo4j_backup_core::{Error, ErrorKind, cancel::Cancel};
@@ -18,8 +20,10 @@ pub(crate) fn cancelling<T, E: From<Error>>(
     work: impl FnOnce(&Cancel) -> Result<T, E>,
 ) -> Result<T, E> {
     let failed = |error: io::Error| Error::new(kind, error);
-    let runtime = runtime::Builder::new_multi_thread()
-        .worker_threads(1)
+    // tokio panics where it does not get the descriptors of its signal handling, the last of the six that it opens
+    let pair = || UnixStream::pair().map_err(failed);
+    drop((pair()?, pair()?, pair()?));
+    let runtime = runtime::Builder::new_current_thread()
         .enable_io()
         .build()
         .map_err(failed)?;
@@ -28,7 +32,18 @@ pub(crate) fn cancelling<T, E: From<Error>>(
         let _entered = runtime.enter();
         watch(&cancel).map_err(failed)?;
     }
-    work(&cancel)
+    let (stop, stopped) = oneshot::channel::<()>();
+    // not a thread of tokio's, which panics where there is none to be had
+    let watching = thread::Builder::new().name("signals".to_owned());
+    watching
+        .spawn(move || {
+            // ends with an error, since nothing is ever sent
+            let _ = runtime.block_on(stopped);
+        })
+        .map_err(failed)?;
+    let result = work(&cancel);
+    drop(stop);
+    result
 }
 
 /// Cancels the run at the first signal. The second of the same kind ends the process at once, which is safe at every
@@ -39,6 +54,8 @@ pub(crate) fn cancelling<T, E: From<Error>>(
 /// # Errors
 /// The system's, where a handler cannot be installed.
 pub(crate) fn watch(cancel: &Cancel) -> io::Result<()> {
+    // with a handler, a write beyond the limit on the size of files is an error of that write and no end of the process
+    drop(signal(SignalKind::from_raw(Signal::XFSZ.as_raw()))?);
     for (kind, reason) in [
         (SignalKind::interrupt(), ErrorKind::Interrupted),
         (SignalKind::terminate(), ErrorKind::Terminated),
@@ -58,7 +75,7 @@ pub(crate) fn watch(cancel: &Cancel) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use rustix::process::{Signal, getpid, kill_process};
+    use rustix::process::{getpid, kill_process};
 
     use super::*;
 

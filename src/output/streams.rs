@@ -1,12 +1,13 @@
 //! Text on its way to standard output and standard error: made harmless, and written without caring who still reads.
 
 use std::{
+    fmt::Write as _,
     io::{self, Write as _},
     ops::Range,
 };
 
-/// The URI with carets under `range`; one caret where something is missing.
-pub(crate) fn marked(uri: &str, range: &Range<usize>) -> String {
+/// The URI, behind how it was given, with carets under `range`; one caret where something is missing.
+pub(crate) fn marked(given: &str, uri: &str, range: &Range<usize>) -> String {
     let column = |end: usize| uri.get(..end).unwrap_or(uri).chars().count();
     let (start, end) = (column(range.start), column(range.end));
     let shown: String = uri
@@ -14,7 +15,8 @@ pub(crate) fn marked(uri: &str, range: &Range<usize>) -> String {
         .map(|one| if is_unprintable(one) { '?' } else { one })
         .collect();
     let carets = "^".repeat(end.saturating_sub(start).max(1));
-    format!("  -from {shown}\n        {:start$}{carets}\n", "")
+    let indent = given.chars().count().saturating_add(start);
+    format!("  {given}{shown}\n  {:indent$}{carets}\n", "")
 }
 
 /// `text` as one line without control characters: it may come from a peer.
@@ -25,10 +27,24 @@ pub(crate) fn printable(text: &str) -> String {
         .collect()
 }
 
+/// JSON of the same meaning that shows such characters by their numbers.
+pub(crate) fn printable_json(json: &str) -> String {
+    let mut printable = String::with_capacity(json.len());
+    for one in json.chars() {
+        if is_unprintable(one) {
+            // such characters have one unit of UTF-16, and JSON has them in its strings only
+            let _ = write!(printable, "\\u{:04x}", u32::from(one));
+        } else {
+            printable.push(one);
+        }
+    }
+    printable
+}
+
 /// Control characters, and those that turn the direction of the text around.
 fn is_unprintable(character: char) -> bool {
     character.is_control()
-        || matches!(character, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+        || matches!(character, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// Writes to standard output. Whoever stops reading it loses the text, not the backup.
@@ -57,9 +73,17 @@ mod tests {
     }
 
     #[test]
+    fn json_keeps_its_meaning() {
+        let text = "\u{1b}[31m\u{9b}31m\u{202e}é\u{7f}";
+        let json = printable_json(&serde_json::to_string(text).unwrap());
+        assert_eq!(json, r#""\u001b[31m\u009b31m\u202eé\u007f""#);
+        assert_eq!(serde_json::from_str::<String>(&json).unwrap(), text);
+    }
+
+    #[test]
     fn carets_stand_under_characters_not_bytes() {
-        assert_eq!(marked("é:x", &(0..4)), "  -from é:x\n        ^^^\n");
-        assert_eq!(marked("ab", &(2..2)), "  -from ab\n          ^\n");
-        assert_eq!(marked("a\tb", &(2..3)), "  -from a?b\n          ^\n");
+        assert_eq!(marked("-from ", "é:x", &(0..4)), "  -from é:x\n        ^^^\n");
+        assert_eq!(marked("-from ", "ab", &(2..2)), "  -from ab\n          ^\n");
+        assert_eq!(marked("-from ", "a\tb", &(2..3)), "  -from a?b\n          ^\n");
     }
 }

@@ -5,14 +5,14 @@ use std::{
     collections::BTreeMap,
     io::{self, IsTerminal, Write},
     sync::{Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
-use super::streams::printable;
+use super::streams::{printable, to_stderr};
 use neo4j_backup_core::progress::{Phase, Progress};
 
 /// Often enough to look alive, seldom enough to cost nothing.
@@ -40,18 +40,53 @@ pub(crate) fn log_level(verbose: u8) -> LevelFilter {
 /// What is worth keeping for the report.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct RunRecord {
+    /// Milliseconds from 1970 to the start.
+    pub(crate) started: i64,
     /// Time from start to end.
     pub(crate) total: Duration,
     /// Time per phase, by the phase's name.
     pub(crate) phases: BTreeMap<&'static str, Duration>,
-    /// In the order in which they came.
+    /// In the order in which they came first; equal ones are counted.
     pub(crate) warnings: Vec<String>,
+}
+
+impl RunRecord {
+    /// Milliseconds from 1970 to the end. The clock may have been set meanwhile.
+    pub(crate) fn finished(&self) -> i64 {
+        self.started.saturating_add(milliseconds(self.total))
+    }
+}
+
+fn milliseconds(time: Duration) -> i64 {
+    i64::try_from(time.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// A warning, and how often it came.
+struct Warning {
+    text: String,
+    times: u32,
+    first: Instant,
+    last: Instant,
+}
+
+impl Warning {
+    /// The text, with how often and in which time it came if it came again.
+    fn counted(&self) -> String {
+        match self.times {
+            1 => self.text.clone(),
+            times => {
+                let seconds = self.last.duration_since(self.first).as_secs_f64().ceil();
+                format!("{} (×{times} in {seconds} s)", self.text)
+            }
+        }
+    }
 }
 
 /// Shows a run and records what the report needs.
 pub(crate) struct Terminal {
     bar: ProgressBar,
     started: Instant,
+    started_at: SystemTime,
     state: Mutex<TerminalState>,
 }
 
@@ -59,6 +94,7 @@ pub(crate) struct Terminal {
 struct TerminalState {
     phase: Option<(Phase, Instant)>,
     transactions: u64,
+    warnings: Vec<Warning>,
     record: RunRecord,
 }
 
@@ -77,7 +113,8 @@ impl Terminal {
         }
         tracing_subscriber::fmt()
             .with_max_level(logs)
-            .with_ansi(on_terminal)
+            // no line has control characters, whoever wrote them
+            .with_ansi(false)
             .log_internal_errors(false)
             .with_writer(AroundBar(bar.clone()))
             .try_init()
@@ -85,6 +122,7 @@ impl Terminal {
         Terminal {
             bar,
             started: Instant::now(),
+            started_at: SystemTime::now(),
             state: Mutex::default(),
         }
     }
@@ -94,7 +132,13 @@ impl Terminal {
         self.bar.finish_and_clear();
         let mut state = self.state.into_inner().unwrap_or_else(PoisonError::into_inner);
         state.end_phase();
+        for warning in state.warnings.iter().filter(|warning| warning.times > 1) {
+            to_stderr(&format!("warning: {}\n", printable(&warning.counted())));
+        }
+        let since_1970 = self.started_at.duration_since(UNIX_EPOCH).unwrap_or_default();
         RunRecord {
+            started: milliseconds(since_1970),
+            warnings: state.warnings.iter().map(Warning::counted).collect(),
             total: self.started.elapsed(),
             ..state.record
         }
@@ -141,7 +185,21 @@ impl Progress for Terminal {
     }
 
     fn warning(&self, text: &str) {
-        self.state().record.warnings.push(text.to_owned());
+        let now = Instant::now();
+        let mut state = self.state();
+        if let Some(known) = state.warnings.iter_mut().find(|known| known.text == text) {
+            // the end says how often it came
+            known.times = known.times.saturating_add(1);
+            known.last = now;
+            return;
+        }
+        state.warnings.push(Warning {
+            text: text.to_owned(),
+            times: 1,
+            first: now,
+            last: now,
+        });
+        drop(state);
         self.bar
             .suspend(|| writeln!(io::stderr(), "warning: {}", printable(text)).ok());
     }
@@ -162,12 +220,15 @@ fn name(phase: Phase) -> &'static str {
     }
 }
 
-/// Writes log lines to standard error with the bar out of the way.
+/// Writes log lines to standard error with the bar out of the way. What they say may come from a peer.
 struct AroundBar(ProgressBar);
 
 impl Write for AroundBar {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.suspend(|| io::stderr().write(bytes))
+        let text = String::from_utf8_lossy(bytes);
+        let line = printable(text.strip_suffix('\n').unwrap_or(&text)) + "\n";
+        self.0.suspend(|| io::stderr().write_all(line.as_bytes()))?;
+        Ok(bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -198,9 +259,10 @@ mod tests {
         terminal.transactions(1);
         terminal.warning("first");
         terminal.warning("second");
+        terminal.warning("first");
         let record = terminal.finish();
         assert_eq!(record.phases.keys().collect::<Vec<_>>(), [&"applying", &"receiving"]);
         assert!(record.phases.values().sum::<Duration>() <= record.total);
-        assert_eq!(record.warnings, ["first", "second"]);
+        assert_eq!(record.warnings, ["first (×2 in 1 s)", "second"]);
     }
 }

@@ -10,12 +10,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::support::replay::read_frame;
+use crate::support::{Fault, Faulty, replay::read_frame};
 use tokio::runtime::Runtime;
 
 use neo4j_backup_core::{
     Error, ErrorKind,
     cancel::Cancel,
+    error::Setting,
     source::client::{Incoming, Member, Settings},
 };
 use neo4j_format::{
@@ -97,7 +98,7 @@ fn settings() -> Settings {
     Settings {
         connect_timeout: Duration::from_secs(5),
         silence_timeout: Some(Duration::from_millis(400)),
-        max_rate: None,
+        ..Settings::default()
     }
 }
 
@@ -193,6 +194,73 @@ fn a_server_that_answers_the_first_probe_late_is_found_nevertheless() {
         }
     });
     assert_eq!(found(&runtime, port).dialect(), Dialect::D18);
+}
+
+/// A virtual machine that is paused, a collection of garbage: both requests are answered when it goes on.
+#[test]
+fn a_server_that_pauses_before_its_first_answer_is_waited_for_as_long_as_for_any_other() {
+    let runtime = runtime();
+    for (answer, dialect) in [(PROBE_18, Dialect::D18), (PROBE_14, Dialect::D14)] {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let server = thread::spawn(move || {
+            thread::sleep(Duration::from_secs(7));
+            let (mut first, _) = listener.accept().unwrap();
+            let (mut second, _) = listener.accept().unwrap();
+            read_frame(&mut first).unwrap();
+            read_frame(&mut second).unwrap();
+            // 1.4 closes what it does not understand
+            match dialect {
+                Dialect::D14 => drop(second),
+                _ => second.write_all(answer).unwrap(),
+            }
+            first.write_all(answer).unwrap();
+            first.read(&mut [0])
+        });
+        let settings = Settings {
+            silence_timeout: Some(Duration::from_mins(1)),
+            ..settings()
+        };
+        let member = find(&runtime, port, settings, &Cancel::default()).unwrap();
+        assert_eq!(member.dialect(), dialect);
+        server.join().unwrap().unwrap();
+    }
+}
+
+#[test]
+fn silence_before_the_first_answer_is_a_time_limit() {
+    let runtime = runtime();
+    let port = serve(|_, _| SILENCE);
+    let begun = Instant::now();
+    let error = find(&runtime, port, settings(), &Cancel::default()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::TimeLimit);
+    let text =
+        format!("127.0.0.1:{port}: accepted the connection but sent nothing for 0.4 s: paused, or not a backup port");
+    assert_eq!(error.to_string(), text);
+    assert!(begun.elapsed() < Duration::from_secs(4));
+}
+
+#[test]
+fn a_response_of_a_few_bytes_per_second_is_given_up() {
+    let runtime = runtime();
+    let server = serve_18(Act::Say(INCREMENTAL_18.to_vec()));
+    let drips = |min_rate| {
+        let after = u64::try_from(PROBE_18.len() + INCREMENTAL_18.len() - 100).unwrap();
+        let relay = Faulty::to(server, Fault::Drip(Duration::from_millis(20)), after);
+        let settings = Settings { min_rate, ..settings() };
+        let port = relay.uri().rsplit(':').next().unwrap().parse().unwrap();
+        drain(
+            find(&runtime, port, settings, &Cancel::default())
+                .unwrap()
+                .incremental(&ASKED),
+        )
+    };
+    let error = drips(1024).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::TimeLimit);
+    let text = error.to_string();
+    assert!(text.contains("less than the minimum rate of 1024 bytes/s"), "{text}");
+    assert_eq!(error.settings(), [Setting::MinRate]);
+    assert!(drips(20).unwrap().1 > 2);
 }
 
 #[test]

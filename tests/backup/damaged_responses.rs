@@ -108,7 +108,7 @@ impl Scene {
 
 #[test]
 fn a_flipped_bit_in_what_holds_the_response_together_is_an_error_but_for_names_of_index_files() {
-    let step = env::var("FLIP_STEP").map_or(23, |text| text.parse().unwrap());
+    let step = env::var("FLIP_STEP").map_or(47, |text| text.parse().unwrap());
     let scene = Scene::new();
     let (mut tried, mut undetected) = (0, 0);
     for at in layout().1.into_iter().step_by(step) {
@@ -128,7 +128,7 @@ fn a_flipped_bit_in_what_holds_the_response_together_is_an_error_but_for_names_o
 
 #[test]
 fn a_flipped_bit_in_a_file_is_an_error_or_a_whole_backup() {
-    let step = env::var("FLIP_STEP").map_or(1009, |text| text.parse().unwrap());
+    let step = env::var("FLIP_STEP").map_or(2003, |text| text.parse().unwrap());
     let scene = Scene::new();
     for at in (HEAD..FULL.len()).step_by(step) {
         let mut bytes = FULL.to_vec();

@@ -212,7 +212,7 @@ fn a_lock_that_is_a_link_is_not_followed() {
     let elsewhere = sibling(&target, ".elsewhere");
     symlink(&elsewhere, sibling(&target, ".lock")).unwrap();
     let finished = back_up(&Server::recorded(), &target, &[]);
-    assert_eq!(finished.code, Some(19), "{}", finished.stderr);
+    assert_eq!(finished.code, Some(78), "{}", finished.stderr);
     assert!(!elsewhere.exists() && !target.exists());
 }
 

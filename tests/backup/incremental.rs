@@ -464,7 +464,13 @@ fn where_only_the_proof_is_gone_the_report_says_so_unless_it_is_required() {
     let refused = scene.run("-incremental", &["-require-history"]);
     assert_eq!(refused.code, Some(13), "{}", refused.stderr);
     assert!(before == snapshot(&scene.target));
-    assert_eq!(scene.succeeds(&[])["result"]["history"], "not-proven");
+    let report = scene.succeeds(&[]);
+    assert_eq!(report["result"]["history"], "not-proven");
+    let warnings = report["warnings"].to_string();
+    assert!(
+        warnings.contains("the common history cannot be proven: the source no longer has transaction"),
+        "{warnings}"
+    );
 }
 
 #[test]

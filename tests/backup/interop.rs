@@ -99,7 +99,7 @@ fn source_with_full_backups(stage: &Stage) -> Option<Peer> {
     survived.then_some(source)
 }
 
-/// What came since, on top of both backups.
+/// What came since, on top of both backups: a link by the original, or two of ours.
 fn assert_continued(mut source: Peer, stage: &Stage) {
     let release = stage.release();
     let dir = |name: &str| stage.dir(name);
@@ -110,6 +110,11 @@ fn assert_continued(mut source: Peer, stage: &Stage) {
         backup(Tool::Original, "-incremental", &source, &continued);
         assert_original_continued(&now, release, &continued, &continued.with_extension("booted"));
     }
+    for base in ["idle", "loaded"] {
+        backup(under_test(), "-incremental", &source, &dir(base));
+    }
+    source.load(seed(), AFTER);
+    let now = source.contents();
     for base in ["idle", "loaded"] {
         backup(under_test(), "-incremental", &source, &dir(base));
         assert_boots_as(&now, release, &dir(base), &dir(&format!("{base}-continued-booted")));

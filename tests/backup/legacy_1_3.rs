@@ -225,6 +225,7 @@ fn filler(size: usize, letters: usize) -> Option<Vec<u8>> {
 }
 
 #[test]
+#[ignore = "takes half a minute; tests/run full"]
 fn a_full_answer_of_a_size_that_a_server_loses_is_told_and_there_again_after_a_transaction() {
     if !require_peers(RELEASE) {
         return;

@@ -33,7 +33,7 @@ const TIME: i64 = 1_350_000_000_000;
 const BEFORE: i64 = 3000;
 const SINCE: i64 = 60;
 /// Bytes of a usual run of the tests.
-const SAMPLE: u64 = 100;
+const SAMPLE: u64 = 40;
 
 fn number(name: &str, default: u64) -> u64 {
     env::var(name).map_or(default, |text| text.parse().unwrap())

@@ -244,7 +244,7 @@ fn a_check_that_cannot_run_prints_one_line_with_the_error() {
     let store = Damaged::vector(StoreFormat::Current);
     fs::remove_file(store.path("neostore")).unwrap();
     let (lines, code) = lines(&store, &[]);
-    assert_eq!((lines.len(), code), (1, Some(2)));
+    assert_eq!((lines.len(), code), (1, Some(13)));
     assert!(lines[0]["error"]["message"].is_string());
 }
 

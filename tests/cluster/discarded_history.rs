@@ -211,9 +211,31 @@ fn a_slave_that_nobody_can_confirm_gives_the_backup_and_a_warning() {
     assert_eq!(report["members"]["served"]["id"], 3, "{report:#}");
     let warnings = report["warnings"].to_string();
     assert!(
-        warnings.contains("whether the master has it too cannot be seen"),
+        warnings.contains("could not verify that the master has it too"),
         "{warnings}"
     );
+}
+
+/// An edited registration, a translated address: whoever is there knows nothing of the history of this database.
+#[test]
+fn a_stranger_at_the_address_of_the_master_condemns_no_slave() {
+    let mut place = Place::new();
+    let other = place.work.path().join("other");
+    create(&other, StoreId { random: -8, ..ID });
+    place.members[0] = Serving::start(&other);
+    let uri = place.coordinators(&[1, 2]);
+    for options in [["-full", "-ha-member=2"], ["-incremental", "-ha-member=2"]] {
+        let (code, report) = place.run(&uri, &options);
+        assert_eq!(code, 0, "{report:#}");
+        assert_eq!(report["members"]["served"]["id"], 2, "{report:#}");
+        let warnings = report["warnings"].to_string();
+        assert!(
+            warnings.contains("could not verify that the master has it too")
+                && warnings.contains("serves another database"),
+            "{warnings}"
+        );
+    }
+    assert!(place.holds_what_has("2"));
 }
 
 /// Where the master cannot continue a backup, a slave does that is not much behind it; how much is told.
@@ -271,7 +293,7 @@ fn a_backup_is_not_replaced_by_one_that_has_less() {
         assert_eq!(code, 13, "{report:#}");
         let text = report["error"].to_string();
         assert!(
-            text.contains("is behind the backup that it would replace: its last transaction is "),
+            text.contains("is behind the existing backup: its last transaction is "),
             "{text}"
         );
         assert!(snapshot(&backup) == before);

@@ -9,6 +9,7 @@ use std::{
 };
 
 use jsonschema::Validator;
+use neo4j_backup_core::error::EXIT_STATUSES;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -285,6 +286,42 @@ fn texts_match_the_schema() {
     }
     documented("text", &["help", "nothing"], 64);
     documented("text", &["man", "-to", "/proc/pages"], 78);
+}
+
+/// The lists of kinds of errors in a schema.
+fn kinds(schema: &Value) -> Vec<BTreeSet<String>> {
+    let mut found = Vec::new();
+    match schema {
+        Value::Object(object) => {
+            if let Some(Value::Array(names)) = object.get("enum")
+                && names.contains(&Value::from("disk"))
+            {
+                found.push(names.iter().map(|name| name.as_str().unwrap().to_owned()).collect());
+            }
+            found.extend(object.values().flat_map(kinds));
+        }
+        Value::Array(items) => found.extend(items.iter().flat_map(kinds)),
+        _ => {}
+    }
+    found
+}
+
+#[test]
+fn the_schemas_know_every_kind_of_error() {
+    // verdicts of a backup that is complete
+    let verdicts = ["success", "inconsistent", "source-demoted"];
+    let names = EXIT_STATUSES.iter().map(|status| status.name.to_owned());
+    let errors: BTreeSet<String> = names.filter(|name| !verdicts.contains(&name.as_str())).collect();
+    for name in [
+        "backup", "check", "inspect", "members", "sandbox", "serve", "text", "verify",
+    ] {
+        let text = fs::read_to_string(folder().join(format!("{name}.json"))).unwrap();
+        let found = kinds(&serde_json::from_str(&text).unwrap());
+        assert!(
+            !found.is_empty() && found.iter().all(|kinds| *kinds == errors),
+            "{name}: {found:?}"
+        );
+    }
 }
 
 #[test]

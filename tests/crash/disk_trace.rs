@@ -124,28 +124,35 @@ pub fn folder_in_memory() -> TempDir {
 /// Runs a program to its end and gives what it did below `folder`, in the order in which the calls began. Several
 /// threads only sync; what one of them makes durable was all done before, so that this order tells the truth.
 pub fn record<A: AsRef<OsStr>>(program: &str, args: &[A], folder: &Path) -> Vec<Call> {
-    let threads = trace(program, args, folder);
+    let threads = trace(TRACED, program, args, folder);
     let only_syncs = |(_, call): &(_, Call)| matches!(call.effect, Effect::Sync | Effect::Nothing);
     let changing = threads.iter().filter(|calls| !calls.iter().all(only_syncs)).count();
     assert_eq!(changing, 1, "one thread alone changes what is on the disk");
     let mut calls: Vec<_> = threads.into_iter().flatten().collect();
     calls.sort_by(|(one, _), (other, _)| one.cmp(other));
+    let copied = calls.iter().any(|(_, call)| call.name == "copy_file_range");
+    assert!(!copied, "copy_file_range on the disk, which is not followed here");
     calls.into_iter().map(|(_, call)| call).collect()
 }
 
 /// The same of any program, in no order: where it can be stopped, not what it leaves.
 pub fn calls<A: AsRef<OsStr>>(program: &str, args: &[A], folder: &Path) -> Vec<Call> {
-    let threads = trace(program, args, folder).into_iter().flatten();
+    calls_of(TRACED, program, args, folder)
+}
+
+/// The same of the calls of these names.
+pub fn calls_of<A: AsRef<OsStr>>(traced: &str, program: &str, args: &[A], folder: &Path) -> Vec<Call> {
+    let threads = trace(traced, program, args, folder).into_iter().flatten();
     threads.map(|(_, call)| call).collect()
 }
 
 /// The calls of each thread, with the time at which each began.
-fn trace<A: AsRef<OsStr>>(program: &str, args: &[A], folder: &Path) -> Vec<Vec<(String, Call)>> {
+fn trace<A: AsRef<OsStr>>(traced: &str, program: &str, args: &[A], folder: &Path) -> Vec<Vec<(String, Call)>> {
     let logs = tempfile::tempdir().unwrap();
     let mut strace = Command::new("strace");
     strace.args(["-ff", "-qq", "-ttt", "-y", "-xx", "-s", STRING, "-e"]);
     strace
-        .arg(format!("trace={TRACED}"))
+        .arg(format!("trace={traced}"))
         .arg("-o")
         .arg(logs.path().join("log"));
     let output = strace.arg(program).args(args).stdin(Stdio::null()).output().unwrap();
@@ -205,8 +212,8 @@ fn read(text: &str, folder: &Path) -> Vec<(String, Call)> {
             path.strip_prefix(folder).ok().map(Path::to_owned)
         };
         let path = match name {
-            "openat" | "unlinkat" | "mkdirat" | "renameat" | "renameat2" | "fchmodat" => at(1),
-            "rename" | "mkdir" | "unlink" | "rmdir" | "chmod" => at(0),
+            "openat" | "unlinkat" | "mkdirat" | "renameat" | "renameat2" | "fchmodat" | "fchownat" | "statx" => at(1),
+            "rename" | "mkdir" | "unlink" | "rmdir" | "chmod" | "chown" | "lchown" | "statfs" => at(0),
             _ => own(),
         };
         let number_of = |n: usize| -> usize { arguments[n].trim().parse().unwrap() };
@@ -262,7 +269,7 @@ fn read(text: &str, folder: &Path) -> Vec<(String, Call)> {
         let writes = matches!(name, "write" | "pwrite64" | "ftruncate");
         assert!(!writes || effect != Effect::Nothing, "{line:.200}");
         assert!(
-            !matches!(name, "writev" | "pwritev" | "copy_file_range" | "fallocate"),
+            !matches!(name, "writev" | "pwritev" | "fallocate"),
             "{name} on the disk, which is not followed here"
         );
         let call = Call {

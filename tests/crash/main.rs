@@ -4,6 +4,7 @@
 mod support;
 
 mod disk_trace;
+mod fault_matrix;
 mod full;
 mod incremental;
 mod interrupted;

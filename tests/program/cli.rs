@@ -10,7 +10,7 @@ use std::{
 use serde_json::{Value, json};
 
 /// A request that is understood and then fails by itself.
-const FAILING: [&str; 5] = ["-full", "-from", "ha://127.0.0.1:1", "-to", "/nonexistent/backup"];
+const FAILING: [&str; 5] = ["-full", "-from", "single://127.0.0.1:1", "-to", "/nonexistent/backup"];
 
 fn command(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_neo4j-backup"));
@@ -161,13 +161,14 @@ fn one_dash_and_two_start_the_same_run() {
     let double = FAILING.map(|word| word.strip_prefix('-').map_or(word.into(), |name| format!("--{name}")));
     let double: Vec<&str> = double.iter().map(String::as_str).collect();
     let (one, two) = (run(&FAILING), run(&double));
-    assert_eq!(stdout(&one), "Performing full backup from 'ha://127.0.0.1:1'\n");
+    assert_eq!(stdout(&one), "Performing full backup from 'single://127.0.0.1:1'\n");
     assert_eq!(one, two);
 }
 
 #[test]
 fn a_cluster_without_coordinators_has_its_own_exit_code() {
-    let output = run(&FAILING);
+    let coordinators = ["-from", "ha://127.0.0.1:1", "-zk-timeout", "1"];
+    let output = run(&[&FAILING[..], &coordinators].concat());
     assert_eq!(output.status.code(), Some(12));
     assert!(
         stderr(&output)
@@ -182,30 +183,43 @@ fn a_failure_is_one_json_object_with_its_exit_code() {
     let output = run(&arguments);
     let mut report = report(&output);
     assert!(report["seconds"]["total"].is_f64());
+    for moment in ["started", "finished"] {
+        let text = report[moment].as_str().unwrap();
+        assert!(
+            text.starts_with("20") && text.ends_with('Z') && text.len() == 24,
+            "{text}"
+        );
+        report[moment] = json!("");
+    }
+    assert!(report["started"].as_str() <= report["finished"].as_str());
+    assert_eq!(report["duration_seconds"], report["seconds"]["total"]);
+    report["duration_seconds"] = json!(0);
     report["seconds"] = json!({});
     assert_eq!(
         report,
         json!({
-            "schema_version": 1,
+            "schema_version": 2,
             "version": env!("CARGO_PKG_VERSION"),
-            "exit_code": 12,
+            "exit_code": 10,
             "mode": "full",
-            "source": "ha://127.0.0.1:1",
+            "source": "single://127.0.0.1:1",
             "target": "/nonexistent/backup",
             "result": null,
-            "members": {"served": null, "failed": [], "passed_over": []},
+            "members": null,
+            "started": "",
+            "finished": "",
+            "duration_seconds": 0,
             "seconds": {},
             "warnings": [],
             "error": {
-                "kind": "no-member",
-                "message": "no coordinator can be used: cannot connect to 127.0.0.1:1: connection refused",
+                "kind": "unreachable",
+                "message": "cannot connect to 127.0.0.1:1: connection refused",
                 "causes": [],
-                "hint": "check hosts and ports (default 2181); a member can be named itself, \
-                         as in single://host:port (see -from)",
+                "hint": "check host, port (default 6362) and that online backup is enabled there",
             },
         })
     );
-    assert_eq!(output.status.code(), Some(12));
+    assert_eq!(output.status.code(), Some(10));
     assert!(
         stderr(&output).starts_with("error: "),
         "a log of standard error shows it too"
@@ -225,7 +239,7 @@ fn usage_errors_are_json_where_it_is_asked_for() {
         let output = run(arguments);
         let report = report(&output);
         assert_eq!(report["exit_code"], 64, "{arguments:?}");
-        assert_eq!(report["schema_version"], 1);
+        assert_eq!(report["schema_version"], 2);
         assert_eq!(report["error"]["kind"], "usage");
         assert_eq!(output.status.code(), Some(64));
     }
@@ -240,7 +254,7 @@ fn the_environment_can_say_everything() {
         &[
             ("NEO4J_BACKUP_INCREMENTAL", "true"),
             ("NEO4J_BACKUP_FULL", "false"),
-            ("NEO4J_BACKUP_FROM", "ha://127.0.0.1:1"),
+            ("NEO4J_BACKUP_FROM", "single://127.0.0.1:1"),
             ("NEO4J_BACKUP_TO", "/nonexistent/d"),
             ("NEO4J_BACKUP_VERIFY", "false"),
             ("NEO4J_BACKUP_OVERWRITE", "1"),
@@ -250,8 +264,10 @@ fn the_environment_can_say_everything() {
             ("NEO4J_BACKUP_TIMEOUT", "5m"),
             ("NEO4J_BACKUP_SILENCE_TIMEOUT", "30s"),
             ("NEO4J_BACKUP_MAX_RATE", "1g"),
+            ("NEO4J_BACKUP_MIN_RATE", "0"),
+            ("NEO4J_BACKUP_ZK_TIMEOUT", "1m"),
             ("NEO4J_BACKUP_OUTPUT", "json"),
-            ("NEO4J_BACKUP_VERBOSE", "1"),
+            ("NEO4J_BACKUP_VERBOSE", "true"),
         ],
     );
     let report = report(&output);
@@ -273,7 +289,7 @@ fn what_is_typed_wins_over_the_environment() {
             ("NEO4J_BACKUP_FROM", "single://elsewhere"),
         ],
     );
-    assert_eq!(stdout(&output), "Performing full backup from 'ha://127.0.0.1:1'\n");
+    assert_eq!(stdout(&output), "Performing full backup from 'single://127.0.0.1:1'\n");
 }
 
 #[test]
@@ -292,7 +308,10 @@ fn empty_variables_count_as_unset() {
         "TIMEOUT",
         "SILENCE_TIMEOUT",
         "MAX_RATE",
+        "MIN_RATE",
+        "ZK_TIMEOUT",
         "OUTPUT",
+        "UNKNOWN",
         "QUIET",
         "VERBOSE",
     ]
@@ -302,13 +321,58 @@ fn empty_variables_count_as_unset() {
 }
 
 #[test]
-fn a_wrong_variable_is_a_usage_error_that_names_the_option() {
-    let output = with_environment(&FAILING, &[("NEO4J_BACKUP_QUIET", "perhaps")]);
-    assert_eq!(output.status.code(), Some(64));
-    assert!(
-        stderr(&output).starts_with("error: invalid value 'perhaps' for '-quiet': true or false"),
-        "{}",
-        stderr(&output)
+fn a_wrong_variable_is_a_usage_error_that_names_it() {
+    for (name, value, expected) in [
+        (
+            "QUIET",
+            "perhaps",
+            "invalid value 'perhaps' for '-quiet': true or false is expected (set by NEO4J_BACKUP_QUIET)\n",
+        ),
+        (
+            "MAX_RATE",
+            "fast",
+            "invalid value \"fast\" for -max-rate (NEO4J_BACKUP_MAX_RATE): a rate is",
+        ),
+        (
+            "OUTPUT",
+            "xml",
+            "invalid value \"xml\" for -output (NEO4J_BACKUP_OUTPUT): text or json",
+        ),
+    ] {
+        let output = with_environment(&FAILING, &[(&format!("NEO4J_BACKUP_{name}"), value)]);
+        assert_eq!(output.status.code(), Some(64));
+        assert!(
+            stderr(&output).starts_with(&format!("error: {expected}")),
+            "{}",
+            stderr(&output)
+        );
+    }
+    let output = with_environment(&["-full", "-to", "d"], &[("NEO4J_BACKUP_FROM", "ha://h1,,h3")]);
+    let marked = "\n  NEO4J_BACKUP_FROM=ha://h1,,h3\n                            ^\n";
+    assert!(stderr(&output).contains(marked), "{}", stderr(&output));
+}
+
+#[test]
+fn a_misspelt_variable_is_a_usage_error_that_suggests_the_right_one() {
+    let output = with_environment(&FAILING, &[("NEO4J_BACKUP_TIMOUT", "5m")]);
+    assert_eq!(
+        (output.status.code(), stderr(&output)),
+        (
+            Some(64),
+            "error: unknown environment variable NEO4J_BACKUP_TIMOUT\n\
+             hint: a variable of a similar name exists: NEO4J_BACKUP_TIMEOUT\n"
+        )
+    );
+    let of_kubernetes = [
+        ("NEO4J_BACKUP_SERVICE_HOST", "10.0.0.1"),
+        ("NEO4J_BACKUP_PORT_6362_TCP_ADDR", "10.0.0.1"),
+    ];
+    assert_eq!(with_environment(&FAILING, &of_kubernetes), run(&FAILING));
+    assert_eq!(
+        with_environment(&["-help"], &[("NEO4J_BACKUP_TIMOUT", "5m")])
+            .status
+            .code(),
+        Some(0)
     );
 }
 
@@ -329,7 +393,7 @@ fn quiet_leaves_nothing_but_the_error() {
     let output = run(&arguments);
     assert_eq!(stdout(&output), "");
     assert!(stderr(&output).starts_with("error: "));
-    assert_eq!(output.status.code(), Some(12));
+    assert_eq!(output.status.code(), Some(10));
 }
 
 #[test]
@@ -350,7 +414,7 @@ fn standard_error_may_be_gone_as_well() {
     let mut arguments = FAILING.to_vec();
     arguments.push("-vvv");
     let output = command(&arguments).stderr(writer).output().unwrap();
-    assert_eq!(output.status.code(), Some(12));
+    assert_eq!(output.status.code(), Some(10));
 }
 
 #[test]
@@ -362,13 +426,13 @@ fn a_full_disk_behind_standard_output_is_told_on_standard_error() {
         "{}",
         stderr(&output)
     );
-    assert_eq!(output.status.code(), Some(12));
+    assert_eq!(output.status.code(), Some(10));
 }
 
 #[test]
 fn a_target_need_not_be_utf8() {
     let target = std::ffi::OsStr::from_bytes(b"/nonexistent/\xff");
-    let output = command(&["-full", "-from", "ha://127.0.0.1:1", "-output=json", "-to"])
+    let output = command(&["-full", "-from", "single://127.0.0.1:1", "-output=json", "-to"])
         .arg(target)
         .output()
         .unwrap();

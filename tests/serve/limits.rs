@@ -1,6 +1,9 @@
 //! `serve` under load and among clients that mean no good: limits, rates, refusals, its end, and what the log says.
 
+#![expect(clippy::unwrap_used, reason = "panicking is how tests report")]
+
 use std::{
+    fs,
     io::{Read, Write},
     net::{Shutdown, TcpStream},
     thread,
@@ -11,9 +14,11 @@ use crate::serving::{ask, backup, connect, enlarge, take};
 use crate::support::Serving;
 
 use neo4j_format::{
-    ids::TxId,
+    ids::{StoreId, TxId},
+    store::StoreFormat,
     wire::{Decoder, Dialect, Event, failure, request},
 };
+use neo4j_sandbox::database::Database;
 
 #[test]
 fn clients_beyond_the_connection_limit_get_an_error() {
@@ -38,6 +43,69 @@ fn clients_beyond_the_connection_limit_get_an_error() {
 }
 
 #[test]
+fn one_address_cannot_take_all_connections() {
+    let (folder, dir) = backup();
+    let serving = Serving::with(&dir, &["-max-per-address", "2"]);
+    let held = [connect(&serving), connect(&serving)];
+    let finished = take("-full", &serving.uri(), &folder.path().join("copy"));
+    assert_eq!(finished.code, Some(16), "{finished:?}");
+    let text = "connection limit (2) of this address reached";
+    assert!(finished.stderr.contains(text), "{}", finished.stderr);
+    // another address is served
+    let mut other = from_another_address(&serving);
+    ask(&mut other, &request::incremental(Dialect::D18, &[])).unwrap();
+    drop(held);
+    let limit = Instant::now() + Duration::from_secs(10);
+    while !take("-full", &serving.uri(), &folder.path().join("copy")).success() {
+        assert!(Instant::now() < limit, "{}", serving.log());
+    }
+}
+
+/// A connection from 127.0.0.2.
+fn from_another_address(serving: &Serving) -> TcpStream {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.2:0".parse().unwrap()).unwrap();
+        let stream = socket.connect(serving.address().parse().unwrap()).await.unwrap();
+        let stream = stream.into_std().unwrap();
+        stream.set_nonblocking(false).unwrap();
+        stream
+    })
+}
+
+#[test]
+fn a_directory_that_is_exchanged_for_another_database_is_not_served() {
+    let (folder, dir) = backup();
+    let serving = Serving::start(&dir);
+    let mut stream = connect(&serving);
+    ask(&mut stream, &request::full(Dialect::D18)).unwrap();
+    let aside = folder.path().join("aside");
+    fs::rename(&dir, &aside).unwrap();
+    let other = StoreId {
+        creation_time: 1_350_000_000_000,
+        random: 7,
+        store_version: None,
+    };
+    let database = Database::create(&dir, StoreFormat::Current, other).unwrap();
+    database.close().unwrap();
+    for frame in [
+        request::full(Dialect::D18),
+        request::incremental(Dialect::D18, &[]),
+        request::incremental(Dialect::D18, &[("nioneodb", TxId(1))]),
+    ] {
+        let error = ask(&mut stream, &frame).unwrap_err();
+        assert!(error.contains("now holds another database"), "{error}");
+    }
+    fs::remove_dir_all(&dir).unwrap();
+    fs::rename(&aside, &dir).unwrap();
+    ask(&mut stream, &request::full(Dialect::D18)).unwrap();
+}
+
+#[test]
 fn connections_far_beyond_the_limit_are_closed_at_once() {
     let (_folder, dir) = backup();
     let serving = Serving::with(&dir, &["-max-connections", "1"]);
@@ -55,7 +123,7 @@ fn connections_far_beyond_the_limit_are_closed_at_once() {
 #[test]
 fn hostile_clients_cost_their_connection_and_nothing_else() {
     let (folder, dir) = backup();
-    let serving = Serving::with(&dir, &["-max-connections", "40"]);
+    let serving = Serving::with(&dir, &["-max-connections", "40", "-max-per-address", "40"]);
     let full = request::full(Dialect::D18);
     let whole = [&u32::MAX.to_be_bytes()[..], &[0; 100]].concat();
     let many = [&[0, 0, 0, 24, 8, 1, 1][..], &[0xff; 16], &[127, 0x7f, 0xff, 0xff, 0xff]].concat();

@@ -7,6 +7,7 @@ use std::{
     net::{TcpListener, TcpStream},
     sync::Arc,
     thread,
+    time::{Duration, Instant},
 };
 
 /// What it does with its clients.
@@ -24,6 +25,14 @@ pub enum Conduct {
     NoQuorum,
     /// Has no quorum when it is asked so many times, and then serves its tree.
     Elects { times: usize },
+    /// Takes so long for each answer.
+    Slow { milliseconds: u64 },
+    /// Answers nothing for so long from its start on, as a process that is stopped, and then serves its tree.
+    Pauses { seconds: u64 },
+    /// Closes so many connections, as dead servers behind one address, and then serves its tree.
+    ClosesFirst { times: usize },
+    /// Serves its tree, but for nodes whose paths end like this.
+    Forbids(&'static str),
     /// Says that it serves and then opens no session.
     MuteSession,
     /// Says that it serves and closes sessions.
@@ -56,13 +65,18 @@ pub fn start(conduct: Conduct, tree: Tree) -> u16 {
 pub fn start_at(address: &str, conduct: Conduct, tree: Tree) -> u16 {
     let listener = TcpListener::bind((address, 0)).unwrap();
     let port = listener.local_addr().unwrap().port();
-    let tree = Arc::new(tree);
+    let (tree, begun) = (Arc::new(tree), Instant::now());
     thread::spawn(move || {
         for (time, stream) in listener.incoming().map_while(Result::ok).enumerate() {
             let tree = Arc::clone(&tree);
             let conduct = match conduct {
                 Conduct::Elects { times } if time < times => Conduct::NoQuorum,
-                Conduct::Elects { .. } => Conduct::Serves,
+                Conduct::ClosesFirst { times } if time < times => Conduct::Closes,
+                Conduct::Elects { .. } | Conduct::ClosesFirst { .. } => Conduct::Serves,
+                Conduct::Pauses { seconds } => {
+                    thread::sleep(Duration::from_secs(seconds).saturating_sub(begun.elapsed()));
+                    Conduct::Serves
+                }
                 conduct => conduct,
             };
             // clients may leave at any time
@@ -80,6 +94,11 @@ fn serve(mut stream: TcpStream, conduct: Conduct, tree: &Tree) -> io::Result<()>
     }
     let mut first = [0; 4];
     stream.read_exact(&mut first)?;
+    let pause = match conduct {
+        Conduct::Slow { milliseconds } => Duration::from_millis(milliseconds),
+        _ => Duration::ZERO,
+    };
+    thread::sleep(pause);
     if &first == b"srvr" {
         return stream.write_all(match conduct {
             Conduct::Foreign => b"HTTP/1.1 400 Bad Request\r\n\r\n".as_slice(),
@@ -105,8 +124,10 @@ fn serve(mut stream: TcpStream, conduct: Conduct, tree: &Tree) -> io::Result<()>
         let body = read_body(&mut stream, length)?;
         let number = |at: usize| i32::from_be_bytes(body[at..at + 4].try_into().unwrap());
         let (xid, opcode) = (number(0), number(4));
+        thread::sleep(pause);
         let path = || String::from_utf8_lossy(&body[12..12 + usize::try_from(number(8)).unwrap()]).into_owned();
         let answer = match opcode {
+            4 | 8 if matches!(conduct, Conduct::Forbids(end) if path().ends_with(end)) => Err(-102),
             4 => data(tree, &path(), conduct),
             8 => children(tree, &path(), conduct),
             9 => Ok([1_i32.to_be_bytes().as_slice(), b"/"].concat()),

@@ -18,6 +18,7 @@ mod contents;
 pub mod coordinator_double;
 mod coordinators;
 mod faulty;
+pub mod grown_source;
 pub mod incremental_source;
 pub mod interop;
 mod model;
@@ -53,7 +54,7 @@ pub use process::Finished;
 pub(crate) use questions::{asked_of, questions};
 pub use relay::Relay;
 pub use serve::Serving;
-pub use tool::{checker_1_9_9, original_tool, our_tool};
+pub use tool::{as_user, checker_1_9_9, has_program, original_tool, our_tool, run_limited};
 
 /// A release of the original that tests run against.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -141,7 +142,7 @@ pub fn require_peers(release: Release) -> bool {
 }
 
 /// Says loudly that a test does not run; a failure under `CI=true`.
-fn skip(missing: &str) {
+pub fn skip(missing: &str) {
     assert!(env::var("CI").as_deref() != Ok("true"), "missing: {missing}");
     // Past the capture of test output, so that it shows for passing tests too.
     let name = thread::current().name().unwrap_or("test").to_owned();

@@ -216,7 +216,7 @@ pub fn sibling(dir: &Path, suffix: &str) -> PathBuf {
 
 /// What stands beside the target that has no place there after a run.
 pub fn left_over(dir: &Path) -> Vec<String> {
-    [".partial", ".ready", ".lock"]
+    [".partial", ".ready", ".replaced", ".lock"]
         .into_iter()
         .filter(|suffix| fs::symlink_metadata(sibling(dir, suffix)).is_ok())
         .map(str::to_owned)

@@ -26,6 +26,32 @@ pub fn our_tool<A: AsRef<OsStr>>(args: &[A]) -> Finished {
     )
 }
 
+/// Runs a command that starts the program under test.
+pub fn run_limited(command: &mut Command) -> Finished {
+    process::run(command, LIMIT)
+}
+
+/// Whether this machine has a program of that name.
+pub fn has_program(name: &str) -> bool {
+    let mut which = Command::new("sh");
+    which.args(["-c", &format!("command -v {name}")]);
+    process::run(&mut which, LIMIT).success()
+}
+
+/// The program under test as run by another user; `None`, said loudly, where this process is not root.
+pub fn as_user(uid: u32) -> Option<impl Fn(&[&str]) -> Finished> {
+    if !rustix::process::geteuid().is_root() || !has_program("setpriv") {
+        super::skip("root and setpriv");
+        return None;
+    }
+    Some(move |args: &[&str]| {
+        let mut setpriv = Command::new("setpriv");
+        setpriv.args([&format!("--reuid={uid}"), &format!("--regid={uid}"), "--clear-groups"]);
+        setpriv.arg(env!("CARGO_BIN_EXE_neo4j-backup")).args(args);
+        run_limited(&mut setpriv)
+    })
+}
+
 /// Runs the consistency checker of 1.9.9 on a closed store, which it changes; returns what it reported.
 pub fn checker_1_9_9(dir: &Path) -> String {
     let mut java = Release::V1_9_9.java();

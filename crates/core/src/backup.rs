@@ -14,7 +14,7 @@ use std::{
 };
 
 use serde::{Serialize, Serializer};
-use tokio::{runtime::Handle, time::timeout};
+use tokio::runtime::Handle;
 
 use crate::{
     Error, ErrorKind,
@@ -23,11 +23,14 @@ use crate::{
     consistency::Checks,
     context::{BackupContext, now},
     error::Condition,
-    full::{Full, full},
+    full::{Announcement, Full, full},
     incremental::{Incremental, incremental},
     outcome::{BackupOutcome, Verdict},
     progress::{Phase, Progress},
-    receive::{database::require_database, proof::Unproven},
+    receive::{
+        database::{ask_store_id, require_database},
+        proof::Unproven,
+    },
     replace::Replace,
     replay::apply::Growth,
     repository::{Archived, KeepPolicy, Repository},
@@ -35,7 +38,7 @@ use crate::{
     run_id::RunId,
     runtime,
     source::{
-        client::{Member, Settings},
+        client::{MIN_RATE, Member, Settings},
         confirm::Authority,
         discovery::{self, Base, Candidate, PassedOver, Role, Search},
         failover::{Attempt, Cluster, Failover, Served},
@@ -59,8 +62,11 @@ const BROKEN: Policy = Policy {
 /// Limit for connecting to each address of a member's host: other members can be asked.
 const CONNECT_TO_MEMBER: Duration = Duration::from_secs(2);
 
-/// Limit for finding the master after the backup has arrived.
+/// Limit for connecting to the master after the backup has arrived.
 const LAST_LOOK: Duration = Duration::from_secs(3);
+
+/// Limit for another look at the cluster while members are asked again: the next one follows soon.
+const LOOK_AGAIN: Duration = Duration::from_secs(8);
 
 /// Which backup to take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,7 +75,7 @@ pub enum Mode {
     Full,
     /// Only the transactions since the last backup.
     Incremental,
-    /// Full if the target holds no database, incremental otherwise.
+    /// Full if the target holds no database or an incremental one cannot continue it, incremental otherwise.
     Auto,
 }
 
@@ -102,6 +108,7 @@ pub struct Backup {
     time_limit: Option<Duration>,
     silence_timeout: Option<Duration>,
     max_rate: Option<NonZeroU64>,
+    min_rate: u64,
     cluster: ClusterOptions,
     repository: Option<Repository>,
     keep_generations: Option<KeepPolicy>,
@@ -124,6 +131,7 @@ impl Backup {
             time_limit: None,
             silence_timeout: None,
             max_rate: None,
+            min_rate: MIN_RATE,
             cluster: ClusterOptions::default(),
             repository: None,
             keep_generations: None,
@@ -147,7 +155,8 @@ impl Backup {
         Backup { replace, ..self }
     }
 
-    /// Whether to take a full backup, replacing the old one, if an incremental one cannot continue.
+    /// Whether to take a full backup, replacing the old one, if an incremental one cannot continue. [`Mode::Auto`] does so
+    /// by itself.
     #[must_use]
     pub fn fallback_full(self, fallback_full: bool) -> Backup {
         Backup { fallback_full, ..self }
@@ -201,6 +210,16 @@ impl Backup {
     pub fn max_rate(self, bytes: NonZeroU64) -> Backup {
         Backup {
             max_rate: Some(bytes),
+            ..self
+        }
+    }
+
+    /// The least bytes per second that a server may send, on the average over the time that it may send nothing; 0 is no
+    /// limit; default: 1024.
+    #[must_use]
+    pub fn min_rate(self, bytes: u64) -> Backup {
+        Backup {
+            min_rate: bytes,
             ..self
         }
     }
@@ -389,11 +408,16 @@ impl BackupRun<'_> {
     /// Takes the backup, and a full one if an incremental one cannot continue and that is asked for.
     fn take_or_fall_back(&self) -> Result<BackupOutcome, BackupFailure> {
         let pipeline = self.pipeline();
-        match self.take(pipeline) {
+        match self.take(pipeline, &Announcement::default()) {
             Err(failure) if pipeline == Pipeline::Incremental && self.falls_back(&failure.error) => {
-                self.progress
-                    .warning(&format!("{}; a full backup is taken instead", failure.error));
-                self.take(Pipeline::Full(Replace::SameDatabase))
+                let announcement = Announcement::of(format!("{}; a full backup is taken instead", failure.error));
+                match self.take(Pipeline::Full(Replace::SameDatabase), &announcement) {
+                    Err(refused) if announcement.is_waiting() => Err(BackupFailure {
+                        error: not_even_full(&failure.error, &refused.error),
+                        ..refused
+                    }),
+                    done => done,
+                }
             }
             done => done,
         }
@@ -410,7 +434,13 @@ impl BackupRun<'_> {
 
     /// Whether a full backup of the same database can succeed where an incremental one failed.
     fn falls_back(&self, error: &Error) -> bool {
-        self.backup.fallback_full
+        // no full backup replaces another database, or one that has more
+        let is_lasting = matches!(
+            error.condition(),
+            Some(Condition::OtherDatabase | Condition::BehindTarget)
+        );
+        (self.backup.fallback_full || self.backup.mode == Mode::Auto)
+            && !is_lasting
             && matches!(
                 error.kind(),
                 // a transaction that cannot be applied is part of the files of a full backup
@@ -418,25 +448,32 @@ impl BackupRun<'_> {
             )
     }
 
-    fn take(&self, pipeline: Pipeline) -> Result<BackupOutcome, BackupFailure> {
+    fn take(&self, pipeline: Pipeline, announcement: &Announcement) -> Result<BackupOutcome, BackupFailure> {
         self.progress.phase(Phase::Connecting);
         match &self.backup.source {
-            Source::Single { host, port } => Ok(self.ask_server(host, *port, pipeline)?),
+            Source::Single { host, port } => Ok(self.ask_server(host, *port, pipeline, announcement)?),
             Source::Ha { coordinators, chroot } => {
                 let search = Search {
                     coordinators: coordinators.clone(),
                     chroot: chroot.clone(),
                     cluster: self.backup.cluster.name.clone(),
+                    timeout: self.backup.cluster.zookeeper_timeout,
                 };
-                self.ask_cluster(&search, pipeline)
+                self.ask_cluster(&search, pipeline, announcement)
             }
         }
     }
 
-    fn ask_server(&self, host: &str, port: u16, pipeline: Pipeline) -> Result<BackupOutcome, Error> {
+    fn ask_server(
+        &self,
+        host: &str,
+        port: u16,
+        pipeline: Pipeline,
+        announcement: &Announcement,
+    ) -> Result<BackupOutcome, Error> {
         let member = self.find(host, port, Settings::default().connect_timeout)?;
         Retry::new(BROKEN, retry::seed(&self.run_id), self.cancel).run(
-            || self.transfer(pipeline, &member, None, self.progress),
+            || self.transfer(pipeline, announcement, &member, None, self.progress),
             |error| {
                 matches!(
                     error.condition(),
@@ -447,7 +484,12 @@ impl BackupRun<'_> {
         )
     }
 
-    fn ask_cluster(&self, search: &Search, pipeline: Pipeline) -> Result<BackupOutcome, BackupFailure> {
+    fn ask_cluster(
+        &self,
+        search: &Search,
+        pipeline: Pipeline,
+        announcement: &Announcement,
+    ) -> Result<BackupOutcome, BackupFailure> {
         let base = match pipeline {
             Pipeline::Full(_) => None,
             Pipeline::Incremental => base(&self.backup.target),
@@ -460,18 +502,23 @@ impl BackupRun<'_> {
             progress: self.progress,
             cancel: self.cancel,
         };
-        let look = || Handle::current().block_on(discovery::look(search, &wanted, self.cancel));
+        let mut search_again = search.clone();
+        let look = || {
+            let found = Handle::current().block_on(discovery::look(&search_again, &wanted, self.cancel));
+            search_again.timeout = search.timeout.min(LOOK_AGAIN);
+            found
+        };
         let ask = |found: &Candidate, expected, progress: &dyn Progress| {
             let member = self.find(&found.at.host, found.at.port, CONNECT_TO_MEMBER)?;
             if let (Pipeline::Full(_), Some(expected)) = (pipeline, expected) {
                 require_database(&member, expected)?;
             }
-            let find = || self.other_master(search, found.id);
+            let find = || self.other_master(search, found.id, &member);
             let authority = (found.role != Role::Master).then_some(Authority {
                 find: &find,
                 max_lag: wanted.max_lag,
             });
-            self.transfer(pipeline, &member, authority, progress)
+            self.transfer(pipeline, announcement, &member, authority, progress)
         };
         let mut taken = cluster.back_up(look, ask);
         self.judge_source(search, &mut taken);
@@ -489,12 +536,10 @@ impl BackupRun<'_> {
         }
     }
 
-    /// The master of the cluster as it is now; `None` if it is the member that gave the backup.
-    fn other_master(&self, search: &Search, served: MemberId) -> Result<Option<Member>, Error> {
-        let look = timeout(LAST_LOOK, discovery::discover(search, self.cancel));
-        let cluster = Handle::current()
-            .block_on(look)
-            .map_err(|_| Error::new(ErrorKind::NoMember, format!("no answer within {LAST_LOOK:?}")))??;
+    /// The master of the cluster as it is now; `None` if it is the member that gave the backup. Whoever is at the address
+    /// where the master is registered has to serve the database of `source`: a stranger knows nothing of its history.
+    fn other_master(&self, search: &Search, served: MemberId, source: &Member) -> Result<Option<Member>, Error> {
+        let cluster = self.look_at_last(search)?;
         let Some(master) = cluster.master.id() else {
             return Err(Error::new(ErrorKind::NoMember, "there is no master at the moment"));
         };
@@ -510,10 +555,20 @@ impl BackupRun<'_> {
         let settings = Settings {
             connect_timeout: CONNECT_TO_MEMBER,
             silence_timeout: Some(LAST_LOOK),
-            max_rate: None,
+            ..Settings::default()
         };
         let found = Member::find(host, port, settings, self.cancel.clone());
-        Ok(Some(Handle::current().block_on(found)?))
+        let found = Handle::current().block_on(found)?;
+        let (ours, theirs) = (ask_store_id(source)?, ask_store_id(&found)?);
+        if !theirs.is_same_database(ours) {
+            let text = format!(
+                "{} is registered as the address of member {master}, the master, but serves another database: {theirs}, the \
+                 source's is {ours}",
+                found.address()
+            );
+            return Err(Error::new(ErrorKind::NoMember, text));
+        }
+        Ok(Some(found))
     }
 
     /// A master that lost its role during the backup may have sent transactions that the cluster will discard.
@@ -524,20 +579,25 @@ impl BackupRun<'_> {
         if !served.was_master {
             return;
         }
-        let look = timeout(LAST_LOOK, discovery::discover(search, self.cancel));
-        let unknown = match Handle::current().block_on(look) {
-            Ok(Ok(now)) => {
+        match self.look_at_last(search) {
+            Ok(now) => {
                 if served.lost_the_master_role(now.master) && outcome.verdict == Verdict::Good {
                     outcome.verdict = Verdict::SourceDemoted;
                 }
-                return;
             }
-            Ok(Err(error)) => error.to_string(),
-            Err(_) => format!("no answer within {LAST_LOOK:?}"),
+            Err(error) => self.progress.warning(&format!(
+                "could not verify that the source is still the master: {error}"
+            )),
+        }
+    }
+
+    /// The cluster as it is after the backup has arrived.
+    fn look_at_last(&self, search: &Search) -> Result<discovery::Cluster, Error> {
+        let search = Search {
+            timeout: search.timeout.min(LOOK_AGAIN),
+            ..search.clone()
         };
-        self.progress.warning(&format!(
-            "could not verify that the source is still the master: {unknown}"
-        ));
+        Handle::current().block_on(discovery::discover(&search, self.cancel))
     }
 
     fn find(&self, host: &str, port: u16, connect_timeout: Duration) -> Result<Member, Error> {
@@ -545,6 +605,7 @@ impl BackupRun<'_> {
             connect_timeout,
             silence_timeout: self.backup.silence_timeout,
             max_rate: self.backup.max_rate.map(NonZeroU64::get),
+            min_rate: self.backup.min_rate,
         };
         Handle::current().block_on(Member::find(host, port, settings, self.cancel.clone()))
     }
@@ -552,6 +613,7 @@ impl BackupRun<'_> {
     fn transfer(
         &self,
         pipeline: Pipeline,
+        announcement: &Announcement,
         member: &Member,
         authority: Option<Authority<'_>>,
         progress: &dyn Progress,
@@ -567,7 +629,14 @@ impl BackupRun<'_> {
             run_id: &self.run_id,
         };
         match pipeline {
-            Pipeline::Full(replace) => full(&Full { context, replace }, progress, self.cancel),
+            Pipeline::Full(replace) => {
+                let request = Full {
+                    context,
+                    replace,
+                    announcement,
+                };
+                full(&request, progress, self.cancel)
+            }
             Pipeline::Incremental => {
                 let request = Incremental {
                     context,
@@ -578,6 +647,14 @@ impl BackupRun<'_> {
             }
         }
     }
+}
+
+/// Why there is no full backup either where an incremental one cannot continue; nothing was received for it.
+fn not_even_full(incremental: &Error, refused: &Error) -> Error {
+    let text = format!("{incremental}; a full backup cannot be taken instead: {refused}");
+    Error::new(refused.kind(), text)
+        .with_scope(refused.scope())
+        .with_advice(refused.advice())
 }
 
 /// What an incremental backup continues. If it cannot be read, the transfer reports why.

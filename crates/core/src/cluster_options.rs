@@ -1,6 +1,8 @@
 //! Which cluster, and which of its members.
 
-use crate::source::discovery::{Base, Preference, Wanted};
+use std::time::Duration;
+
+use crate::source::discovery::{Base, Preference, TIMEOUT, Wanted};
 use neo4j_format::ids::MemberId;
 
 /// Which cluster of an `ha://` source, and which of its members are asked first.
@@ -14,6 +16,8 @@ pub struct ClusterOptions {
     pub member: Option<MemberId>,
     /// How many transactions a slave may be behind the master; default: 1000.
     pub max_lag: u64,
+    /// How long coordinators that do not serve are asked again; default: 20 seconds.
+    pub zookeeper_timeout: Duration,
 }
 
 impl Default for ClusterOptions {
@@ -29,6 +33,7 @@ impl Default for ClusterOptions {
             preference,
             member,
             max_lag,
+            zookeeper_timeout: TIMEOUT,
         }
     }
 }

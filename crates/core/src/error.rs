@@ -14,7 +14,13 @@ pub enum ErrorKind {
     Unreachable,
     /// Another run, or Neo4j, holds the target.
     TargetInUse,
-    /// Coordinators unreachable, no such cluster, no usable member.
+    /// No `ZooKeeper` server can be used.
+    NoZooKeeper,
+    /// The `ZooKeeper` servers do not let us read.
+    NotAuthorized,
+    /// The `ZooKeeper` servers know no such cluster.
+    UnknownCluster,
+    /// No member of the cluster can be used.
     NoMember,
     /// The target is not this source's to continue or to replace.
     NotOurs,
@@ -30,6 +36,8 @@ pub enum ErrorKind {
     NoSpace,
     /// The disk failed.
     Disk,
+    /// The system denies this user a file or directory.
+    PermissionDenied,
     /// `verify` found damage.
     Damaged,
     /// `verify`: Neo4j opened the directory since the backup.
@@ -53,7 +61,7 @@ pub enum ErrorKind {
 pub struct ExitStatus {
     /// The code.
     pub code: u8,
-    /// The word for it in JSON reports.
+    /// The word for it in JSON reports, where one kind of error has it.
     pub name: &'static str,
     /// What it means: a phrase for tables.
     pub meaning: &'static str,
@@ -84,13 +92,14 @@ exit_statuses! {
     PROTOCOL = 15, "protocol", "protocol or version not supported";
     SERVER = 16, "server", "the server reported an error";
     TIME_LIMIT = 17, "time-limit", "time limit exceeded";
-    NO_SPACE = 18, "no-space", "no space left on the device";
+    NO_SPACE = 18, "no-space", "no space left on the device, or a file size limit was reached";
     DISK = 19, "disk", "disk error";
     DAMAGED = 20, "damaged", "verify, restore: the backup is damaged";
     CHANGED = 21, "changed", "verify, restore: no damage, but changed by Neo4j or by an interrupted update";
     NO_SUCH_MOMENT = 22, "no-such-moment", "restore: the requested moment cannot be reached";
     NO_REPOSITORY = 23, "no-repository", "there is no such repository, or the password is wrong";
     USAGE = 64, "usage", "usage error";
+    PERMISSION_DENIED = 77, "permission-denied", "permission denied";
     CONFIGURATION = 78, "configuration", "configuration error";
     INTERRUPTED = 130, "interrupted", "interrupted (SIGINT)";
     TERMINATED = 143, "terminated", "terminated (SIGTERM)";
@@ -104,7 +113,9 @@ impl ErrorKind {
             ErrorKind::NotChecked => NOT_CHECKED,
             ErrorKind::Unreachable => UNREACHABLE,
             ErrorKind::TargetInUse => TARGET_IN_USE,
-            ErrorKind::NoMember => NO_MEMBER,
+            ErrorKind::NoZooKeeper | ErrorKind::NotAuthorized | ErrorKind::UnknownCluster | ErrorKind::NoMember => {
+                NO_MEMBER
+            }
             ErrorKind::NotOurs => NOT_OURS,
             ErrorKind::FullNeeded => FULL_NEEDED,
             ErrorKind::Protocol => PROTOCOL,
@@ -112,6 +123,7 @@ impl ErrorKind {
             ErrorKind::TimeLimit => TIME_LIMIT,
             ErrorKind::NoSpace => NO_SPACE,
             ErrorKind::Disk => DISK,
+            ErrorKind::PermissionDenied => PERMISSION_DENIED,
             ErrorKind::Damaged => DAMAGED,
             ErrorKind::Changed => CHANGED,
             ErrorKind::NoSuchMoment => NO_SUCH_MOMENT,
@@ -128,9 +140,14 @@ impl ErrorKind {
         self.exit_status().code
     }
 
-    /// The word for this kind in the JSON report.
+    /// The word for this kind in the JSON report: that of its exit code, unless kinds share one.
     pub const fn name(self) -> &'static str {
-        self.exit_status().name
+        match self {
+            ErrorKind::NoZooKeeper => "no-zookeeper",
+            ErrorKind::NotAuthorized => "not-authorized",
+            ErrorKind::UnknownCluster => "unknown-cluster",
+            kind => kind.exit_status().name,
+        }
     }
 }
 
@@ -153,12 +170,16 @@ impl ErrorScope {
             | ErrorKind::Server
             | ErrorKind::Protocol
             | ErrorKind::TimeLimit
+            | ErrorKind::NoZooKeeper
+            | ErrorKind::NotAuthorized
+            | ErrorKind::UnknownCluster
             | ErrorKind::NoMember
             | ErrorKind::NotOurs => ErrorScope::Member,
             ErrorKind::FullNeeded
             | ErrorKind::TargetInUse
             | ErrorKind::NoSpace
             | ErrorKind::Disk
+            | ErrorKind::PermissionDenied
             | ErrorKind::Damaged
             | ErrorKind::Changed => ErrorScope::Target,
             ErrorKind::Failed
@@ -188,6 +209,8 @@ pub enum Condition {
     BehindTarget,
     /// The server lacks too many transactions of its master.
     BehindMaster,
+    /// The server serves another database than the target holds.
+    OtherDatabase,
 }
 
 /// A setting that a hint is about. The library names none of them, since each caller has its own name for it.
@@ -208,8 +231,12 @@ pub enum Setting {
     TimeLimit,
     /// [`crate::Backup::silence_timeout`].
     SilenceTimeout,
+    /// [`crate::Backup::min_rate`].
+    MinRate,
     /// [`crate::ClusterOptions::name`].
     ClusterName,
+    /// [`crate::ClusterOptions::zookeeper_timeout`].
+    ZooKeeperTimeout,
     /// [`crate::ClusterOptions::max_lag`].
     MaxLag,
     /// [`crate::members()`].

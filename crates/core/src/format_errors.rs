@@ -2,7 +2,7 @@
 
 use std::io;
 
-use crate::{Error, ErrorKind};
+use crate::{Error, ErrorKind, file_system, target::staging::TargetError};
 use neo4j_format::{
     DiskError,
     log::{LogError, LogProblem, TransactionRangeError, error::VALUE_LENGTH},
@@ -11,20 +11,17 @@ use neo4j_format::{
 
 impl From<DiskError> for Error {
     fn from(error: DiskError) -> Error {
-        match error.cause().kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Error::new(ErrorKind::NoSpace, error)
-                .with_hint("free some space on the target's file system and run again"),
-            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => Error::new(ErrorKind::Disk, error)
-                .with_hint("run as a user who may write there, or choose another target"),
-            io::ErrorKind::NotFound => Error::new(ErrorKind::Disk, error),
-            _ => Error::new(ErrorKind::Disk, error).with_hint("look at the kernel's log for errors of this device"),
-        }
+        file_system::failed(error)
     }
 }
 
 impl From<LockError> for Error {
     fn from(error: LockError) -> Error {
         match error {
+            LockError::Disk(error) if file_system::cannot_lock(error.cause()) => {
+                let (path, source) = (error.path().to_owned(), file_system::copy(error.cause()));
+                TargetError::NoLocks { path, source }.into()
+            }
             LockError::Disk(error) => error.into(),
             LockError::Held { .. } => Error::new(ErrorKind::TargetInUse, error)
                 .with_hint("shut Neo4j down, or let the other run end, and run again"),
@@ -34,11 +31,11 @@ impl From<LockError> for Error {
 
 impl From<HeaderError> for Error {
     fn from(error: HeaderError) -> Error {
-        match &error {
-            HeaderError::Io { source, .. } if source.kind() != io::ErrorKind::NotFound => {
-                Error::new(ErrorKind::Disk, error)
+        match error {
+            HeaderError::Io { path, source } if source.kind() != io::ErrorKind::NotFound => {
+                DiskError::new(path, source).into()
             }
-            _ => Error::new(ErrorKind::FullNeeded, error).with_hint("take a full backup into another directory"),
+            error => Error::new(ErrorKind::FullNeeded, error).with_hint("take a full backup into another directory"),
         }
     }
 }
@@ -56,7 +53,7 @@ impl From<TransactionRangeError> for Error {
                 Error::new(ErrorKind::NoSuchMoment, error)
                     .with_hint("the archived logs of the backup do not reach back so far: restore another moment")
             }
-            TransactionRangeError::Io { path, cause } => DiskError::new(path, cause).into(),
+            TransactionRangeError::Disk(error) => error.into(),
             TransactionRangeError::Log(error) => error.into(),
         }
     }
@@ -106,10 +103,7 @@ fn kind_of(error: &LogError) -> ErrorKind {
             ErrorKind::Protocol => ErrorKind::FullNeeded,
             kind => kind,
         },
-        LogError::Read { cause, .. } | LogError::Write { cause, .. } => match cause.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => ErrorKind::NoSpace,
-            _ => ErrorKind::Disk,
-        },
+        LogError::Read { cause, .. } | LogError::Write { cause, .. } => file_system::kind(cause),
     }
 }
 

@@ -1,6 +1,7 @@
 //! A full backup: files, the transactions that followed them, replay, seal, publish.
 
 use std::{
+    cell::RefCell,
     collections::{BTreeMap, BTreeSet},
     fs::{self, File},
     io,
@@ -64,6 +65,30 @@ pub(crate) struct Full<'a> {
     pub(crate) context: BackupContext<'a>,
     /// Whether an older backup may be replaced.
     pub(crate) replace: Replace,
+    /// A warning to give once it is certain that the target may be filled or replaced, and before anything is received.
+    pub(crate) announcement: &'a Announcement,
+}
+
+/// A warning that is given once, as soon as nothing forbids what it says.
+#[derive(Debug, Default)]
+pub(crate) struct Announcement(RefCell<Option<String>>);
+
+impl Announcement {
+    /// This text.
+    pub(crate) fn of(text: String) -> Announcement {
+        Announcement(RefCell::new(Some(text)))
+    }
+
+    /// Whether it was not given yet.
+    pub(crate) fn is_waiting(&self) -> bool {
+        self.0.borrow().is_some()
+    }
+
+    fn give(&self, progress: &dyn Progress) {
+        if let Some(text) = self.0.take() {
+            progress.warning(&text);
+        }
+    }
 }
 
 /// Takes a full backup; when it returns, the backup is in place and durable.
@@ -77,6 +102,7 @@ pub(crate) fn full(request: &Full<'_>, progress: &dyn Progress, cancel: &Cancel)
         target.discard_partial();
     }
     target.release(&result);
+    durable::warn_of_missing_syncs(request.context.target, progress);
     result
 }
 
@@ -89,12 +115,13 @@ fn staged(
     cancel: &Cancel,
 ) -> Result<BackupOutcome, Error> {
     let replaced = replace::judge(request.replace, request.context.member, target, progress, cancel)?;
+    request.announcement.give(progress);
     let mut tries = 0_u32;
     let sealed = || {
         tries = tries.saturating_add(1);
         let run = FullRun {
             request,
-            dir: target.create_partial()?,
+            dir: target.create_partial(progress)?,
             progress,
             cancel,
             replaced: replaced.as_ref(),
@@ -111,7 +138,7 @@ fn staged(
         |error| progress.warning(&format!("{error}; starting again from the beginning")),
     )?;
     progress.phase(Phase::Syncing);
-    sealed.make_durable(target)?;
+    sealed.make_durable(target, progress)?;
     cancel.check()?;
     progress.phase(Phase::Publishing);
     target.make_ready()?;
@@ -445,9 +472,9 @@ impl FullRun<'_> {
 }
 
 impl Sealed {
-    fn make_durable(&self, target: &Target) -> Result<(), Error> {
+    fn make_durable(&self, target: &Target, progress: &dyn Progress) -> Result<(), Error> {
         self.manifest.write(&self.dir.join(MANIFEST))?;
-        target.adopt_owner()?;
+        target.adopt_owner(progress)?;
         // all of it at once: the directory gets its name only after this
         let mut paths = BTreeSet::from([self.dir.clone()]);
         for entry in &self.manifest.files {

@@ -92,6 +92,7 @@ pub(crate) fn incremental(
     let target = Target::lock(request.context.target, request.context.run_id, now())?;
     let result = locked(request, &target, progress, cancel);
     target.release(&result);
+    durable::warn_of_missing_syncs(request.context.target, progress);
     result
 }
 
@@ -386,7 +387,7 @@ impl IncrementalRun<'_> {
             if let Some(theirs) = answered {
                 same_database(Header::open(self.dir)?.store_id()?, theirs, self.dir)?;
             }
-            let proof = target.prove(&logs, asked, self.request.unproven)?;
+            let proof = target.prove(&logs, asked, self.request.unproven, self.progress)?;
             logs.align_graph_to_index(member, &had, self.progress)?;
             Ok(proof)
         });
@@ -507,7 +508,7 @@ impl IncrementalRun<'_> {
                 names.push(found.path);
             }
         }
-        let separated = hard_links::separate(self.dir, names.iter().map(String::as_str))?;
+        let separated = hard_links::separate(self.dir, names.iter().map(String::as_str), self.progress)?;
         let is_new = separated.iter().any(|name| *name == StoreFile::Neostore.name());
         Ok(is_new.then(|| Neo4jLock::take_store(self.dir)).transpose()?)
     }

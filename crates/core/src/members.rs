@@ -29,8 +29,9 @@ pub struct ClusterMembers {
 /// [`crate::Backup::run`].
 ///
 /// # Errors
-/// [`ErrorKind::NoMember`] if there is no such cluster or it has no members; [`ErrorKind::Usage`] if the source is a
-/// single server; a cancelled run.
+/// [`ErrorKind::NoZooKeeper`], [`ErrorKind::NotAuthorized`] or [`ErrorKind::UnknownCluster`] if the cluster cannot be
+/// found; [`ErrorKind::NoMember`] if it has no members; [`ErrorKind::Usage`] if the source is a single server; a cancelled
+/// run.
 pub fn members(source: &Source, options: &ClusterOptions, cancel: &Cancel) -> Result<ClusterMembers, Error> {
     let Source::Ha { coordinators, chroot } = source else {
         let text = format!("{source} is a single server; members are those of a cluster, as in ha://host:2181");
@@ -40,6 +41,7 @@ pub fn members(source: &Source, options: &ClusterOptions, cancel: &Cancel) -> Re
         coordinators: coordinators.clone(),
         chroot: chroot.clone(),
         cluster: options.name.clone(),
+        timeout: options.zookeeper_timeout,
     };
     runtime::block_on(|| {
         Handle::current().block_on(async {

@@ -74,6 +74,7 @@ pub(crate) fn judge(
     progress: &dyn Progress,
     cancel: &Cancel,
 ) -> Result<Option<Replaced>, Error> {
+    target.refuse_mount_point()?;
     let mut replaceable = allowed == Replace::SameDatabase;
     match target.left_over() {
         Leftover::None => {}
@@ -104,6 +105,7 @@ pub(crate) fn judge(
             let header = Header::open(target.dir())?;
             same_database(header.store_id()?, theirs, target.dir())?;
             target.has_room()?;
+            target.require_replaceable(progress)?;
             Replaced::of(target, &header).map(Some)
         }
     }

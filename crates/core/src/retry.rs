@@ -86,7 +86,6 @@ impl<'a> Retry<'a> {
     /// # Errors
     /// Of a run that is cancelled meanwhile.
     pub(crate) fn pause(&mut self) -> Result<Option<Duration>, Error> {
-        self.failures = self.failures.saturating_add(1);
         let pause = self.next_pause();
         if let Some(pause) = pause {
             tracing::debug!(failures = self.failures, ?pause, "trying again after a pause");
@@ -100,7 +99,9 @@ impl<'a> Retry<'a> {
         self.pauses = None;
     }
 
-    fn next_pause(&mut self) -> Option<Duration> {
+    /// The same without waiting.
+    pub(crate) fn next_pause(&mut self) -> Option<Duration> {
+        self.failures = self.failures.saturating_add(1);
         if self.failures >= self.policy.tries {
             return None;
         }

@@ -11,12 +11,11 @@ use std::{
     time::Duration,
 };
 
-use tokio::runtime::{Builder, Runtime};
-
 use crate::{
     Error, ErrorKind,
     cancel::Cancel,
     error::Setting,
+    runtime::OwnRuntime,
     serve::{self, Directory, Identity, Limits, Network, Release, Service, Source as _, Stop},
     source::uri::Source,
 };
@@ -115,12 +114,7 @@ impl Serve {
                 .see(&[Setting::Release]));
         }
         let failed = |error| Error::new(ErrorKind::Failed, error);
-        let runtime = Builder::new_multi_thread()
-            .worker_threads(1)
-            .max_blocking_threads(self.limits.threads())
-            .enable_all()
-            .build()
-            .map_err(failed)?;
+        let runtime = OwnRuntime::start()?;
         let listener = received(&start(
             &runtime,
             async move { serve::bind(&self.host, self.ports).await },
@@ -146,7 +140,7 @@ impl Serve {
             shortcomings,
             stop,
             ended: start(&runtime, serving),
-            runtime: Some(runtime),
+            _runtime: runtime,
         })
     }
 }
@@ -160,7 +154,7 @@ pub struct Server {
     stop: Stop,
     /// Receives how many responses were cut off.
     ended: Receiver<usize>,
-    runtime: Option<Runtime>,
+    _runtime: OwnRuntime,
 }
 
 impl Server {
@@ -209,17 +203,13 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         self.stop.abort();
-        if let Some(runtime) = self.runtime.take() {
-            // the only way to end a runtime that a thread of another one may use
-            runtime.shutdown_background();
-        }
     }
 }
 
 /// Lets the runtime do `work`, whose result will be received.
-fn start<T: Send + 'static>(runtime: &Runtime, work: impl Future<Output = T> + Send + 'static) -> Receiver<T> {
+fn start<T: Send + 'static>(runtime: &OwnRuntime, work: impl Future<Output = T> + Send + 'static) -> Receiver<T> {
     let (sender, receiver) = mpsc::sync_channel(1);
-    runtime.spawn(async move {
+    runtime.handle().spawn(async move {
         // whoever waited may be gone
         let _ = sender.send(work.await);
     });

@@ -22,6 +22,11 @@ impl DiskError {
         }
     }
 
+    /// Where.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// What the system said.
     pub fn cause(&self) -> &io::Error {
         &self.source

@@ -9,6 +9,7 @@ mod hex;
 pub mod ids;
 pub mod log;
 pub mod store;
+pub mod width;
 pub mod wire;
 
 pub use disk_error::DiskError;

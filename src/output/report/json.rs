@@ -5,11 +5,14 @@ use std::{collections::BTreeMap, time::Duration};
 use serde::Serialize;
 
 use super::causes;
-use crate::output::{hint, streams::printable};
+use crate::output::{
+    hint,
+    streams::{printable, printable_json},
+};
 use neo4j_backup_core::{Error, backup::AskedMembers, outcome::BackupOutcome};
 
 /// Counted up whenever a field of the JSON object changes its meaning or goes away; new fields may come at any time.
-pub(crate) const SCHEMA_VERSION: u32 = 1;
+pub(crate) const SCHEMA_VERSION: u32 = 2;
 
 /// How a backup ended, as one object.
 #[derive(Serialize)]
@@ -22,6 +25,10 @@ pub(crate) struct JsonReport<'a> {
     pub(crate) target: Option<String>,
     pub(crate) result: Option<&'a BackupOutcome>,
     pub(crate) members: Option<&'a AskedMembers>,
+    /// Of the run, as RFC 3339 has it; `None` where it did not start.
+    pub(crate) started: Option<String>,
+    pub(crate) finished: Option<String>,
+    pub(crate) duration_seconds: Option<f64>,
     pub(crate) seconds: BTreeMap<&'static str, f64>,
     pub(crate) warnings: &'a [String],
     pub(crate) error: Option<JsonError>,
@@ -74,7 +81,7 @@ pub(crate) fn to_milliseconds(time: Duration) -> f64 {
 /// As one line.
 pub(crate) fn to_line(report: &impl Serialize) -> String {
     match serde_json::to_string(report) {
-        Ok(json) => json + "\n",
+        Ok(json) => printable_json(&json) + "\n",
         // Only a map with keys that are no text, or a number that is none, could do this.
         Err(error) => format!("{{\"schema_version\":{SCHEMA_VERSION},\"error\":{{\"message\":\"{error}\"}}}}\n"),
     }

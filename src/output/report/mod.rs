@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use self::json::{JsonCommand, JsonError, JsonFinding, JsonReport, SCHEMA_VERSION, to_line, to_milliseconds};
 use super::{
+    calendar::rfc3339,
     hint,
     streams::{printable, to_stderr, to_stdout},
     terminal::{RunRecord, Verbosity},
@@ -67,6 +68,9 @@ impl Report<'_> {
                     to_stderr(&format!("warning: {warning}\n"));
                 }
                 to_stderr(&check_lines(outcome.check.as_ref()));
+                if outcome.history == HistoryProof::NotProven {
+                    to_stderr("hint: -require-history refuses backups whose history cannot be proven\n");
+                }
                 if let Some(Archived::Failed { hint: Some(hint), .. }) = &outcome.archive {
                     to_stderr(&format!("hint: {}\n", printable(hint)));
                 }
@@ -110,6 +114,9 @@ impl Report<'_> {
             target: Some(self.request.target.to_string_lossy().into_owned()),
             result: self.result.as_ref().ok(),
             members: self.members(),
+            started: Some(rfc3339(self.record.started)),
+            finished: Some(rfc3339(self.record.finished())),
+            duration_seconds: Some(to_milliseconds(self.record.total)),
             seconds: phases
                 .chain([total])
                 .map(|(name, time)| (name, to_milliseconds(time)))
@@ -281,6 +288,9 @@ pub(crate) fn refused(failure: &Failure, output: Output) -> ExitCode {
             target: None,
             result: None,
             members: None,
+            started: None,
+            finished: None,
+            duration_seconds: None,
             seconds: BTreeMap::new(),
             warnings: &[],
             error: Some(JsonError::new(&failure.error)),

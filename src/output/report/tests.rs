@@ -38,6 +38,7 @@ fn outcome() -> BackupOutcome {
 
 fn record() -> RunRecord {
     RunRecord {
+        started: 1_349_857_200_123,
         total: Duration::from_micros(1_234_567),
         phases: [("receiving", Duration::from_secs(1))].into(),
         warnings: vec!["slow".into()],
@@ -59,7 +60,7 @@ fn a_good_backup_is_one_object() {
     assert_eq!(
         serde_json::from_str::<serde_json::Value>(&json).unwrap(),
         json!({
-            "schema_version": 1,
+            "schema_version": 2,
             "version": env!("CARGO_PKG_VERSION"),
             "exit_code": 0,
             "mode": "auto",
@@ -85,6 +86,9 @@ fn a_good_backup_is_one_object() {
                 "verdict": "good",
             },
             "members": null,
+            "started": "2012-10-10T08:20:00.123Z",
+            "finished": "2012-10-10T08:20:01.357Z",
+            "duration_seconds": 1.235,
             "seconds": {"receiving": 1.0, "total": 1.235},
             "warnings": ["slow"],
             "error": null,

@@ -1,5 +1,6 @@
 //! One bit per record of a range, set by several threads at once.
 
+use neo4j_format::width::to_usize;
 use std::{
     ops::Range,
     sync::atomic::{AtomicU64, Ordering},
@@ -17,7 +18,7 @@ impl Bits {
     pub(super) fn new(range: Range<u64>) -> Bits {
         let count = range.end.saturating_sub(range.start).div_ceil(64);
         let mut words = Vec::new();
-        words.resize_with(usize::try_from(count).unwrap_or_default(), AtomicU64::default);
+        words.resize_with(to_usize(count), AtomicU64::default);
         Bits { range, words }
     }
 

@@ -1,5 +1,6 @@
 //! The memory a check may take, divided among what it keeps.
 
+use neo4j_format::width::to_usize;
 use std::ops::Range;
 
 /// A limit on memory. What does not fit is done in several passes.
@@ -35,7 +36,7 @@ impl Memory {
 
     /// How many things of `size` bytes each of `threads` may collect.
     pub(super) fn room(self, size: usize, threads: usize) -> usize {
-        let all = usize::try_from(self.free() / 2).unwrap_or(usize::MAX);
+        let all = to_usize(self.free() / 2);
         // what is collected is put together once
         (all / size.max(1) / threads.max(1) / 2).max(ROOM_MIN)
     }

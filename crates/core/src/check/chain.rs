@@ -1,5 +1,6 @@
 //! Decodes texts and arrays over all their blocks, a block at a time (`docs/formats/store-format.md` §5.5, §5.6.3, §5.7).
 
+use neo4j_format::width::to_usize;
 use std::borrow::Cow;
 
 use neo4j_format::store::{StoreFile, StoreFormat};
@@ -61,9 +62,7 @@ impl Value {
         while !data.is_empty() || self.wants_nothing() {
             match self.state {
                 ArrayState::Text { left, strings } => {
-                    let here = left.map_or(data.len(), |left| {
-                        data.len().min(usize::try_from(left).unwrap_or(usize::MAX))
-                    });
+                    let here = left.map_or(data.len(), |left| data.len().min(to_usize(left)));
                     let (text, rest) = data.split_at_checked(here).unwrap_or((data, &[]));
                     let left = left.map(|left| left.saturating_sub(here as u64));
                     self.text(text, left == Some(0))?;
@@ -174,7 +173,10 @@ impl Value {
                 if error.error_len().is_some() {
                     return Err("its bytes are not UTF-8");
                 }
-                self.held = joined.get(error.valid_up_to()..).unwrap_or_default().to_vec();
+                self.held = joined
+                    .get(error.valid_up_to()..)
+                    .expect("the valid part is the beginning")
+                    .to_vec();
             }
         }
         if is_end && !self.held.is_empty() {

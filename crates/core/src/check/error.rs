@@ -5,20 +5,15 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::{Error, ErrorKind};
-use neo4j_format::store::HeaderError;
+use crate::{Error, ErrorKind, file_system};
+use neo4j_format::{DiskError, store::HeaderError};
 
 /// Why a check did not complete.
 #[derive(Debug, thiserror::Error)]
 pub enum CheckError {
     /// The file system failed.
-    #[error("{}: {source}", path.display())]
-    Io {
-        /// The file.
-        path: PathBuf,
-        /// What the file system said.
-        source: io::Error,
-    },
+    #[error(transparent)]
+    Disk(#[from] DiskError),
     /// There is no store.
     #[error("{} does not contain a database: neostore is missing", .0.display())]
     NoStore(PathBuf),
@@ -33,10 +28,7 @@ pub enum CheckError {
 impl CheckError {
     /// For `map_err`: a failure at `path`.
     pub(super) fn at(path: &Path) -> impl FnOnce(io::Error) -> CheckError {
-        move |source| CheckError::Io {
-            path: path.to_owned(),
-            source,
-        }
+        move |source| DiskError::new(path, source).into()
     }
 }
 
@@ -45,9 +37,10 @@ impl From<CheckError> for Error {
         match error {
             CheckError::Cancelled(error) => *error,
             CheckError::NoStore(_) => {
-                Error::new(ErrorKind::NotChecked, error).with_hint("name the directory of a database or backup")
+                Error::new(ErrorKind::NotOurs, error).with_hint("name the directory of a database or backup")
             }
-            CheckError::Io { .. } | CheckError::Header(_) => Error::new(ErrorKind::NotChecked, error),
+            CheckError::Disk(error) if file_system::is_denied(error.cause()) => error.into(),
+            CheckError::Disk(_) | CheckError::Header(_) => Error::new(ErrorKind::NotChecked, error),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! `neostore`: its records, and the first property of the graph (`docs/formats/store-format.md` §4).
 
+use neo4j_format::width::to_usize;
 use std::{fs::File, io, os::unix::fs::FileExt};
 
 use super::{
@@ -32,10 +33,10 @@ pub(super) struct Header {
 pub(super) fn check(stores: &Stores, findings: &mut Collector<'_>) -> Result<Header, CheckError> {
     let store = stores.get(StoreFile::Neostore);
     let mut bytes = [0; 6 * RECORD];
-    let length = usize::try_from(store.records.saturating_mul(store.size)).unwrap_or(usize::MAX);
+    let length = to_usize(store.records.saturating_mul(store.size));
     let present = length.min(bytes.len());
     let file = File::open(&store.path).map_err(CheckError::at(&store.path))?;
-    match file.read_exact_at(bytes.get_mut(..present).unwrap_or_default(), 0) {
+    match file.read_exact_at(bytes.get_mut(..present).expect("no more is read than there is room"), 0) {
         Err(e) if e.kind() != io::ErrorKind::UnexpectedEof => return Err(CheckError::at(&store.path)(e)),
         _ => {}
     }

@@ -1,5 +1,6 @@
 //! The `.id` files: high ids and free ids (`docs/formats/store-format.md` §6).
 
+use neo4j_format::width::to_usize;
 use std::{collections::BTreeMap, fs::File, io, ops::Range, os::unix::fs::FileExt, path::Path};
 
 use super::{
@@ -118,7 +119,7 @@ fn last_in_use(stores: &Stores, store: &Store, cancel: &Cancel) -> Result<Option
     while end > 0 {
         cancel.check().map_err(|error| CheckError::Cancelled(Box::new(error)))?;
         let first = end.saturating_sub(per_block);
-        let count = usize::try_from(end - first).unwrap_or_default();
+        let count = to_usize(end - first);
         buffer.resize(count.saturating_mul(store.width()), 0);
         store.read(first, &mut buffer)?;
         let mut records = buffer.chunks_exact(store.width()).enumerate();
@@ -184,7 +185,7 @@ impl FreeIds<'_> {
         for block in blocks(self.count) {
             cancel.check().map_err(|error| CheckError::Cancelled(Box::new(error)))?;
             let bytes = block.end.saturating_sub(block.start).saturating_mul(8);
-            buffer.resize(usize::try_from(bytes).unwrap_or_default(), 0);
+            buffer.resize(to_usize(bytes), 0);
             self.file
                 .read_exact_at(&mut buffer, HEADER + block.start * 8)
                 .map_err(CheckError::at(self.path))?;

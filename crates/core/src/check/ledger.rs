@@ -7,6 +7,7 @@
 //! that are not zero and matches them one by one; where they are too many for the memory they are taken in several
 //! passes, by ranges of the hash.
 
+use neo4j_format::width::to_usize;
 use std::{
     collections::BTreeMap,
     hash::{BuildHasher, RandomState},
@@ -50,7 +51,7 @@ fn fold(a: u64, b: u64) -> u64 {
 }
 
 fn bucket(hash: u64) -> usize {
-    usize::try_from(hash >> 49).unwrap_or_default()
+    to_usize(hash >> 49)
 }
 
 /// The sum of a first pass.

@@ -18,7 +18,7 @@ use crate::cancel::Cancel;
 use neo4j_format::{
     ids::{DataSource, LogVersion, TxId},
     log::{
-        Buffer, Layout, LogError, LogFormat, LogHeader, SlotReader,
+        Buffer, Layout, LogError, LogFormat, LogHeader, SlotReader, archived_logs,
         files::{self, Marker, Slot},
     },
     store::{
@@ -213,22 +213,8 @@ impl Logs<'_, '_> {
     /// Archived logs by version.
     fn versions(&self) -> Result<BTreeMap<LogVersion, String>, CheckError> {
         let source = self.layout.source;
-        let base = Path::new(files::base(source));
-        let folder = base.parent().unwrap_or(Path::new(""));
-        let path = self.dir.join(folder);
-        let entries = match fs::read_dir(&path) {
-            Ok(entries) => entries,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(BTreeMap::new()),
-            Err(e) => return Err(CheckError::at(&path)(e)),
-        };
-        let mut versions = BTreeMap::new();
-        for entry in entries {
-            let name = entry.map_err(CheckError::at(&path))?.file_name();
-            let name = folder.join(name).to_string_lossy().into_owned();
-            if let Some(version) = files::archived_version(source, &name) {
-                versions.insert(version, name);
-            }
-        }
+        let logs = archived_logs(self.dir, source)?;
+        let mut versions: BTreeMap<_, _> = logs.into_iter().map(|log| (log.version, log.name)).collect();
         if self.which == Which::Newest
             && let Some((newest, _)) = versions.last_key_value()
         {

@@ -7,6 +7,7 @@ use neo4j_format::store::{
         DynamicHeader, LegacyProperty, Node, Pointer, Property, PropertyKey, RecordId, Relationship, RelationshipType,
     },
 };
+use neo4j_format::width::to_usize;
 
 /// Bytes of a cached block, about.
 const BLOCK: u64 = 16 * 1024;
@@ -92,21 +93,19 @@ impl<'a> Lookup<'a> {
         }
         let per_block = (BLOCK / store.size).max(1);
         let block = id / per_block;
-        let place = usize::try_from(block).unwrap_or_default() % self.slots.len();
+        let place = to_usize(block) % self.slots.len();
         let Some(slot) = self.slots.get_mut(place) else {
             return Ok(None);
         };
         let first = block * per_block;
         if slot.holds != Some((kind, block)) {
             slot.holds = None;
-            let count = usize::try_from(per_block.min(store.records - first)).unwrap_or_default();
+            let count = to_usize(per_block.min(store.records - first));
             slot.bytes.resize(count.saturating_mul(store.width()), 0);
             store.read(first, &mut slot.bytes)?;
             slot.holds = Some((kind, block));
         }
-        let at = usize::try_from(id - first)
-            .unwrap_or_default()
-            .saturating_mul(store.width());
+        let at = to_usize(id - first).saturating_mul(store.width());
         Ok(slot.bytes.get(at..at.saturating_add(store.width())))
     }
 

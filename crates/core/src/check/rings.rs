@@ -58,7 +58,7 @@ fn locate(
             let (mut at, mut length) = (first, 1_u64);
             while let Some(found) = next(&mut judge.lookup, at)? {
                 if found == first {
-                    let message = || format!("start of a cycle of {length} records");
+                    let message = || format!("part of a cycle of {length} records");
                     judge.add(rule, (kind, first), message, None);
                     break;
                 }

@@ -1,5 +1,6 @@
 //! One pass over a store file in big blocks, on several cores.
 
+use neo4j_format::width::to_usize;
 use std::{
     ops::Range,
     sync::atomic::{AtomicU64, Ordering},
@@ -68,7 +69,7 @@ pub(super) fn scan<S: Send>(
             }
             cancel.check().map_err(|error| CheckError::Cancelled(Box::new(error)))?;
             let width = store.width();
-            let count = usize::try_from(last - first).unwrap_or_default();
+            let count = to_usize(last - first);
             buffer.resize(count.saturating_mul(width), 0);
             store.read(first, &mut buffer)?;
             each(
@@ -88,7 +89,10 @@ pub(super) fn scan<S: Send>(
     thread::scope(|scope| {
         let mut states = states.iter_mut();
         let own = states.next();
-        let others: Vec<_> = states.map(|state| scope.spawn(move || work(state))).collect();
+        // this thread does what those cannot that the system does not give
+        let others: Vec<_> = states
+            .map_while(|state| thread::Builder::new().spawn_scoped(scope, move || work(state)).ok())
+            .collect();
         let mut result = own.map_or(Ok(()), work);
         for other in others {
             let joined = other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
@@ -110,7 +114,7 @@ pub(super) fn scan_backward(
         cancel.check().map_err(|error| CheckError::Cancelled(Box::new(error)))?;
         let first = block * per_block;
         let width = store.width();
-        let count = usize::try_from(per_block.min(store.records - first)).unwrap_or_default();
+        let count = to_usize(per_block.min(store.records - first));
         buffer.resize(count.saturating_mul(width), 0);
         store.read(first, &mut buffer)?;
         each(Records {

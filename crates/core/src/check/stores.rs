@@ -1,6 +1,7 @@
 //! The ten files of a store, opened for reading: record sizes, how many records, how each file ends
 //! (`docs/formats/store-format.md` §3).
 
+use neo4j_format::width::to_usize;
 use std::{
     fs::{self, File},
     io,
@@ -64,14 +65,15 @@ impl Store {
 
     /// Bytes of a record, for slices.
     pub(super) fn width(&self) -> usize {
-        usize::try_from(self.size).unwrap_or(1)
+        to_usize(self.size)
     }
 }
 
 impl Stores {
     /// Opens the files and judges how they are framed.
     pub(super) fn open(dir: &Path, findings: &mut Collector<'_>) -> Result<Stores, CheckError> {
-        if !dir.join(StoreFile::Neostore.name()).exists() {
+        let neostore = dir.join(StoreFile::Neostore.name());
+        if !neostore.try_exists().map_err(CheckError::at(&neostore))? {
             return Err(CheckError::NoStore(dir.to_owned()));
         }
         let format = format(dir, findings)?;
@@ -124,7 +126,7 @@ pub(super) fn block(format: StoreFormat, bytes: &[u8]) -> Option<(DynamicHeader,
             (DynamicHeader::decode(header)?, rest)
         }
     };
-    let length = usize::try_from(header.length).unwrap_or(usize::MAX);
+    let length = to_usize(u64::from(header.length));
     Some((header, rest.get(..length).unwrap_or(rest)))
 }
 
@@ -132,12 +134,12 @@ pub(super) fn block(format: StoreFormat, bytes: &[u8]) -> Option<(DynamicHeader,
 fn format(dir: &Path, findings: &mut Collector<'_>) -> Result<StoreFormat, CheckError> {
     let header = match Header::open_read_only(dir) {
         Ok(header) => header,
-        Err(HeaderError::Io { path, source }) => return Err(CheckError::Io { path, source }),
+        Err(HeaderError::Io { path, source }) => return Err(CheckError::at(&path)(source)),
         Err(error) => return Err(CheckError::Header(error)),
     };
     let error = match header.format() {
         Ok(format) => return Ok(format),
-        Err(HeaderError::Io { path, source }) => return Err(CheckError::Io { path, source }),
+        Err(HeaderError::Io { path, source }) => return Err(CheckError::at(&path)(source)),
         Err(error) => error,
     };
     let others = |format: StoreFormat| {

@@ -239,7 +239,7 @@ fn legacy_short_string(value: u64) -> Result<(), Wrong> {
     // only UTF-8 can be wrong: every code of the other tables is a character
     if let [0, text @ ..] = bytes {
         let start = text.iter().position(|byte| *byte != 0).unwrap_or(text.len());
-        if std::str::from_utf8(text.get(start..).unwrap_or_default()).is_err() {
+        if std::str::from_utf8(text.get(start..).expect("a position or the end")).is_err() {
             return Err(Wrong::Value(11, "its bytes are not UTF-8"));
         }
     }

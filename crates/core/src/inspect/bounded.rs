@@ -1,5 +1,6 @@
 //! Reads a part of a file that may be damaged, missing, or not a file at all.
 
+use neo4j_format::width::to_usize;
 use std::{
     fs::{self, File, Metadata},
     io::{self, Read},
@@ -48,7 +49,7 @@ pub(super) fn whole(path: &Path, limit: u64) -> io::Result<Option<Vec<u8>>> {
 /// The file system's.
 pub(super) fn tail(file: &File, length: u64, count: u64) -> io::Result<Vec<u8>> {
     let count = count.min(length);
-    let mut bytes = vec![0; usize::try_from(count).unwrap_or_default()];
+    let mut bytes = vec![0; to_usize(count)];
     file.read_exact_at(&mut bytes, length - count)?;
     Ok(bytes)
 }

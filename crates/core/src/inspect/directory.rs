@@ -12,11 +12,13 @@ use super::{
     stores::{self, StoreSummary},
 };
 use crate::{
-    Error, ErrorKind,
+    Error, ErrorKind, file_system,
     manifest::{MANIFEST, Manifest, Run, State},
+    target::staging::refuse_if_at_work,
     verify::traces::{Opened, Traces},
 };
 use neo4j_format::{
+    DiskError,
     ids::{DataSource, StoreId, TxId},
     store::{Header, StoreFile, StoreFormat, neo4j_lock},
 };
@@ -149,13 +151,15 @@ pub fn inspect(dir: &Path) -> Result<Inspection, Error> {
 }
 
 fn judge(dir: &Path) -> Result<(), Error> {
-    let stores = StoreFile::ALL.into_iter().map(StoreFile::name);
-    if stores
-        .chain([MANIFEST])
-        .any(|name| dir.join(name).symlink_metadata().is_ok())
-    {
-        return Ok(());
+    for name in StoreFile::ALL.into_iter().map(StoreFile::name).chain([MANIFEST]) {
+        let path = dir.join(name);
+        match path.symlink_metadata() {
+            Ok(_) => return Ok(()),
+            Err(error) if file_system::is_denied(&error) => return Err(DiskError::new(path, error).into()),
+            Err(_) => {}
+        }
     }
+    refuse_if_at_work(dir)?;
     let what = if dir.is_dir() {
         "holds neither a backup nor a database"
     } else {

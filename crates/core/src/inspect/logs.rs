@@ -4,20 +4,16 @@
 //! A log is not read through: its header says where it begins, the next one's where it ends, and the last COMMIT stands
 //! at the very end, where it is looked for.
 
-use std::{
-    fs::{self, File},
-    io,
-    os::unix::fs::FileExt,
-    path::Path,
-};
+use std::{fs::File, io, os::unix::fs::FileExt, path::Path};
 
 use serde::Serialize;
 
 use super::bounded;
 use neo4j_format::{
+    DiskError,
     ids::{DataSource, LogVersion, TxId},
     log::{
-        LogFormat, LogHeader,
+        LogFormat, LogHeader, archived_logs,
         files::{self, Marker, Slot},
     },
 };
@@ -123,29 +119,12 @@ pub fn look(dir: &Path, source: DataSource, problems: &mut Vec<String>) -> LogSu
 
 /// Versions and bytes of the archived logs, oldest first.
 fn archived(dir: &Path, source: DataSource, problems: &mut Vec<String>) -> Vec<(LogVersion, u64)> {
-    let base = Path::new(files::base(source));
-    let (folder, prefix) = match base.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => (dir.join(parent), format!("{}/", parent.display())),
-        _ => (dir.to_owned(), String::new()),
-    };
-    let entries = match fs::read_dir(&folder) {
-        Ok(entries) => entries,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Vec::new(),
-        Err(error) => {
-            problems.push(format!("{}: {error}", folder.display()));
-            return Vec::new();
-        }
-    };
-    let mut found: Vec<(LogVersion, u64)> = entries
-        .flatten()
-        .filter_map(|entry| {
-            let path = format!("{prefix}{}", entry.file_name().to_str()?);
-            let version = files::archived_version(source, &path)?;
-            Some((version, entry.metadata().ok()?.len()))
-        })
-        .collect();
-    found.sort_unstable();
-    found
+    let found =
+        archived_logs(dir, source).and_then(|logs| logs.iter().map(|log| Ok((log.version, log.bytes()?))).collect());
+    found.unwrap_or_else(|error: DiskError| {
+        problems.push(error.to_string());
+        Vec::new()
+    })
 }
 
 /// What the logs without a gap behind them cover.

@@ -1,6 +1,7 @@
 //! The final list of files with their digests: those that are known already, where nothing changed since, and new ones
 //! elsewhere.
 
+use neo4j_format::width::to_usize;
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs::{self, File},
@@ -178,7 +179,7 @@ fn digest_all(dir: &Path, files: &[FileEntry], new: &mut SumsWriter, cancel: &Ca
 /// The digest of one chunk of a file of this length.
 pub(crate) fn digest(file: &File, chunk: u64, length: u64) -> io::Result<sums::Digest> {
     let bytes = (length - chunk * CHUNK).min(CHUNK);
-    let mut buffer = vec![0; usize::try_from(bytes).unwrap_or_default()];
+    let mut buffer = vec![0; to_usize(bytes)];
     file.read_exact_at(&mut buffer, chunk * CHUNK)?;
     Ok(sums::digest(&buffer))
 }

@@ -147,7 +147,7 @@ pub enum ManifestError {
 impl From<ManifestError> for Error {
     fn from(error: ManifestError) -> Error {
         match error {
-            ManifestError::Io { .. } => Error::new(ErrorKind::Disk, error),
+            ManifestError::Io { path, source } => DiskError::new(path, source).into(),
             ManifestError::Damaged { .. } => {
                 Error::new(ErrorKind::FullNeeded, error).with_hint("take a full backup into another directory")
             }

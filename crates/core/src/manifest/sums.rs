@@ -10,6 +10,7 @@
 //! to back while the bytes of the store pass and never held in memory; an update copies it, replacing the digests of
 //! the chunks that were touched.
 
+use neo4j_format::width::to_usize;
 use std::{
     fs::File,
     io::{self, BufReader, BufWriter, Read, Write},
@@ -59,7 +60,7 @@ impl ChunkHasher {
     /// Those of `sink`.
     pub fn update(&mut self, mut bytes: &[u8], mut sink: impl FnMut(Digest) -> io::Result<()>) -> io::Result<()> {
         while !bytes.is_empty() {
-            let room = usize::try_from(CHUNK - self.filled).unwrap_or(usize::MAX);
+            let room = to_usize(CHUNK - self.filled);
             let (now, later) = bytes.split_at(room.min(bytes.len()));
             self.hasher.update(now);
             self.filled += now.len() as u64;
@@ -186,7 +187,7 @@ impl SumsReader {
             match self.input.read(&mut rest)? {
                 0 => return Ok(self.whole.finalize().to_hex().to_string()),
                 n => {
-                    self.whole.update(rest.get(..n).unwrap_or_default());
+                    self.whole.update(&rest[..n]);
                 }
             }
         }

@@ -4,6 +4,7 @@
 //! and a large file keeps all of them busy. Where pages are cached nothing but the read itself is asked of the kernel;
 //! from the first one that is not, the file is asked for ahead.
 
+use neo4j_format::width::to_usize;
 use std::{
     fs::File,
     io::{self, IoSliceMut},
@@ -159,7 +160,10 @@ pub fn in_parallel<S>(
         .map_or(1, usize::from)
         .clamp(2, MAX_THREADS);
     thread::scope(|scope| {
-        let workers: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
+        // this thread does what those cannot that the system does not give
+        let workers: Vec<_> = (1..threads)
+            .map_while(|_| thread::Builder::new().spawn_scoped(scope, work).ok())
+            .collect();
         let mut result = work();
         for worker in workers {
             let ended = || Err(Error::new(ErrorKind::Failed, "a thread that reads files has ended"));
@@ -227,7 +231,7 @@ impl<'a> Reader<'a> {
                 is_cold: false,
             }),
         };
-        let length = usize::try_from(range.end.saturating_sub(range.start)).unwrap_or(usize::MAX);
+        let length = to_usize(range.end.saturating_sub(range.start));
         let bytes = bytes.get_mut(..length).ok_or(io::ErrorKind::InvalidInput)?;
         open.read(range.start, stretch.length, bytes)?;
         Ok(bytes)
@@ -241,7 +245,7 @@ impl Open {
             let mut whole = [IoSliceMut::new(bytes)];
             cached = rustix::io::preadv2(&self.file, &mut whole, at, ReadWriteFlags::NOWAIT).unwrap_or(0);
         }
-        let missing = bytes.get_mut(cached..).unwrap_or_default();
+        let missing = &mut bytes[cached..];
         if missing.is_empty() {
             return Ok(());
         }

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, path::Path};
 
 use super::transactions::{Overlap, ReceivedLogs};
-use crate::{Error, ErrorKind, progress::Quiet, source::client::Member};
+use crate::{Error, ErrorKind, error::Condition, progress::Quiet, source::client::Member};
 use neo4j_format::{ids::StoreId, log::LogFormat};
 
 /// Makes sure before anything is received that a member serves this database.
@@ -34,7 +34,9 @@ pub(crate) fn same_database(ours: StoreId, theirs: StoreId, dir: &Path) -> Resul
         "{}: holds a backup of database {ours}, the source is database {theirs}",
         dir.display()
     );
-    Err(Error::new(ErrorKind::NotOurs, text).with_hint("name another target"))
+    Err(Error::new(ErrorKind::NotOurs, text)
+        .with_condition(Condition::OtherDatabase)
+        .with_hint("name another target"))
 }
 
 /// The id of the database that a member serves, asked for where no answer has told it yet.

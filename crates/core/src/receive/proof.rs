@@ -13,6 +13,7 @@ use crate::{
     error::{Condition, ErrorScope, Setting},
     manifest::Manifest,
     outcome::HistoryProof,
+    progress::Progress,
     source::{client::Member, questions::newest_before},
     target::archived_logs,
 };
@@ -83,8 +84,22 @@ enum Broken {
         backup: TxId,
         last: TxId,
     },
-    #[error("the source no longer has, or the target never had, the transaction that would prove a common history")]
-    NotProven,
+    #[error("the common history cannot be proven: {0}")]
+    NotProven(NotProven),
+}
+
+/// Why nothing proves that the source continues the target's history.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+enum NotProven {
+    #[error("Neo4j 1.3 takes minutes to find an old transaction")]
+    SearchedForMinutes,
+    #[error("the source no longer has transaction {last} of {source_name}, with which the backup ends")]
+    Dropped { source_name: DataSource, last: TxId },
+    #[error(
+        "the backup does not hold transaction {last} of {source_name}, with which it ends: another tool or Neo4j wrote it, \
+         or its log is gone"
+    )]
+    NotKept { source_name: DataSource, last: TxId },
 }
 
 impl From<Broken> for Error {
@@ -94,10 +109,10 @@ impl From<Broken> for Error {
                 "the target has transactions that the source never had: take a full backup elsewhere"
             }
             Broken::WrittenTo { .. } => "keep it as a database of its own and take a full backup elsewhere",
-            Broken::NotProven => "do not require a proof, or take a full backup",
+            Broken::NotProven(_) => "do not require a proof, or take a full backup",
         };
         let settings: &[Setting] = match broken {
-            Broken::NotProven => &[Setting::RequireHistory],
+            Broken::NotProven(_) => &[Setting::RequireHistory],
             Broken::Branched { .. } | Broken::WrittenTo { .. } => &[],
         };
         Error::new(ErrorKind::NotOurs, broken).with_hint(hint).see(settings)
@@ -105,12 +120,18 @@ impl From<Broken> for Error {
 }
 
 impl Target<'_> {
-    /// Compares the last transactions with those that the source sent for that.
+    /// Compares the last transactions with those that the source sent for that. A warning says why that proves nothing.
     ///
     /// # Errors
     /// The source does not continue this history; it cannot be proven, and that was asked for; disk errors.
-    pub(crate) fn prove(&self, logs: &ReceivedLogs, asked: Asked, unproven: Unproven) -> Result<HistoryProof, Error> {
-        let mut proof = HistoryProof::Proven;
+    pub(crate) fn prove(
+        &self,
+        logs: &ReceivedLogs,
+        asked: Asked,
+        unproven: Unproven,
+        progress: &dyn Progress,
+    ) -> Result<HistoryProof, Error> {
+        let mut not_proven = None;
         for (source, last) in self.had.iter().filter(|(_, last)| **last > TxId::BASE) {
             let (source_name, last) = (*source, *last);
             let theirs = logs.overlap(source_name);
@@ -123,9 +144,10 @@ impl Target<'_> {
                 }
                 .into());
             }
-            match theirs.zip(self.fingerprint(source_name, last)?) {
-                Some((theirs, ours)) if theirs == ours => {}
-                Some((theirs, ours)) => {
+            let ours = self.fingerprint(source_name, last)?;
+            match (theirs, ours) {
+                (Some(theirs), Some(ours)) if theirs == ours => {}
+                (Some(theirs), Some(ours)) => {
                     return Err(Broken::Branched {
                         source_name,
                         last,
@@ -134,18 +156,30 @@ impl Target<'_> {
                     }
                     .into());
                 }
-                None => {
-                    proof = HistoryProof::NotProven;
+                (theirs, _) => {
                     self.not_written_to(source_name, last)?;
+                    not_proven.get_or_insert(match theirs {
+                        Some(_) => NotProven::NotKept { source_name, last },
+                        None if self.member.dialect() == Dialect::D13 => NotProven::SearchedForMinutes,
+                        None => NotProven::Dropped { source_name, last },
+                    });
                 }
             }
         }
         if asked == Asked::Plainly {
-            proof = HistoryProof::NotProven;
+            // where there is nothing to ask for, only 1.3 is asked plainly
+            not_proven.get_or_insert(NotProven::SearchedForMinutes);
         }
-        match (proof, unproven) {
-            (HistoryProof::NotProven, Unproven::Refused) => Err(Broken::NotProven.into()),
-            _ => Ok(proof),
+        match (not_proven, unproven) {
+            (None, _) => Ok(HistoryProof::Proven),
+            (Some(cause), Unproven::Refused) => Err(Broken::NotProven(cause).into()),
+            (Some(cause), Unproven::Reported) => {
+                progress.warning(&format!(
+                    "{}; the store id and the numbers match",
+                    Broken::NotProven(cause)
+                ));
+                Ok(HistoryProof::NotProven)
+            }
         }
     }
 

@@ -99,19 +99,23 @@ pub(crate) fn leave_index_log(
         }
     }
     received.extend(stream.map(|log| (&log.path, Keep::All)));
-    leave_logs(dir, dialect, &received, format)
+    prepare_index_log(dir, dialect, &received, format)?;
+    for (path, _) in received {
+        remove(path)?;
+    }
+    Ok(PendingIndex::inspect(dir, format)?)
 }
 
-/// Makes index transactions in logs of their own part of the pending log, and removes those logs.
+/// Makes index transactions in logs of their own part of the pending log, and closes those logs again.
 ///
 /// # Errors
 /// Of the disk; a log that is damaged, or holds what cannot be left to Neo4j.
-pub(crate) fn leave_logs(
+pub(crate) fn prepare_index_log(
     dir: &Path,
     dialect: Dialect,
     received: &[(&PathBuf, Keep<'_>)],
     format: LogFormat,
-) -> Result<PendingIndex, Error> {
+) -> Result<(), Error> {
     let files = received
         .iter()
         .map(|(path, _)| File::open(path).map_err(DiskError::at(path)))
@@ -130,10 +134,7 @@ pub(crate) fn leave_logs(
     if let Some(update) = pending_index::prepare(dir, format, &mut rules, &inputs)? {
         update.commit()?;
     }
-    for (path, _) in received {
-        remove(path)?;
-    }
-    Ok(PendingIndex::inspect(dir, format)?)
+    Ok(())
 }
 
 /// The newest transaction of a data source, for the manifest; `before` is what the manifest said of it.

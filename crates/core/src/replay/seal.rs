@@ -3,6 +3,7 @@
 //! A clean file is cut at its high id and carries its type and version behind the last record; its `.id` file holds the
 //! high id and, in a backup, never a free id (§6): Neo4j would hand it out again although a replayed transaction uses it.
 
+use neo4j_format::width::to_usize;
 use std::{
     fs::File,
     io::{self, Write},
@@ -124,9 +125,9 @@ fn last_in_use(file: &File, kind: StoreFile, format: StoreFormat, size: u64, len
     let mut buffer = Vec::new();
     while end > 0 {
         let start = end.saturating_sub(step);
-        buffer.resize(usize::try_from((end - start) * size).unwrap_or_default(), 0);
+        buffer.resize(to_usize((end - start) * size), 0);
         file.read_exact_at(&mut buffer, start * size)?;
-        let record = usize::try_from(size).unwrap_or(1);
+        let record = to_usize(size);
         if let Some(last) = buffer
             .chunks_exact(record)
             .rposition(|record| in_use(record, kind, format))

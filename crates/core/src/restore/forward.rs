@@ -27,6 +27,7 @@ use crate::{
         graph_log::{Graph, RECEIVED},
         pending_index::{Keep, PendingIndex, PendingState, read_config},
     },
+    target::durable,
 };
 use jiff::Timestamp;
 use neo4j_format::{
@@ -108,7 +109,7 @@ impl Forward<'_> {
                 .expect("the log that was just activated is found, since nobody else is here");
             graph.apply(&active, &mut touched)?;
         } else {
-            crate::target::durable::remove(&cut_log.path)?;
+            durable::remove(&cut_log.path)?;
         }
         let runs = &self.manifest.chain;
         // the rules of 1.3 are fit for 1.4 as well
@@ -122,7 +123,8 @@ impl Forward<'_> {
             .unwrap_or(unknown);
         let index_log = self.dir.join(RECEIVED_INDEX_LOG);
         if index_log.exists() {
-            replay::leave_logs(self.dir, dialect, &[(&index_log, Keep::All)], log_format)?;
+            replay::prepare_index_log(self.dir, dialect, &[(&index_log, Keep::All)], log_format)?;
+            durable::remove(&index_log)?;
         }
         let mut manifest = self.manifest.clone();
         manifest.last_transactions = last_transactions(self.dir, &Header::open(self.dir)?, log_format, progress)?;
@@ -290,7 +292,7 @@ impl Forward<'_> {
         })?;
         writer.flush()?;
         if count == 0 {
-            crate::target::durable::remove(&path)?;
+            durable::remove(&path)?;
         }
         Ok(())
     }

@@ -3,6 +3,7 @@
 //! Runs on a thread of its own with a blocking socket. A client is given up when it does not ask, or does not take what
 //! it asked for, in time; what it costs until then is its thread and the memory of one chunk.
 
+use neo4j_format::width::to_usize;
 use std::{
     io::{self, Read, Write},
     net::{SocketAddr, TcpStream},
@@ -44,6 +45,24 @@ pub(super) enum Welcome {
         /// How many that is.
         limit: usize,
     },
+    /// One refusal: connection limit of its address.
+    RefusedAddress {
+        /// How many that is.
+        limit: usize,
+    },
+}
+
+impl Welcome {
+    /// Why it is refused.
+    fn refusal(self) -> Option<String> {
+        match self {
+            Welcome::Served => None,
+            Welcome::Refused { limit } => Some(format!("connection limit ({limit}) reached; try again later")),
+            Welcome::RefusedAddress { limit } => Some(format!(
+                "connection limit ({limit}) of this address reached; try again later"
+            )),
+        }
+    }
 }
 
 /// All that a connection has to know.
@@ -69,7 +88,7 @@ impl Connection<'_> {
     pub(super) fn serve(&self) {
         let mut wait = match self.welcome {
             Welcome::Served => self.limits.first_request,
-            Welcome::Refused { .. } => REQUEST_LIMIT,
+            Welcome::Refused { .. } | Welcome::RefusedAddress { .. } => REQUEST_LIMIT,
         };
         let prepared = self.line.stream.set_nodelay(true).and_then(|()| {
             // a write that cannot go on comes back, so that its limit is noticed
@@ -114,13 +133,13 @@ impl Connection<'_> {
             Err(e) => return Err(e),
         };
         let limit = Instant::now() + REQUEST_LIMIT;
-        read_until(stream, length.get_mut(n..).unwrap_or_default(), limit)?;
+        read_until(stream, &mut length[n..], limit)?;
         let length = u32::from_be_bytes(length);
         if length > REQUEST {
             let text = format!("request too large: {length} bytes");
             return Err(io::Error::new(io::ErrorKind::InvalidData, text));
         }
-        let mut frame = vec![0; usize::try_from(length).unwrap_or_default()];
+        let mut frame = vec![0; to_usize(u64::from(length))];
         read_until(stream, &mut frame, limit)?;
         Ok(Some(frame))
     }
@@ -148,8 +167,7 @@ impl Connection<'_> {
                 return Then::Close;
             }
         };
-        if let Welcome::Refused { limit } = self.welcome {
-            let text = format!("connection limit ({limit}) reached; try again later");
+        if let Some(text) = self.welcome.refusal() {
             tracing::info!(client = %self.peer, outcome = text, "request");
             let _ = Encoder::new(request.dialect)
                 .failure(&text)
@@ -228,7 +246,7 @@ impl Connection<'_> {
         while !bytes.is_empty() {
             match stream.write(bytes) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(n) => bytes = bytes.get(n..).unwrap_or_default(),
+                Ok(n) => bytes = &bytes[n..],
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 Err(e) if matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {}
                 Err(e) => return Err(e),
@@ -275,7 +293,7 @@ fn read_until(mut stream: &TcpStream, mut buffer: &mut [u8], limit: Instant) -> 
         stream.set_read_timeout(Some(left))?;
         match stream.read(buffer) {
             Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-            Ok(n) => buffer = buffer.get_mut(n..).unwrap_or_default(),
+            Ok(n) => buffer = &mut buffer[n..],
             Err(e)
                 if matches!(
                     e.kind(),

@@ -25,9 +25,10 @@ use crate::{
     replay::pending_index::{PendingIndex, PendingState},
 };
 use neo4j_format::{
+    DiskError,
     ids::{DataSource, LogVersion, TxId},
     log::{
-        Buffer, Item, Layout, SlotReader, TransactionRange, TransactionRangeError,
+        ArchivedLog, Buffer, Item, Layout, SlotReader, TransactionRange, TransactionRangeError, archived_logs,
         files::{self, Marker, Slot},
         transaction_range,
     },
@@ -256,7 +257,9 @@ impl Directory {
     }
 
     fn look(&self) -> Result<Standing, Error> {
-        let graph = Header::open_read_only(&self.dir)?.last_transaction()?;
+        let header = Header::open_read_only(&self.dir)?;
+        self.require_same_database(&header)?;
+        let graph = header.last_transaction()?;
         let layout = self.layout(DataSource::Lucene);
         let found = PendingIndex::inspect(&self.dir, layout.format)?;
         let mut lucene = found.last_tx.max(TxId::BASE);
@@ -281,9 +284,19 @@ impl Directory {
         })
     }
 
+    /// A directory may be exchanged while it is served, and clients are told the identity that it had at the start.
+    fn require_same_database(&self, header: &Header) -> Result<(), Error> {
+        let (found, served) = (header.store_id()?, self.identity.store_id);
+        if found == served && header.format()? == self.identity.format {
+            return Ok(());
+        }
+        let text = format!("the directory now holds another database, {found}, than the one that is served, {served}");
+        Err(Error::new(ErrorKind::Configuration, text).with_hint("restart the service"))
+    }
+
     fn last_archived(&self, layout: Layout) -> Result<TxId, Error> {
-        for path in transaction_range::archived(&self.dir, layout.source).map_err(disk)? {
-            let file = File::open(&path).map_err(|cause| Error::new(ErrorKind::Disk, cause))?;
+        for ArchivedLog { path, .. } in archived_logs(&self.dir, layout.source)?.into_iter().rev() {
+            let file = File::open(&path).map_err(DiskError::at(&path))?;
             let mut buffer = Buffer::new();
             let log = SlotReader::open(&file, layout, &mut buffer).map_err(|e| e.in_file(&path))?;
             if let Some(last) = log.finish().map_err(|e| e.in_file(&path))?.last_tx {
@@ -369,7 +382,10 @@ impl Source for Directory {
 }
 
 fn disk(error: TransactionRangeError) -> Error {
-    Error::new(ErrorKind::Disk, error)
+    match error {
+        TransactionRangeError::Disk(error) => error.into(),
+        error => Error::new(ErrorKind::Disk, error),
+    }
 }
 
 /// Where an index was deleted, our backups keep no trace of it but transactions without commands; whoever has the

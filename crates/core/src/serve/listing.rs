@@ -1,5 +1,6 @@
 //! The files of a directory, as a server hands them out (`docs/formats/wire-protocol.md` §9.2).
 
+use neo4j_format::width::to_u64;
 use std::{
     fs::{self, File},
     io,
@@ -50,7 +51,7 @@ fn store_file(dir: &Path, kind: StoreFile, format: StoreFormat) -> Result<Offere
     let file = File::open(&path).map_err(failed)?;
     let mut length = file.metadata().map_err(failed)?.len();
     let trailer = kind.trailer(format);
-    let records = length.checked_sub(u64::try_from(trailer.len()).unwrap_or(u64::MAX));
+    let records = length.checked_sub(to_u64(trailer.len()));
     if let Some(records) = records {
         let mut end = vec![0; trailer.len()];
         file.read_exact_at(&mut end, records).map_err(failed)?;

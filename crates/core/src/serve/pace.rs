@@ -1,5 +1,6 @@
 //! One rate for all clients together.
 
+use neo4j_format::width::to_usize;
 use std::{
     num::NonZeroU64,
     sync::{Mutex, PoisonError},
@@ -29,9 +30,7 @@ impl Pace {
     pub(super) fn portion(&self) -> usize {
         match self.per_second {
             None => usize::MAX,
-            Some(rate) => usize::try_from(rate.get() / PORTIONS_PER_SECOND)
-                .unwrap_or(usize::MAX)
-                .max(1),
+            Some(rate) => to_usize(rate.get() / PORTIONS_PER_SECOND).max(1),
         }
     }
 

@@ -1,5 +1,6 @@
 //! One response: from a [`Source`] through the encoder to whoever sends the chunks.
 
+use neo4j_format::width::{to_u64, to_usize};
 use std::{fs::File, io, os::unix::fs::FileExt};
 
 use super::{Content, Copy, Moment, Offered, Refusal, Source};
@@ -139,7 +140,7 @@ impl Response<'_> {
         let failed = |cause: io::Error| Refusal::Failed(format!("{path}: {cause}"));
         let (file, length, trailer) = match content {
             Content::Bytes(bytes) => {
-                self.encoder.file(&path, u64::try_from(bytes.len()).unwrap_or(u64::MAX));
+                self.encoder.file(&path, to_u64(bytes.len()));
                 self.data(&bytes)?;
                 return self.end_of_item();
             }
@@ -154,18 +155,18 @@ impl Response<'_> {
         self.encoder.file(&path, length);
         let mut at = 0;
         while at < length {
-            let room = usize::try_from(length - at).unwrap_or(READ).min(READ);
-            let room = buffer.get_mut(..room).unwrap_or_default();
+            let room = to_usize(length - at).min(READ);
+            let room = &mut buffer[..room];
             let n = match file.read_at(room, at) {
                 Ok(n) => n,
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
                 Err(e) => return Err(failed(e).into()),
             };
-            at += u64::try_from(n).unwrap_or_default();
+            at += to_u64(n);
             if n == 0 || is_cut(&file, at, &trailer).map_err(failed)? {
                 return Err(Refusal::Busy(format!("{path} was truncated during this backup")).into());
             }
-            self.data(room.get(..n).unwrap_or_default())?;
+            self.data(&room[..n])?;
         }
         self.end_of_item()
     }
@@ -204,7 +205,7 @@ impl Response<'_> {
     fn flush(&mut self, follows: Follows) -> Result<(), Unfinished> {
         let frame = self.encoder.frame(follows);
         self.out.send(frame)?;
-        self.sent.bytes += u64::try_from(frame.len()).unwrap_or(u64::MAX);
+        self.sent.bytes += to_u64(frame.len());
         self.encoder.next_chunk();
         Ok(())
     }
@@ -213,7 +214,7 @@ impl Response<'_> {
 /// Whether a file no longer has records up to `end`: then what was read may have been its trailer.
 fn is_cut(file: &File, end: u64, trailer: &str) -> io::Result<bool> {
     let length = file.metadata()?.len();
-    let width = u64::try_from(trailer.len()).unwrap_or_default();
+    let width = to_u64(trailer.len());
     if length >= end.saturating_add(width) {
         return Ok(false);
     }

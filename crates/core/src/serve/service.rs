@@ -1,10 +1,18 @@
 //! Accepts clients, as many as there may be, and ends cleanly.
 
-use std::{io, net::SocketAddr, num::NonZeroU64, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    io,
+    net::{IpAddr, Ipv6Addr, SocketAddr},
+    num::NonZeroU64,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    thread,
+    time::Duration,
+};
 
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::{OwnedSemaphorePermit, Semaphore},
+    sync::{OwnedSemaphorePermit, Semaphore, oneshot},
     task::JoinSet,
     time::sleep,
 };
@@ -28,6 +36,8 @@ const AFTER_ERROR: Duration = Duration::from_millis(200);
 pub struct Limits {
     /// Clients at once; each takes a thread and less than a megabyte.
     pub connections: usize,
+    /// Clients at once of one IPv4 address, or of one network of IPv6 (/64).
+    pub per_address: usize,
     /// Bytes per second to all of them together.
     pub max_rate: Option<NonZeroU64>,
     /// How long a new connection may take to ask.
@@ -44,6 +54,7 @@ impl Default for Limits {
     fn default() -> Limits {
         Limits {
             connections: 100,
+            per_address: 10,
             max_rate: None,
             first_request: Duration::from_secs(30),
             idle: Duration::from_mins(10),
@@ -111,6 +122,7 @@ impl<S: Source> Service<S> {
             pace: Pace::new(self.limits.max_rate),
             served: Arc::new(Semaphore::new(self.limits.connections)),
             refused: Arc::new(Semaphore::new(REFUSED_AT_ONCE)),
+            hosts: Hosts::default(),
             lines: Lines::default(),
             service: self,
         });
@@ -148,6 +160,7 @@ struct Shared<S> {
     pace: Pace,
     served: Arc<Semaphore>,
     refused: Arc<Semaphore>,
+    hosts: Hosts,
     lines: Lines,
 }
 
@@ -158,7 +171,8 @@ impl<S: Source> Shared<S> {
             tracing::warn!(client = %peer, "connection rejected: address is not allowed");
             return;
         }
-        let Some((welcome, permit)) = shared.admit() else {
+        let host = shared.hosts.enter(peer.ip(), shared.service.limits.per_address);
+        let Some((welcome, permit)) = shared.admit(host.is_some()) else {
             tracing::warn!(client = %peer, "connection closed: too many clients");
             return;
         };
@@ -174,7 +188,9 @@ impl<S: Source> Shared<S> {
             }
         };
         let shared = Arc::clone(shared);
-        clients.spawn_blocking(move || {
+        let (end, ended) = oneshot::channel::<()>();
+        let served = thread::Builder::new().name(format!("client {peer}")).spawn(move || {
+            let _end = end;
             let line = shared.lines.add(stream);
             let connection = Connection {
                 source: &*shared.service.source,
@@ -187,17 +203,89 @@ impl<S: Source> Shared<S> {
             };
             connection.serve();
             shared.lines.remove(&line);
-            drop(permit);
+            drop((permit, host));
         });
+        match served {
+            Ok(served) => {
+                clients.spawn(async move {
+                    let _ = ended.await;
+                    if served.join().is_err() {
+                        tracing::error!(client = %peer, "the thread of a connection failed");
+                    }
+                });
+            }
+            Err(cause) => tracing::warn!(client = %peer, %cause, "connection closed: no thread for it"),
+        }
     }
 
-    fn admit(&self) -> Option<(Welcome, OwnedSemaphorePermit)> {
-        let limit = self.service.limits.connections;
-        if let Ok(permit) = Arc::clone(&self.served).try_acquire_owned() {
-            return Some((Welcome::Served, permit));
-        }
+    fn admit(&self, is_below_its_own_limit: bool) -> Option<(Welcome, OwnedSemaphorePermit)> {
+        let limits = &self.service.limits;
+        let refused = if is_below_its_own_limit {
+            if let Ok(permit) = Arc::clone(&self.served).try_acquire_owned() {
+                return Some((Welcome::Served, permit));
+            }
+            Welcome::Refused {
+                limit: limits.connections,
+            }
+        } else {
+            Welcome::RefusedAddress {
+                limit: limits.per_address,
+            }
+        };
         let permit = Arc::clone(&self.refused).try_acquire_owned().ok()?;
-        Some((Welcome::Refused { limit }, permit))
+        Some((refused, permit))
+    }
+}
+
+/// How many clients there are of each address.
+#[derive(Debug, Clone, Default)]
+struct Hosts(Arc<Mutex<HashMap<IpAddr, usize>>>);
+
+/// A client of an address; no longer counted once it is dropped.
+#[derive(Debug)]
+struct Guest {
+    hosts: Hosts,
+    host: IpAddr,
+}
+
+impl Hosts {
+    /// Counts another client, unless there are `most` already.
+    fn enter(&self, address: IpAddr, most: usize) -> Option<Guest> {
+        let host = host(address);
+        let mut hosts = self.lock();
+        let count = hosts.entry(host).or_default();
+        if *count >= most {
+            return None;
+        }
+        *count += 1;
+        Some(Guest {
+            hosts: self.clone(),
+            host,
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<IpAddr, usize>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        let mut hosts = self.hosts.lock();
+        if let Entry::Occupied(mut count) = hosts.entry(self.host) {
+            *count.get_mut() -= 1;
+            if *count.get() == 0 {
+                count.remove();
+            }
+        }
+    }
+}
+
+/// What is counted as one address: whoever has an IPv6 address has a network of them.
+fn host(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64))),
+        address @ IpAddr::V4(_) => address,
     }
 }
 
@@ -226,4 +314,26 @@ pub async fn bind(host: &str, ports: std::ops::RangeInclusive<u16>) -> io::Resul
         }
     }
     Err(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clients_of_one_address_are_limited_and_counted_until_they_go() {
+        let hosts = Hosts::default();
+        let address = |text: &str| text.parse::<IpAddr>().unwrap();
+        let first = hosts.enter(address("10.0.0.1"), 2).unwrap();
+        let second = hosts.enter(address("::ffff:10.0.0.1"), 2).unwrap();
+        assert!(hosts.enter(address("10.0.0.1"), 2).is_none());
+        assert!(hosts.enter(address("10.0.0.2"), 2).is_some());
+        drop(first);
+        let third = hosts.enter(address("10.0.0.1"), 2);
+        assert!(third.is_some());
+        let _one = hosts.enter(address("2001:db8::1"), 1).unwrap();
+        assert!(hosts.enter(address("2001:db8::2"), 1).is_none());
+        drop((third, second));
+        assert_eq!(hosts.lock().len(), 1);
+    }
 }

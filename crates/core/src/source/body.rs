@@ -54,7 +54,7 @@ impl Read for Body<'_> {
                 }
             };
         }
-        let rest = self.pending.get(self.at..).unwrap_or_default();
+        let rest = &self.pending[self.at..];
         let n = rest.len().min(out.len());
         if let (Some(place), Some(bytes)) = (out.get_mut(..n), rest.get(..n)) {
             place.copy_from_slice(bytes);

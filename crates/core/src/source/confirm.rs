@@ -100,7 +100,7 @@ impl Authority<'_> {
     ) -> Result<Option<u64>, Error> {
         let not_seen = |what: &str, cause: &Error| {
             progress.warning(&format!(
-                "the backup ends with transaction {last}; {what} cannot be seen: {cause}"
+                "the backup ends with transaction {last}; could not verify {what}: {cause}"
             ));
         };
         let master = match (self.find)() {
@@ -131,14 +131,14 @@ impl Authority<'_> {
             }
             .into()),
             Err(cause) => {
-                not_seen("what the master has behind it", &cause);
+                not_seen("how many more the master has", &cause);
                 Ok(None)
             }
         }
     }
 }
 
-const WHETHER_SHARED: &str = "whether the master has it too";
+const WHETHER_SHARED: &str = "that the master has it too";
 
 /// How the master's transaction differs from the one with which the backup is going to end; all begin alike.
 ///

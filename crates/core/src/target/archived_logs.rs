@@ -10,8 +10,8 @@ use super::durable;
 use crate::Error;
 use neo4j_format::{
     DiskError,
-    ids::{DataSource, LogVersion, TxId},
-    log::{self, Buffer, Fingerprint, Layout, LogError, LogFormat, LogHeader, SlotReader},
+    ids::{DataSource, TxId},
+    log::{self, ArchivedLog, Buffer, Fingerprint, Layout, LogError, LogFormat, LogHeader, SlotReader, archived_logs},
 };
 
 /// How much of the history is kept; the newest log with transactions always is, since it proves where the backup stands.
@@ -25,32 +25,14 @@ pub enum KeepLogs {
     Bytes(u64),
 }
 
-/// Archived logs of a data source, newest first.
-fn archived(dir: &Path, source: DataSource) -> Result<Vec<(LogVersion, PathBuf)>, DiskError> {
-    let mut found = Vec::new();
-    let base = Path::new(log::files::base(source)).parent().unwrap_or(Path::new(""));
-    let folder = dir.join(base);
-    for entry in fs::read_dir(&folder).map_err(DiskError::at(&folder))? {
-        let entry = entry.map_err(DiskError::at(&folder))?;
-        let path = base.join(entry.file_name());
-        if let Some(version) = log::files::archived_version(source, &path.to_string_lossy()) {
-            found.push((version, entry.path()));
-        }
-    }
-    found.sort_by_key(|(version, _)| std::cmp::Reverse(*version));
-    Ok(found)
-}
-
 /// Bytes of all archived logs of the graph.
 ///
 /// # Errors
 /// Of the disk.
 pub(crate) fn bytes(dir: &Path) -> Result<u64, DiskError> {
-    archived(dir, DataSource::Graph)?
-        .into_iter()
-        .try_fold(0, |sum, (_, path)| {
-            Ok(sum + fs::metadata(&path).map_err(DiskError::at(&path))?.len())
-        })
+    archived_logs(dir, DataSource::Graph)?
+        .iter()
+        .try_fold(0, |sum, log| Ok(sum + log.bytes()?))
 }
 
 /// Archived logs of the graph that need not be kept, oldest first.
@@ -60,7 +42,7 @@ pub(crate) fn bytes(dir: &Path) -> Result<u64, DiskError> {
 pub(crate) fn prunable(dir: &Path, keep: KeepLogs, now: SystemTime) -> Result<Vec<PathBuf>, DiskError> {
     let (mut sum, mut removable) = (0, Vec::new());
     let mut proven = false;
-    for (_, path) in archived(dir, DataSource::Graph)? {
+    for ArchivedLog { path, .. } in archived_logs(dir, DataSource::Graph)?.into_iter().rev() {
         let found = fs::metadata(&path).map_err(DiskError::at(&path))?;
         sum += found.len();
         let wanted = match keep {
@@ -104,7 +86,7 @@ pub(crate) fn fingerprint(
     id: TxId,
 ) -> Result<Option<Fingerprint>, Error> {
     let layout = Layout { format, source };
-    for (_, path) in archived(dir, source)? {
+    for ArchivedLog { path, .. } in archived_logs(dir, source)?.into_iter().rev() {
         let file = File::open(&path).map_err(DiskError::at(&path))?;
         match newest(&file, layout, id) {
             Ok(Newest::NoTransaction) => {}
@@ -152,10 +134,11 @@ mod tests {
     }
 
     fn logs(dir: &Path) -> Vec<u64> {
-        archived(dir, DataSource::Graph)
+        archived_logs(dir, DataSource::Graph)
             .unwrap()
             .into_iter()
-            .map(|(version, _)| version.0)
+            .rev()
+            .map(|log| log.version.0)
             .collect()
     }
 

@@ -5,22 +5,43 @@ use std::{
     fs::{self, File},
     io,
     path::Path,
+    sync::atomic::{AtomicBool, Ordering},
     thread,
 };
 
+use crate::progress::Progress;
 use neo4j_format::DiskError;
 
 /// Syncs at once at most. They wait, mostly for the same commit of the file system's journal.
 const AT_ONCE: usize = 16;
 
-/// Makes the content of a file, or the names in a directory, durable.
+/// Whether a file system refused to sync a directory in this process.
+static NO_DIRECTORY_SYNC: AtomicBool = AtomicBool::new(false);
+
+/// Makes the content of a file, or the names in a directory, durable. Names stay as durable as they are where the file
+/// system cannot sync a directory (CIFS), which [`warn_of_missing_syncs`] says.
 ///
 /// # Errors
 /// Disk errors.
 pub(crate) fn sync(path: &Path) -> Result<(), DiskError> {
-    File::open(path)
-        .and_then(|file| file.sync_all())
-        .map_err(DiskError::at(path))
+    let opened = File::open(path).map_err(DiskError::at(path))?;
+    match opened.sync_all() {
+        Err(error) if error.kind() == io::ErrorKind::InvalidInput && path.is_dir() => {
+            NO_DIRECTORY_SYNC.store(true, Ordering::Relaxed);
+            Ok(())
+        }
+        result => result.map_err(DiskError::at(path)),
+    }
+}
+
+/// Warns where [`sync`] could not sync a directory; called once per run, at its end.
+pub(crate) fn warn_of_missing_syncs(dir: &Path, progress: &dyn Progress) {
+    if NO_DIRECTORY_SYNC.load(Ordering::Relaxed) {
+        progress.warning(&format!(
+            "{}: its file system cannot sync directories: a power failure now can undo the end of this run",
+            dir.display()
+        ));
+    }
 }
 
 /// Makes files and directories durable, all at the same time and in no order.

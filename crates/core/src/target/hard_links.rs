@@ -10,7 +10,11 @@ use std::{
 
 use rustix::fs::OFlags;
 
-use super::durable::{self, remove};
+use super::{
+    durable::{self, remove},
+    owners::refuses_ownership,
+};
+use crate::progress::Progress;
 use neo4j_format::DiskError;
 
 /// Name of a copy in the target's directory until it takes the shared file's name; the next run removes a leftover.
@@ -21,7 +25,11 @@ pub(crate) const OWN_COPY: &str = "neo4j-backup.own-copy";
 ///
 /// # Errors
 /// Disk errors. Each file is then still shared, or a whole copy.
-pub(crate) fn separate<'a>(dir: &Path, names: impl IntoIterator<Item = &'a str>) -> Result<Vec<&'a str>, DiskError> {
+pub(crate) fn separate<'a>(
+    dir: &Path,
+    names: impl IntoIterator<Item = &'a str>,
+    progress: &dyn Progress,
+) -> Result<Vec<&'a str>, DiskError> {
     let mut separated = Vec::new();
     for name in names {
         let path = dir.join(name);
@@ -33,7 +41,7 @@ pub(crate) fn separate<'a>(dir: &Path, names: impl IntoIterator<Item = &'a str>)
         if found.is_file() && found.nlink() > 1 {
             let own = dir.join(OWN_COPY);
             remove(&own)?;
-            copy(&path, &own, &found).map_err(DiskError::at(&own))?;
+            copy(&path, &own, &found, progress).map_err(DiskError::at(&own))?;
             durable::rename(&own, &path)?;
             separated.push(name);
         }
@@ -42,7 +50,7 @@ pub(crate) fn separate<'a>(dir: &Path, names: impl IntoIterator<Item = &'a str>)
 }
 
 /// Where the file system can, the copy shares its blocks until they are written.
-fn copy(from: &Path, to: &Path, found: &fs::Metadata) -> io::Result<()> {
+fn copy(from: &Path, to: &Path, found: &fs::Metadata, progress: &dyn Progress) -> io::Result<()> {
     let nofollow = OFlags::NOFOLLOW.bits().cast_signed();
     let mut source = File::options().read(true).custom_flags(nofollow).open(from)?;
     let mut copy = File::options()
@@ -56,13 +64,19 @@ fn copy(from: &Path, to: &Path, found: &fs::Metadata) -> io::Result<()> {
     }
     // only root can give a file away; other users keep it
     let _ = fchown(&copy, Some(found.uid()), Some(found.gid()));
-    copy.set_permissions(fs::Permissions::from_mode(found.mode() & 0o7777))?;
+    if let Err(error) = copy.set_permissions(fs::Permissions::from_mode(found.mode() & 0o7777)) {
+        if !refuses_ownership(&error) {
+            return Err(error);
+        }
+        progress.warning(&format!("{}: cannot keep its mode: {error}", from.display()));
+    }
     copy.sync_all()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::progress::Quiet;
 
     #[test]
     fn a_shared_file_is_copied_and_the_other_name_keeps_its_bytes() {
@@ -74,12 +88,12 @@ mod tests {
         fs::write(&alone, "alone").unwrap();
         let inode = |path: &Path| fs::metadata(path).unwrap().ino();
         let (before, lone) = (inode(&shared), inode(&alone));
-        assert_eq!(separate(dir.path(), ["a", "c", "missing"]).unwrap(), ["a"]);
+        assert_eq!(separate(dir.path(), ["a", "c", "missing"], &Quiet).unwrap(), ["a"]);
         assert!(inode(&shared) != before && inode(&other) == before && inode(&alone) == lone);
         assert_eq!(fs::metadata(&shared).unwrap().mode() & 0o777, 0o640);
         fs::write(&shared, "new").unwrap();
         assert_eq!(fs::read_to_string(&other).unwrap(), "old");
-        assert!(separate(dir.path(), ["a", "c"]).unwrap().is_empty());
+        assert!(separate(dir.path(), ["a", "c"], &Quiet).unwrap().is_empty());
         assert!(!dir.path().join(OWN_COPY).exists());
     }
 }

@@ -6,7 +6,7 @@
 
 use std::{
     fs::{self, File, TryLockError},
-    io::{ErrorKind, Read, Seek, Write},
+    io::{self, ErrorKind, Read, Seek, Write},
     os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
@@ -15,7 +15,7 @@ use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
 
 use super::{owners::may_be_ours, staging::TargetError};
-use crate::Error;
+use crate::{Error, file_system};
 use neo4j_format::DiskError;
 
 /// A lock file that this process holds.
@@ -53,10 +53,9 @@ impl RunLock {
     /// [`TargetError::Locked`]; disk errors.
     pub(crate) fn take(path: PathBuf) -> Result<RunLock, Error> {
         loop {
-            let mut file = open(
-                &path,
-                File::options().read(true).write(true).create(true).truncate(false),
-            )?;
+            let mut options = File::options();
+            options.read(true).write(true).create(true).truncate(false);
+            let mut file = open(&path, &mut options).map_err(|error| not_created(&path, error))?;
             let text = require_ours(&mut file, &path)?;
             let locked = file.try_lock();
             // an unreadable note only costs the message its detail
@@ -67,7 +66,7 @@ impl RunLock {
                     let holder = holder(note.as_ref());
                     return Err(TargetError::Locked { path, holder }.into());
                 }
-                Err(TryLockError::Error(e)) => return Err(DiskError::new(path, e).into()),
+                Err(TryLockError::Error(e)) => return Err(not_locked(path, e)),
             }
             // the run that held it may have unlinked it between our open and our lock
             let ours = file.metadata().map_err(DiskError::at(&path))?;
@@ -83,33 +82,31 @@ impl RunLock {
         }
     }
 
-    /// Refuses where another run holds the file at `path`; creates nothing.
+    /// The run that holds the file at `path`, as far as it has said who it is; creates nothing.
     ///
     /// # Errors
-    /// [`TargetError::Locked`]; disk errors.
-    pub(crate) fn refuse_if_held(path: &Path) -> Result<(), Error> {
+    /// Disk errors.
+    pub(crate) fn holder(path: &Path) -> Result<Option<String>, Error> {
         let mut file = match open(path, File::options().read(true)) {
             Ok(file) => file,
             // no run, or one of a user who does not let us look
             Err(error) if matches!(error.cause().kind(), ErrorKind::NotFound | ErrorKind::PermissionDenied) => {
-                return Ok(());
+                return Ok(None);
             }
             Err(error) => return Err(error.into()),
         };
         if !file.metadata().map_err(DiskError::at(path))?.is_file() {
-            return Ok(());
+            return Ok(None);
         }
         let text = read(&mut file, path)?;
         if !may_be_note(&text) {
-            return Ok(());
+            return Ok(None);
         }
         match file.try_lock_shared() {
-            Ok(()) => Ok(()),
-            Err(TryLockError::WouldBlock) => {
-                let holder = holder(serde_json::from_str(&text).ok().as_ref());
-                let path = path.to_owned();
-                Err(TargetError::Locked { path, holder }.into())
-            }
+            Ok(()) => Ok(None),
+            Err(TryLockError::WouldBlock) => Ok(Some(holder(serde_json::from_str(&text).ok().as_ref()))),
+            // no run can have a lock there
+            Err(TryLockError::Error(e)) if file_system::cannot_lock(&e) => Ok(None),
             Err(TryLockError::Error(e)) => Err(DiskError::new(path, e).into()),
         }
     }
@@ -176,6 +173,28 @@ fn open(path: &Path, options: &mut fs::OpenOptions) -> Result<File, DiskError> {
     opened.map_err(DiskError::at(path))
 }
 
+/// Why the lock file cannot be opened: where it does not exist, it cannot be created in its directory.
+fn not_created(path: &Path, error: DiskError) -> Error {
+    let denied = matches!(
+        error.cause().kind(),
+        ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem
+    );
+    let is_absent = || fs::symlink_metadata(path).is_err_and(|e| e.kind() == ErrorKind::NotFound);
+    if denied && is_absent() {
+        let source = file_system::copy(error.cause());
+        let path = path.parent().unwrap_or(Path::new("/")).to_owned();
+        return TargetError::ParentNotWritable { path, source }.into();
+    }
+    error.into()
+}
+
+fn not_locked(path: PathBuf, source: io::Error) -> Error {
+    if file_system::cannot_lock(&source) {
+        return TargetError::NoLocks { path, source }.into();
+    }
+    DiskError::new(path, source).into()
+}
+
 /// The text of a lock file; refuses a file that no run of this tool can have made or left.
 fn require_ours(file: &mut File, path: &Path) -> Result<String, Error> {
     let foreign = |why| {
@@ -233,7 +252,7 @@ mod tests {
         assert!(!first.is_stale() && !first.leaves_unreported("a"));
         first.note("a", None, 1).unwrap();
         assert!(RunLock::take(path.clone()).unwrap_err().to_string().contains("pid "));
-        assert!(RunLock::refuse_if_held(&path).unwrap_err().to_string().contains("pid "));
+        assert!(RunLock::holder(&path).unwrap().unwrap().contains("pid "));
         drop(first);
         let mut second = RunLock::take(path.clone()).unwrap();
         assert!(second.leaves_unreported("a"));
@@ -243,7 +262,7 @@ mod tests {
         assert!(third.leaves_unreported("a") && third.leaves_unreported("b") && !third.leaves_unreported("c"));
         third.remove();
         assert!(!path.exists());
-        RunLock::refuse_if_held(&path).unwrap();
+        assert_eq!(RunLock::holder(&path).unwrap(), None);
         assert!(!path.exists());
     }
 
@@ -257,7 +276,7 @@ mod tests {
         assert_eq!(fs::read_to_string(&path).unwrap(), "# This file is generated");
         let held = File::open(&path).unwrap();
         held.lock().unwrap();
-        RunLock::refuse_if_held(&path).unwrap();
+        assert_eq!(RunLock::holder(&path).unwrap(), None);
         drop(held);
 
         fs::write(&path, "").unwrap();
@@ -267,7 +286,7 @@ mod tests {
         let pipe = dir.path().join("pipe.lock");
         rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, rustix::fs::Mode::RWXU).unwrap();
         assert_eq!(refused(&pipe).kind(), crate::ErrorKind::Configuration);
-        RunLock::refuse_if_held(&pipe).unwrap();
+        assert_eq!(RunLock::holder(&pipe).unwrap(), None);
 
         let torn = dir.path().join("torn.lock");
         fs::write(&torn, r#"{"pid":12,"ho"#).unwrap();

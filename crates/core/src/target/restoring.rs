@@ -17,14 +17,13 @@ use std::{
 };
 
 use jiff::Timestamp;
-use rustix::fs::{CWD, RenameFlags, renameat_with};
 
 use super::{
     durable, free_space,
     lock::RunLock,
     staging::{
         Occupant, TargetError,
-        directories::{chown_tree, occupant, rename, resolve, sibling},
+        directories::{chown_tree, exchange, is_mount_point, occupant, rename, resolve, sibling},
     },
 };
 use crate::{Error, ErrorKind, error::Setting};
@@ -68,7 +67,10 @@ impl RestoreTarget {
     /// As [`RestoreTarget::lock`].
     pub(crate) fn judge(dir: &Path, existing: Existing, needed: u64) -> Result<(), Error> {
         let dir = resolve(dir)?;
-        RunLock::refuse_if_held(&sibling(&dir, "lock"))?;
+        let path = sibling(&dir, "lock");
+        if let Some(holder) = RunLock::holder(&path)? {
+            return Err(TargetError::Locked { path, holder }.into());
+        }
         if let Some(holder) = neo4j_lock::holder(&dir) {
             let path = dir.join("neostore");
             return Err(LockError::Held { path, holder }.into());
@@ -179,20 +181,18 @@ impl RestoreTarget {
     pub(crate) fn publish(&self, now: u64) -> Result<Option<PathBuf>, Error> {
         let staging = self.staging();
         match occupant(&self.dir)? {
-            Occupant::Absent => rename(&staging, &self.dir, RenameFlags::NOREPLACE)?,
+            Occupant::Absent => rename(&staging, &self.dir)?,
             Occupant::Empty => fs::rename(&staging, &self.dir).map_err(DiskError::at(&self.dir))?,
             Occupant::Foreign => return Err(TargetError::Foreign { path: self.dir.clone() }.into()),
-            Occupant::Database => match renameat_with(CWD, &staging, CWD, &self.dir, RenameFlags::EXCHANGE) {
-                Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => {
-                    let text = format!(
-                        "{}: its file system cannot exchange two directories atomically",
-                        self.dir.display()
-                    );
-                    return Err(Error::new(ErrorKind::Configuration, text)
-                        .with_hint("move the existing database away, then restore without replacing"));
-                }
-                result => result.map_err(|e| DiskError::new(&self.dir, e.into()))?,
-            },
+            Occupant::Database if exchange(&staging, &self.dir)? => {}
+            Occupant::Database => {
+                let text = format!(
+                    "{}: its file system cannot exchange two directories atomically",
+                    self.dir.display()
+                );
+                return Err(Error::new(ErrorKind::Configuration, text)
+                    .with_hint("move the existing database away, then restore without replacing"));
+            }
         }
         durable::sync(self.parent())?;
         finish_interrupted(&self.dir, now)
@@ -230,6 +230,9 @@ impl RestoreTarget {
 }
 
 fn judge(dir: &Path, existing: Existing) -> Result<Occupant, Error> {
+    if is_mount_point(dir)? {
+        return Err(TargetError::MountPoint { path: dir.to_owned() }.into());
+    }
     let found = occupant(dir)?;
     match (found, existing) {
         (Occupant::Database, Existing::Refused) => {
@@ -314,7 +317,7 @@ fn keep(dir: &Path, replaced: &Path, now: u64) -> Result<PathBuf, Error> {
         }
         number += 1;
     };
-    rename(replaced, &free, RenameFlags::NOREPLACE)?;
+    rename(replaced, &free)?;
     durable::sync(dir.parent().unwrap_or(Path::new("/")))?;
     Ok(free)
 }
@@ -397,7 +400,7 @@ mod tests {
                 database(&staging, "new");
             }
             if killed_at >= 2 {
-                renameat_with(CWD, &staging, CWD, &dir, RenameFlags::EXCHANGE).unwrap();
+                assert!(exchange(&staging, &dir).unwrap());
             }
             if killed_at >= 3 {
                 fs::rename(&staging, &before).unwrap();

@@ -1,5 +1,6 @@
 //! Compares the chunks of files with digests, as [`units`] reads them.
 
+use neo4j_format::width::to_usize;
 use std::{
     io,
     path::Path,
@@ -7,14 +8,16 @@ use std::{
 };
 
 use crate::{
-    Error,
+    Error, ErrorKind,
     cancel::Cancel,
+    file_system,
     manifest::{
         sums::{self, CHUNK, DIGEST, SumsTable},
         units::{self, CHUNK_LEN, ChunkRun, Reader, Unit, Units},
     },
     progress::Progress,
 };
+use neo4j_format::DiskError;
 
 /// Chunks that are told one by one per file; 64 GiB of damage.
 const MAX_CHUNKS: usize = 1 << 20;
@@ -68,7 +71,8 @@ impl Differences {
 /// Compares all `files` of the directory `dir` with `table`; returns what was found, in the same order.
 ///
 /// # Errors
-/// The run was cancelled. What the disk refuses is part of the result.
+/// The run was cancelled; a file cannot be read for another reason than the disk, so that nothing is known of it. What
+/// the disk refuses is part of the result.
 pub fn compare(
     dir: &Path,
     files: &[Expected<'_>],
@@ -90,6 +94,11 @@ pub fn compare(
             progress.file(file.path);
         }
         let found = differences(reader, &unit, file, table);
+        if let Some(error) = &found.error
+            && file_system::kind(error) != ErrorKind::Disk
+        {
+            return Err(DiskError::new(dir.join(file.path), file_system::copy(error)).into());
+        }
         if found.count > 0 || found.unchecked > 0 {
             let mut all = result.lock().unwrap_or_else(PoisonError::into_inner);
             for chunk in &found.chunks {
@@ -114,8 +123,8 @@ pub fn compare(
 fn differences(reader: &mut Reader<'_>, unit: &Unit, file: &Expected<'_>, table: &SumsTable) -> Differences {
     let mut found = Differences::default();
     let mut digests = [[0; DIGEST]; units::UNIT];
-    let count = usize::try_from(unit.count).unwrap_or(usize::MAX);
-    let digests = digests.get_mut(..count).unwrap_or_default();
+    let count = to_usize(unit.count);
+    let digests = &mut digests[..count];
     if table.read(file.first_digest + unit.first, digests).is_err() {
         found.unchecked = unit.end - unit.start;
         return found;

@@ -5,6 +5,7 @@
 //! records of a store cannot have changed, and what a start does to its end and its header can be undone on paper: what
 //! then still differs is damage. Where transactions were committed, changed records cannot be told from damaged ones.
 
+use neo4j_format::width::to_usize;
 use std::{fs::File, io, os::unix::fs::FileExt, path::Path};
 
 use super::{
@@ -195,11 +196,11 @@ impl Sealed<'_> {
     fn digest_as_sealed(&self, chunk: u64, end: u64) -> io::Result<Digest> {
         let start = chunk * CHUNK;
         let stop = (start + CHUNK).min(self.expected.length);
-        let mut bytes = vec![0; usize::try_from(stop - start).unwrap_or_default()];
-        let records = usize::try_from(end.clamp(start, stop) - start).unwrap_or_default();
+        let mut bytes = vec![0; to_usize(stop - start)];
+        let records = to_usize(end.clamp(start, stop) - start);
         let (records, rest) = bytes.split_at_mut(records);
         self.file.read_exact_at(records, start)?;
-        let from = usize::try_from(start.saturating_sub(end)).unwrap_or_default();
+        let from = to_usize(start.saturating_sub(end));
         let trailer = self.trailer.as_bytes().get(from..).unwrap_or_default();
         if let Some(trailer) = trailer.get(..rest.len()) {
             rest.copy_from_slice(trailer);
@@ -213,8 +214,8 @@ impl Sealed<'_> {
         let stop = self.expected.found - if closed { trailer } else { 0 };
         let (mut at, mut buffer) = (end, vec![0; STEP]);
         while at < stop {
-            let bytes = buffer.len().min(usize::try_from(stop - at).unwrap_or(STEP));
-            let bytes = buffer.get_mut(..bytes).unwrap_or_default();
+            let bytes = buffer.len().min(to_usize(stop - at));
+            let bytes = &mut buffer[..bytes];
             self.file.read_exact_at(bytes, at)?;
             if bytes.iter().any(|byte| *byte != 0) {
                 return Ok(false);
@@ -230,7 +231,7 @@ impl Sealed<'_> {
             return Ok(false);
         };
         let wanted = digest_of(table, self.expected, 0)?;
-        let mut bytes = vec![0; usize::try_from(end).unwrap_or_default()];
+        let mut bytes = vec![0; to_usize(end)];
         self.file.read_exact_at(&mut bytes, 0)?;
         bytes.extend_from_slice(self.trailer.as_bytes());
         for version in (now.saturating_sub(MAX_LOG_VERSIONS)..=now).rev() {

@@ -14,6 +14,7 @@ use crate::{
     Error, ErrorKind,
     cancel::Cancel,
     error::Setting,
+    file_system,
     manifest::{
         MANIFEST, Manifest, ManifestError, SUMS, State,
         files::{self, Role},
@@ -98,8 +99,9 @@ impl VerifyOutcome {
 /// Compares the directory with its manifest, every byte of it. Nothing is written.
 ///
 /// # Errors
-/// There is no database or no manifest; the manifest is one of another version; the directory changed meanwhile; the
-/// run was cancelled. Files that are missing, damaged or unreadable are no error but findings.
+/// There is no database or no manifest; the manifest is one of another version; the directory changed meanwhile; this
+/// process may not read a file, or a limit keeps it from that; the run was cancelled. Files that are missing, damaged or
+/// refused by the disk are no error but findings.
 pub fn verify(dir: &Path, progress: &dyn Progress, cancel: &Cancel) -> Result<VerifyOutcome, Error> {
     let manifest = match Manifest::read(dir) {
         Ok(Some(manifest)) => manifest,
@@ -115,6 +117,7 @@ pub fn verify(dir: &Path, progress: &dyn Progress, cancel: &Cancel) -> Result<Ve
     let outcome = Comparison::new(dir, &manifest)?.run(progress, cancel)?;
     match Manifest::read(dir) {
         Ok(Some(now)) if now == manifest => Ok(outcome),
+        Err(error @ ManifestError::Io { .. }) => Err(error.into()),
         _ => {
             let text = format!("{}: changed during verification", dir.display());
             Err(Error::new(ErrorKind::TargetInUse, text).with_hint("verify again when no other run uses the directory"))
@@ -174,7 +177,7 @@ impl<'a> Comparison<'a> {
 
     fn run(mut self, progress: &dyn Progress, cancel: &Cancel) -> Result<VerifyOutcome, Error> {
         let traces = Traces::read(self.dir, self.manifest);
-        let trusted = self.check_sums();
+        let trusted = self.check_sums()?;
         // where an update was interrupted, these may be the checksums of another list of files
         let comparable = trusted || self.manifest.state != State::Updating;
         let table = SumsTable::open(&self.dir.join(SUMS)).ok().filter(|_| comparable);
@@ -206,13 +209,23 @@ impl<'a> Comparison<'a> {
 
     /// Whether the checksum file is the one that the manifest belongs to. Where an update was interrupted it may be the
     /// next one, which is no damage.
-    fn check_sums(&mut self) -> bool {
+    ///
+    /// # Errors
+    /// It cannot be read for another reason than the disk.
+    fn check_sums(&mut self) -> Result<bool, Error> {
         let chunks: u64 = self.manifest.files.iter().map(|file| sums::chunks(file.length)).sum();
         let expected = MAGIC.len() as u64 + chunks * DIGEST as u64;
         let found = self.found.get(SUMS).copied();
-        let whole = SumsReader::open(&self.dir.join(SUMS)).and_then(SumsReader::finish);
+        let path = self.dir.join(SUMS);
+        let whole = SumsReader::open(&path).and_then(SumsReader::finish);
         if found == Some(Some(expected)) && whole.as_ref().ok() == self.manifest.sums_checksum.as_ref() {
-            return true;
+            return Ok(true);
+        }
+        match whole {
+            Err(error) if file_system::kind(&error) != ErrorKind::Disk => {
+                return Err(DiskError::new(path, error).into());
+            }
+            _ => {}
         }
         let (problem, length) = match found {
             None => (FileProblem::Missing, None),
@@ -226,7 +239,7 @@ impl<'a> Comparison<'a> {
             finding.cause = Cause::Update;
         }
         self.findings.push(finding);
-        false
+        Ok(false)
     }
 
     /// The listed files that are there, with the numbers of their digests.

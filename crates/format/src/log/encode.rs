@@ -113,9 +113,11 @@ impl Command<'_> {
             } => {
                 head(out, 2, id, owner.flags(!blocks.is_empty()));
                 pointers(out, &[next, previous, owner.id()]);
-                out.push(u8::try_from(blocks.len()).unwrap_or(u8::MAX));
+                out.push(u8::try_from(blocks.len()).expect("a property record holds at most four blocks"));
                 for block in blocks {
-                    out.push(u8::try_from(block.longs.len().saturating_mul(8)).unwrap_or(u8::MAX));
+                    out.push(
+                        u8::try_from(block.longs.len().saturating_mul(8)).expect("a property record has four longs"),
+                    );
                     block
                         .longs
                         .iter()
@@ -161,7 +163,7 @@ impl Owner {
 }
 
 fn list(out: &mut Vec<u8>, format: LogFormat, records: &[DynamicRecord<'_>]) {
-    let count = i32::try_from(records.len()).unwrap_or(i32::MAX);
+    let count = i32::try_from(records.len()).expect("a command fits into memory");
     out.extend_from_slice(&count.to_be_bytes());
     for record in records {
         let kind: i32 = match (format, record.store) {
@@ -177,7 +179,7 @@ fn list(out: &mut Vec<u8>, format: LogFormat, records: &[DynamicRecord<'_>]) {
             if format == LogFormat::V1 {
                 pointers(out, &[header.previous]);
             }
-            let length = i32::try_from(data.len()).unwrap_or(i32::MAX);
+            let length = i32::try_from(data.len()).expect("a block is smaller than its store's block size");
             out.extend_from_slice(&length.to_be_bytes());
             pointers(out, &[header.next]);
             out.extend_from_slice(data);

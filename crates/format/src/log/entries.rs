@@ -4,6 +4,7 @@
 //! that writing the raw bytes of all of them gives an exact copy. Nothing is checked here beyond each part itself: what
 //! may follow what is the business of [`super::reader`] and [`super::slot`].
 
+use crate::width::to_u64;
 use std::io::{self, Read};
 
 use super::{
@@ -11,7 +12,7 @@ use super::{
     command::{self, Rest},
     entry::{Commit, CommitKind, Prepare, Start, tag},
     error::{LogElement, LogError, LogProblem},
-    fields::{Fields, Stop, file_size},
+    fields::{Fields, Stop},
     format::Layout,
     lucene::LuceneCommand,
 };
@@ -71,7 +72,9 @@ impl<'a> Part<'a> {
     /// The bytes of a command without the entry's header.
     pub fn command_bytes(&self) -> &'a [u8] {
         let header = if self.identifier_at.is_some() { 5 } else { 0 };
-        self.raw.get(header..).unwrap_or_default()
+        self.raw
+            .get(header..)
+            .expect("a command with an identifier has its five bytes")
     }
 }
 
@@ -115,7 +118,9 @@ impl Buffer {
 
     #[inline]
     fn available(&self) -> &[u8] {
-        self.bytes.get(self.start..self.end).unwrap_or_default()
+        self.bytes
+            .get(self.start..self.end)
+            .expect("what is held lies in the buffer")
     }
 
     /// Reads until `wanted` bytes are there or the source ends; says whether it ended.
@@ -128,7 +133,7 @@ impl Buffer {
             self.bytes.resize(wanted, 0);
         }
         while self.end < wanted {
-            let free = self.bytes.get_mut(self.end..).unwrap_or_default();
+            let free = self.bytes.get_mut(self.end..).expect("what is held lies in the buffer");
             match source.read(free) {
                 Ok(0) => return Ok(true),
                 Ok(count) => self.end = self.end.saturating_add(count),
@@ -187,7 +192,7 @@ impl<'b, R: Read> Entries<'b, R> {
 
     /// Where the next part begins.
     pub fn position(&self) -> u64 {
-        self.offset.saturating_add(file_size(self.lent))
+        self.offset.saturating_add(to_u64(self.lent))
     }
 
     /// Whether nothing is left.
@@ -252,7 +257,7 @@ impl<'b, R: Read> Entries<'b, R> {
                     Stop::Short => LogProblem::Truncated,
                     Stop::Bad(problem) => problem,
                 };
-                let offset = self.offset.saturating_add(file_size(used));
+                let offset = self.offset.saturating_add(to_u64(used));
                 return Err(self.malformed(state.place, offset, problem));
             }
         };
@@ -261,7 +266,7 @@ impl<'b, R: Read> Entries<'b, R> {
         self.lent = used;
         Ok(Some(Part {
             item,
-            raw: available.get(..used).unwrap_or_default(),
+            raw: available.get(..used).expect("a part was read from what is available"),
             offset: self.offset,
             identifier: state.identifier,
             identifier_at: (!continued).then_some(identifier_at),

@@ -17,11 +17,6 @@ impl From<LogProblem> for Stop {
     }
 }
 
-/// A number of bytes in memory as one of bytes in a file.
-pub(super) fn file_size(bytes: usize) -> u64 {
-    u64::try_from(bytes).unwrap_or(u64::MAX)
-}
-
 pub(super) type Decoded<T> = Result<T, Stop>;
 
 /// The bytes that are still to be read.

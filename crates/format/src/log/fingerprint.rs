@@ -6,12 +6,12 @@
 //! share: global id, of which half is drawn anew for each transaction, transaction id, master id (format 1), and the set of
 //! commands. The hashes of the commands are added up, so that a transaction of any size needs no sorting and no memory.
 
+use crate::width::to_u64;
 use std::{fmt, str::FromStr};
 
 use super::{
     entries::{Item, Part},
     entry::CommitStamp,
-    fields::file_size,
 };
 
 /// Equal for two copies of one transaction, and for nothing else.
@@ -62,7 +62,7 @@ impl Collector {
     pub(super) fn add(&mut self, part: &Part<'_>) {
         match &part.item {
             Item::Start(start) => {
-                self.number(file_size(start.global_id.len()));
+                self.number(to_u64(start.global_id.len()));
                 self.fixed.update(start.global_id);
             }
             Item::Commit(commit) => {

@@ -38,7 +38,7 @@ impl Text<'_> {
     }
 
     fn length(&self) -> i32 {
-        i32::try_from(self.0.len() / 2).unwrap_or(i32::MAX)
+        i32::try_from(self.0.len() / 2).expect("texts are limited when they are read")
     }
 }
 
@@ -157,7 +157,7 @@ impl<'a> LuceneCommand<'a> {
                 string(fields)?;
             }
             let used = all.len().saturating_sub(fields.0.len());
-            let bytes = all.get(..used).unwrap_or_default();
+            let bytes = all.get(..used).expect("the fields read are the first of all");
             let action = LuceneAction::Create(IndexProperties { count, bytes });
             return Ok(LuceneCommand { kind, index, action });
         }

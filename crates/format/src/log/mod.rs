@@ -10,6 +10,7 @@
     warn(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::as_conversions)
 )]
 
+pub mod archived;
 pub mod change;
 pub mod command;
 pub mod encode;
@@ -31,6 +32,7 @@ pub mod writer;
 #[cfg(test)]
 mod tests;
 
+pub use archived::{ArchivedLog, archived_logs};
 pub use change::Change;
 pub use entries::{Buffer, Entries, Item, Part};
 pub use error::{LogElement, LogError, LogProblem};

@@ -1,12 +1,13 @@
 //! Reading the transactions that a first pass over a log found, one after the other.
 
+use crate::width::{to_u64, to_usize};
 use std::{
     fs::File,
     io::{self, Read},
     os::unix::fs::FileExt,
 };
 
-use super::{entries::Buffer, fields::file_size, format::Layout, reader::TransactionReader, slot::Committed};
+use super::{entries::Buffer, format::Layout, reader::TransactionReader, slot::Committed};
 
 /// Bytes read at once: many small transactions, and little beside the buffer of one reader.
 const WINDOW: usize = 64 * 1024;
@@ -65,14 +66,17 @@ impl<'f> Window<'f> {
 
     /// The bytes that it has from `at` on, after reading them where it has none; empty at the end of the file.
     fn from(&mut self, at: u64) -> io::Result<&[u8]> {
-        let end = self.at.saturating_add(file_size(self.filled));
+        let end = self.at.saturating_add(to_u64(self.filled));
         if !(self.at..end).contains(&at) {
             self.filled = 0;
             self.filled = self.file.read_at(&mut self.bytes, at)?;
             self.at = at;
         }
-        let skipped = usize::try_from(at.saturating_sub(self.at)).unwrap_or(usize::MAX);
-        Ok(self.bytes.get(skipped..self.filled).unwrap_or_default())
+        let skipped = to_usize(at.saturating_sub(self.at));
+        Ok(self
+            .bytes
+            .get(skipped..self.filled)
+            .expect("the window holds this position"))
     }
 }
 
@@ -86,14 +90,14 @@ pub struct InWindow<'w, 'f> {
 
 impl Read for InWindow<'_, '_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let left = usize::try_from(self.end.saturating_sub(self.at)).unwrap_or(usize::MAX);
+        let left = to_usize(self.end.saturating_sub(self.at));
         let wanted = buffer.len().min(left);
         if wanted == 0 {
             return Ok(0);
         }
         let mut there = self.window.from(self.at)?;
-        let count = there.read(buffer.get_mut(..wanted).unwrap_or_default())?;
-        self.at = self.at.saturating_add(file_size(count));
+        let count = there.read(buffer.get_mut(..wanted).expect("no more is wanted than there is room"))?;
+        self.at = self.at.saturating_add(to_u64(count));
         Ok(count)
     }
 }

@@ -5,6 +5,7 @@
 //! the order in which Neo4j's recovery executes them; [`SlotReader::transaction`] then reads one of them in a second
 //! pass over its span. Memory follows the number of transactions open at once, not the size of the log.
 
+use crate::width::{to_u64, to_usize};
 use std::{
     collections::HashMap,
     fs::File,
@@ -15,7 +16,6 @@ use std::{
 use super::{
     entries::{Buffer, Entries, Item},
     error::{LogElement, LogError, LogProblem},
-    fields::file_size,
     format::Layout,
     header::LogHeader,
     reader::TransactionReader,
@@ -268,15 +268,16 @@ impl<'a> FileRange<'a> {
 
 impl Read for FileRange<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let left = usize::try_from(self.end.saturating_sub(self.at)).unwrap_or(usize::MAX);
+        let left = to_usize(self.end.saturating_sub(self.at));
         let length = buffer.len().min(left);
         if length == 0 {
             return Ok(0);
         }
-        let count = self
-            .file
-            .read_at(buffer.get_mut(..length).unwrap_or_default(), self.at)?;
-        self.at = self.at.saturating_add(file_size(count));
+        let count = self.file.read_at(
+            buffer.get_mut(..length).expect("no more is read than there is room"),
+            self.at,
+        )?;
+        self.at = self.at.saturating_add(to_u64(count));
         Ok(count)
     }
 }

@@ -8,7 +8,7 @@
 
 use std::{
     collections::BTreeMap,
-    fs::{self, File},
+    fs::File,
     io,
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
@@ -18,15 +18,18 @@ use std::{
 use thiserror::Error;
 
 use super::{
+    archived::archived_logs,
     entries::Buffer,
     error::LogError,
-    files,
     format::Layout,
     header::LogHeader,
     reader::TransactionReader,
     slot::{self, Committed, FileRange, OPEN_MAX, SlotReader},
 };
-use crate::ids::{DataSource, LogVersion, TxId};
+use crate::{
+    DiskError,
+    ids::{DataSource, LogVersion, TxId},
+};
 
 /// Transactions that follow each other, and the logs to find them in.
 #[derive(Debug, Clone)]
@@ -63,13 +66,8 @@ pub enum TransactionRangeError {
         missing: TxId,
     },
     /// A file cannot be read.
-    #[error("{}: {cause}", path.display())]
-    Io {
-        /// The log, or the directory.
-        path: PathBuf,
-        /// Why.
-        cause: io::Error,
-    },
+    #[error(transparent)]
+    Disk(#[from] DiskError),
     /// A log is damaged.
     #[error(transparent)]
     Log(#[from] LogError),
@@ -97,7 +95,10 @@ impl TransactionRange {
         if transaction_range.is_empty() {
             return Ok(transaction_range);
         }
-        let archived = archived(dir, layout.source)?.into_iter().map(|path| (path, false));
+        let archived = archived_logs(dir, layout.source)?
+            .into_iter()
+            .rev()
+            .map(|log| (log.path, false));
         let mut newer: Option<Found> = None;
         for (path, is_active) in active.map(|path| (path.to_owned(), true)).into_iter().chain(archived) {
             let file = open(&path)?;
@@ -140,7 +141,7 @@ impl TransactionRange {
         for (path, active) in &self.logs {
             let file = match active {
                 Some(file) => Arc::clone(file),
-                None => Arc::new(open(path)?),
+                None => Arc::new(open(path).map_err(TransactionRangeError::from)?),
             };
             let in_file = |error: LogError| TransactionRangeError::from(error.in_file(path));
             let mut log = SlotReader::open(&file, self.layout, &mut scan).map_err(in_file)?;
@@ -194,7 +195,7 @@ impl Found {
         match file.read_exact_at(&mut bytes, 0) {
             Ok(()) => {}
             Err(cause) if cause.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
-            Err(cause) => return Err(io_error(path, cause)),
+            Err(cause) => return Err(DiskError::new(path, cause).into()),
         }
         let in_file = |error: LogError| TransactionRangeError::from(error.in_file(path));
         let mut buffer = Buffer::new();
@@ -231,39 +232,6 @@ pub fn before(path: &Path, layout: Layout) -> Result<Option<TxId>, TransactionRa
     Ok(Found::look(&open(path)?, path, layout)?.map(|log| log.before))
 }
 
-/// The archived logs of a data source, newest first.
-///
-/// # Errors
-/// [`TransactionRangeError::Io`].
-pub fn archived(dir: &Path, source: DataSource) -> Result<Vec<PathBuf>, TransactionRangeError> {
-    let (folder, prefix) = match Path::new(files::base(source)).parent() {
-        Some(parent) if parent != Path::new("") => (dir.join(parent), format!("{}/", parent.display())),
-        _ => (dir.to_owned(), String::new()),
-    };
-    let mut found = Vec::new();
-    let entries = match fs::read_dir(&folder) {
-        Ok(entries) => entries,
-        Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(cause) => return Err(io_error(&folder, cause)),
-    };
-    for entry in entries {
-        let entry = entry.map_err(|cause| io_error(&folder, cause))?;
-        let name = format!("{prefix}{}", entry.file_name().to_string_lossy());
-        if let Some(version) = files::archived_version(source, &name) {
-            found.push((version, entry.path()));
-        }
-    }
-    found.sort_by_key(|(version, _)| std::cmp::Reverse(*version));
-    Ok(found.into_iter().map(|(_, path)| path).collect())
-}
-
-fn open(path: &Path) -> Result<File, TransactionRangeError> {
-    File::open(path).map_err(|cause| io_error(path, cause))
-}
-
-fn io_error(path: &Path, cause: io::Error) -> TransactionRangeError {
-    TransactionRangeError::Io {
-        path: path.to_owned(),
-        cause,
-    }
+fn open(path: &Path) -> Result<File, DiskError> {
+    File::open(path).map_err(DiskError::at(path))
 }

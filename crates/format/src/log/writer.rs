@@ -4,6 +4,7 @@
 //! entries, DONE included. A PREPARE behind no command is left out, and what follows becomes 1PC: at recovery Neo4j
 //! would drop the transaction there and fail at its COMMIT (§11, §12).
 
+use crate::width::to_u64;
 use std::{
     fs::File,
     io::{BufWriter, Read, Seek, SeekFrom, Write},
@@ -13,7 +14,6 @@ use super::{
     entries::{Item, Part},
     entry::{self, Commit, CommitKind, CommitStamp},
     error::LogError,
-    fields::file_size,
     format::Layout,
     header::LogHeader,
     reader::TransactionReader,
@@ -48,7 +48,7 @@ pub struct TransactionSummary {
 impl TransactionSummary {
     /// Where to find it in this file, once everything was handed to that.
     pub fn committed(&self) -> Committed {
-        let done = file_size(entry::done(self.identifier).len());
+        let done = to_u64(entry::done(self.identifier).len());
         Committed {
             tx: self.tx,
             identifier: self.identifier,
@@ -142,7 +142,7 @@ impl<W: Write> LogWriter<W> {
                         }
                         .encode(&mut alone);
                         self.put(&alone)?;
-                        summary.length = summary.length.saturating_add(file_size(alone.len()));
+                        summary.length = summary.length.saturating_add(to_u64(alone.len()));
                         continue;
                     }
                 }
@@ -188,11 +188,11 @@ impl<W: Write> LogWriter<W> {
             Some((before, rest)) => {
                 self.put(before)?;
                 self.put(&identifier.to_be_bytes())?;
-                self.put(rest.get(4..).unwrap_or_default())?;
+                self.put(rest.get(4..).expect("an identifier has four bytes"))?;
             }
             None => self.put(part.raw)?,
         }
-        Ok(file_size(part.raw.len()))
+        Ok(to_u64(part.raw.len()))
     }
 
     fn put(&mut self, bytes: &[u8]) -> Result<(), LogError> {

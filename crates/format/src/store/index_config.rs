@@ -284,7 +284,11 @@ impl<'a> Cursor<'a> {
 }
 
 fn put_count(out: &mut Vec<u8>, count: usize) {
-    out.extend_from_slice(&i32::try_from(count).unwrap_or(i32::MAX).to_be_bytes());
+    out.extend_from_slice(
+        &i32::try_from(count)
+            .expect("an index configuration fits into memory")
+            .to_be_bytes(),
+    );
 }
 
 fn put_string(out: &mut Vec<u8>, text: &IndexName) {

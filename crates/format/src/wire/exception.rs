@@ -35,7 +35,11 @@ pub fn append(message: &str, out: &mut Vec<u8>) {
         text.push(plain);
     }
     out.push(0x74);
-    out.extend(u16::try_from(text.len()).unwrap_or(u16::MAX).to_be_bytes());
+    out.extend(
+        u16::try_from(text.len())
+            .expect("MESSAGE_BYTES is below 64 KiB")
+            .to_be_bytes(),
+    );
     out.extend_from_slice(text.as_bytes());
     out.extend_from_slice(BEHIND_MESSAGE);
 }

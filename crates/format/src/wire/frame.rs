@@ -8,6 +8,7 @@
 //! ```
 
 use super::Dialect;
+use crate::width::to_usize;
 
 /// Application version of the backup protocol (§2.2).
 pub const APPLICATION: u8 = 1;
@@ -172,9 +173,7 @@ impl Frames {
                 }
             }
         }
-        self.left = usize::try_from(self.length())
-            .unwrap_or(usize::MAX)
-            .saturating_sub(self.dialect.header_width());
+        self.left = to_usize(u64::from(self.length())).saturating_sub(self.dialect.header_width());
         self.filled = 0;
         Ok(())
     }

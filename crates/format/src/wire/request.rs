@@ -89,7 +89,7 @@ impl OtherVersion {
 
     fn expected(self) -> u8 {
         if self.is_internal() {
-            Dialect::D18.internal_version().unwrap_or_default()
+            Dialect::D18.internal_version().expect("1.8 has internal versions")
         } else {
             APPLICATION
         }
@@ -179,18 +179,24 @@ fn frame(dialect: Dialect, kind: u8, asked: &[(&str, TxId)]) -> Vec<u8> {
         chunk.extend([0xff; 8]);
     }
     chunk.extend([0xff; 8]);
-    // callers name at most the two stock data sources
-    chunk.push(u8::try_from(asked.len()).unwrap_or(MOST_SOURCES));
+    chunk.push(u8::try_from(asked.len()).expect("callers name at most the two data sources of a stock server"));
     for (name, last) in asked {
         let units: Vec<u16> = name.encode_utf16().collect();
-        chunk.extend(u32::try_from(units.len()).unwrap_or(u32::MAX).to_be_bytes());
+        chunk.extend(
+            u32::try_from(units.len())
+                .expect("names of data sources are short")
+                .to_be_bytes(),
+        );
         chunk.extend(units.into_iter().flat_map(u16::to_be_bytes));
         chunk.extend(last.0.to_be_bytes());
     }
     if dialect == Dialect::D18 {
         chunk.extend([0xff; 12]);
     }
-    let mut frame = u32::try_from(chunk.len()).unwrap_or(u32::MAX).to_be_bytes().to_vec();
+    let mut frame = u32::try_from(chunk.len())
+        .expect("a request is short")
+        .to_be_bytes()
+        .to_vec();
     frame.append(&mut chunk);
     frame
 }

@@ -1,5 +1,6 @@
 //! One coordinator: listens, takes clients in, and can be put into the conditions in which clients meet real ones.
 
+use neo4j_format::width::to_usize;
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use tokio::{
@@ -193,7 +194,7 @@ async fn read_body(from: &mut OwnedReadHalf, length: u32) -> io::Result<Vec<u8>>
     if length > wire::MESSAGE_MAX {
         return Err(io::ErrorKind::InvalidData.into());
     }
-    let mut body = vec![0; usize::try_from(length).unwrap_or_default()];
+    let mut body = vec![0; to_usize(u64::from(length))];
     from.read_exact(&mut body).await?;
     Ok(body)
 }

@@ -199,22 +199,6 @@ pub(super) fn active_slot(dir: &Path, source: DataSource) -> Result<Option<Slot>
     }
 }
 
-/// The archived logs of a data source, oldest first.
-pub(super) fn archived(dir: &Path, source: DataSource) -> Result<Vec<PathBuf>, DatabaseError> {
-    let base = Path::new(files::base(source));
-    let folder = base.parent().map_or_else(|| dir.to_owned(), |parent| dir.join(parent));
-    let mut found = Vec::new();
-    for entry in fs::read_dir(&folder).map_err(DiskError::at(&folder))? {
-        let path = entry.map_err(DiskError::at(&folder))?.path();
-        let relative = path.strip_prefix(dir).ok().and_then(Path::to_str).unwrap_or_default();
-        if let Some(version) = files::archived_version(source, relative) {
-            found.push((version, path));
-        }
-    }
-    found.sort_by_key(|(version, _)| version.0);
-    Ok(found.into_iter().map(|(_, path)| path).collect())
-}
-
 fn write_marker(dir: &Path, source: DataSource, marker: Marker) -> Result<(), DatabaseError> {
     let path = dir.join(files::marker(source));
     fs::write(&path, marker.encode()).map_err(DiskError::at(&path))?;

@@ -1,6 +1,7 @@
 //! A database from nothing (`docs/formats/store-format.md` §13): every file that a server leaves after its first clean
 //! shutdown, but for the transaction manager's, which it makes anew.
 
+use neo4j_format::width::to_usize;
 use std::{
     fs::{self, File},
     io::Write,
@@ -38,7 +39,7 @@ pub(super) fn create(dir: &Path, format: StoreFormat, id: StoreId) -> Result<(),
         let mut bytes = Vec::new();
         if let Some(size) = block_size(kind, format) {
             bytes.extend_from_slice(&size.to_be_bytes());
-            bytes.resize(usize::try_from(size).unwrap_or_default(), 0);
+            bytes.resize(to_usize(u64::from(size)), 0);
         }
         match kind {
             StoreFile::Node => bytes.extend_from_slice(&reference_node()),

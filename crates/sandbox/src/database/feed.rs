@@ -3,6 +3,7 @@
 //! The writer takes the lock for the push of one place, readers for the copy of as many as they ask for; the bytes are
 //! read from the log files without it.
 
+use neo4j_format::width::to_usize;
 use std::{
     collections::BTreeMap,
     fs::File,
@@ -40,7 +41,7 @@ impl Place {
     /// # Errors
     /// What the file system says.
     pub fn read(&self) -> io::Result<Vec<u8>> {
-        let mut bytes = vec![0; usize::try_from(self.length).unwrap_or_default()];
+        let mut bytes = vec![0; to_usize(self.length)];
         self.file.read_exact_at(&mut bytes, self.offset)?;
         Ok(bytes)
     }

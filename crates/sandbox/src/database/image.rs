@@ -3,6 +3,7 @@
 //! It is read from store files once and then kept up by the same changes that are applied to them. The next free id of
 //! each store is known here too; ids that were freed are given out again, as a server does.
 
+use neo4j_format::width::to_usize;
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
@@ -80,10 +81,10 @@ impl Image {
 
     fn read_file(&mut self, file: StoreFile, bytes: &[u8]) {
         let size = match file.record_size(self.format) {
-            Some(size) => usize::try_from(size).unwrap_or(usize::MAX),
-            None => bytes.first_chunk().map_or(1, |size| {
-                usize::try_from(u32::from_be_bytes(*size)).unwrap_or(usize::MAX)
-            }),
+            Some(size) => to_usize(size),
+            None => bytes
+                .first_chunk()
+                .map_or(1, |size| to_usize(u64::from(u32::from_be_bytes(*size)))),
         };
         for (id, record) in bytes.chunks_exact(size.max(1)).enumerate() {
             let id = RecordId(id as u64);
@@ -121,7 +122,7 @@ impl Image {
                 };
                 if let Some(header) = header {
                     let from = self.format.dynamic_header();
-                    let length = usize::try_from(header.length).unwrap_or(usize::MAX);
+                    let length = to_usize(u64::from(header.length));
                     let data = record.iter().skip(from).take(length).copied().collect();
                     self.blocks.insert((dynamic, id), (header, data));
                 }

@@ -25,7 +25,7 @@ use neo4j_backup_core::replay::{
 use neo4j_format::{
     DiskError,
     ids::{DataSource, TxId},
-    log::{Buffer, Item, Layout, LogFormat, TransactionReader, files::Slot},
+    log::{ArchivedLog, Buffer, Item, Layout, LogFormat, TransactionReader, archived_logs, files::Slot},
     store::{Header, LuceneStore, StoreFile, StoreFormat, lucene_store},
 };
 
@@ -67,7 +67,7 @@ impl Journal {
                 source,
             };
             let mut found = Vec::new();
-            for path in active_log::archived(dir, source)? {
+            for ArchivedLog { path, .. } in archived_logs(dir, source)? {
                 let file = Arc::new(File::open(&path).map_err(DiskError::at(&path))?);
                 active_log::scan(&file, &path, layout, &mut found, |item| {
                     if let Item::Lucene(command) = item {

@@ -10,6 +10,7 @@ use super::{
     texts_data,
 };
 use neo4j_format::store::StoreFile;
+use neo4j_format::width::to_usize;
 
 const LONG_TEXT: u8 = 9;
 const LONG_ARRAY: u8 = 10;
@@ -237,7 +238,7 @@ fn long_array(kind: Kind, elements: &[u64]) -> Vec<u8> {
     let last = u8::try_from((total + 7) % 8 + 1).unwrap_or(8);
     let mut out = vec![type_code(kind), last, u8::try_from(bits).unwrap_or(64)];
     out.extend(longs.0.iter().flat_map(|long| long.to_le_bytes()));
-    out.truncate(3 + usize::try_from(total.div_ceil(8)).unwrap_or(usize::MAX));
+    out.truncate(3 + to_usize(total.div_ceil(8)));
     out
 }
 

@@ -19,7 +19,10 @@ use neo4j_format::{
 /// The transactions that were received of one data source.
 #[derive(Debug)]
 pub(crate) struct ReceivedLog {
-    writer: LogWriter<File>,
+    /// `None` once the log is complete: FUSE and NFS keep a file that is removed while it is open under another name.
+    writer: Option<LogWriter<File>>,
+    /// Bytes once it is complete.
+    length: u64,
     layout: Layout,
     pub(crate) path: PathBuf,
     pub(crate) first: TxId,
@@ -69,7 +72,8 @@ impl ReceivedLog {
             previous_last_tx,
         };
         Ok(ReceivedLog {
-            writer: LogWriter::create(file, header, layout)?,
+            writer: Some(LogWriter::create(file, header, layout)?),
+            length: 0,
             layout,
             path,
             first,
@@ -86,22 +90,26 @@ impl ReceivedLog {
         transaction: &mut TransactionReader<'_, R>,
         judge: impl FnMut(&Item<'_>) -> Result<(), Error>,
     ) -> Result<TransactionSummary, Error> {
-        let summary = self.writer.append_judged(transaction, judge)?;
+        let summary = self.writer().append_judged(transaction, judge)?;
         self.last = summary.tx;
         self.count += 1;
         self.newest = Some(summary.committed());
         Ok(summary)
     }
 
+    fn writer(&mut self) -> &mut LogWriter<File> {
+        self.writer.as_mut().expect("a complete log is not changed")
+    }
+
     /// Bytes so far.
     pub(super) fn bytes(&self) -> u64 {
-        self.writer.position()
+        self.writer.as_ref().map_or(self.length, LogWriter::position)
     }
 
     /// Where it ends now.
     pub(super) fn mark(&self) -> Mark {
         Mark {
-            position: self.writer.position(),
+            position: self.bytes(),
             newest: self.newest,
             last: self.last,
             count: self.count,
@@ -110,19 +118,23 @@ impl ReceivedLog {
 
     /// Takes back what came behind that mark.
     pub(super) fn cut(&mut self, mark: Mark) -> Result<(), Error> {
-        self.writer.truncate(mark.position)?;
+        self.writer().truncate(mark.position)?;
         (self.newest, self.last, self.count) = (mark.newest, mark.last, mark.count);
         Ok(())
     }
 
     /// Removes the file.
-    pub(super) fn remove(self) -> Result<(), DiskError> {
+    pub(super) fn remove(mut self) -> Result<(), DiskError> {
+        self.writer = None;
         fs::remove_file(&self.path).map_err(DiskError::at(&self.path))
     }
 
-    /// Hands everything to the file; nothing can be appended any more.
+    /// Hands everything to the file and closes it; nothing can be appended any more.
     pub(super) fn complete(&mut self, buffer: &mut Buffer, fate: DuplicatePolicy) -> Result<(), Error> {
-        self.writer.flush()?;
+        self.length = self.bytes();
+        if let Some(writer) = self.writer.take() {
+            writer.finish()?;
+        }
         let file = File::open(&self.path).map_err(DiskError::at(&self.path))?;
         if fate == DuplicatePolicy::Kept {
             file.sync_all().map_err(DiskError::at(&self.path))?;

@@ -84,7 +84,7 @@ impl OpenFile {
         while !bytes.is_empty() {
             match self.file.write(bytes) {
                 Ok(0) => return Err(DiskError::new(&self.path, io::ErrorKind::WriteZero.into())),
-                Ok(written) => bytes = bytes.get(written..).unwrap_or_default(),
+                Ok(written) => bytes = &bytes[written..],
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 Err(e) if e.kind() == io::ErrorKind::InvalidInput => break,
                 Err(e) => return Err(DiskError::new(&self.path, e)),

@@ -1,6 +1,7 @@
 //! What replay changed, so that only that is sealed and digested anew.
 
 use crate::manifest::sums::CHUNK;
+use neo4j_format::width::to_usize;
 
 /// What was written to one store file.
 #[derive(Debug, Default, Clone)]
@@ -15,7 +16,7 @@ impl DirtyChunks {
     /// Notes that the bytes from `offset` on changed.
     pub fn note(&mut self, offset: u64, length: u64) {
         for chunk in offset / CHUNK..=(offset + length.max(1) - 1) / CHUNK {
-            let (word, bit) = (usize::try_from(chunk / 64).unwrap_or(usize::MAX), chunk % 64);
+            let (word, bit) = (to_usize(chunk / 64), chunk % 64);
             if word >= self.chunks.len() {
                 self.chunks.resize(word.saturating_add(1), 0);
             }

@@ -4,6 +4,7 @@
 //! what lies between has to be read before it can be written with them. A file never becomes longer than the changes make
 //! it, so it ends up with the bytes that a write for each change would have left.
 
+use neo4j_format::width::to_usize;
 use std::{collections::BTreeMap, fs::File, io, ops::Range, os::unix::fs::FileExt};
 
 /// Bytes of a page, at multiples of it: as the kernel caches files.
@@ -36,7 +37,7 @@ impl Page {
             match file.read_at(rest, at) {
                 Ok(0) => break,
                 Ok(read) => {
-                    rest = rest.get_mut(read..).unwrap_or_default();
+                    rest = &mut rest[read..];
                     at += read as u64;
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -66,7 +67,7 @@ impl Pages {
     pub(super) fn write(&mut self, file: &File, mut bytes: &[u8], mut offset: u64) -> io::Result<()> {
         while !bytes.is_empty() {
             let number = offset / PAGE as u64;
-            let within = usize::try_from(offset % PAGE as u64).unwrap_or_default();
+            let within = to_usize(offset % PAGE as u64);
             let (now, later) = bytes.split_at(bytes.len().min(PAGE - within));
             if let Some(page) = self.held.get_mut(&number) {
                 page.change(within, now);
@@ -90,7 +91,7 @@ impl Pages {
     /// Of writing.
     pub(super) fn flush(&mut self, file: &File) -> io::Result<()> {
         while let Some((number, page)) = self.held.pop_first() {
-            let changed = page.bytes.get(page.changed.clone()).unwrap_or_default();
+            let changed = &page.bytes[page.changed.clone()];
             file.write_all_at(changed, number * PAGE as u64 + page.changed.start as u64)?;
         }
         Ok(())

@@ -136,7 +136,7 @@ impl Placement {
             }
             Change::Property(id, Some(property)) => {
                 let (bytes, written) = property.encode().map_err(wide(StoreFile::Property, id))?;
-                image.extend_from_slice(bytes.get(..written).unwrap_or_default());
+                image.extend_from_slice(&bytes[..written]);
                 (StoreFile::Property, id)
             }
             Change::LegacyProperty(id, _) if !legacy => return Err(ApplyError::Format { id }),

@@ -11,6 +11,7 @@ use std::{
 use rustix::fs::OFlags;
 
 use super::error::PendingIndexError;
+use crate::{file_system, target::durable};
 
 type Result<T> = std::result::Result<T, PendingIndexError>;
 
@@ -79,8 +80,7 @@ pub(super) fn sync_data(file: &File, path: &Path) -> Result<()> {
 
 /// Makes the names in a directory durable.
 fn sync_directory(path: &Path) -> Result<()> {
-    let directory = File::open(path).map_err(PendingIndexError::file(path, "open it"))?;
-    sync(&directory, path)
+    durable::sync(path).map_err(|error| PendingIndexError::file(path, "sync it")(file_system::copy(error.cause())))
 }
 
 /// Gives a synced file another name in its directory, in place of what had it.

@@ -7,7 +7,7 @@ use std::{
 
 use thiserror::Error;
 
-use crate::ErrorKind;
+use crate::{ErrorKind, file_system};
 use neo4j_format::{
     log::LogError,
     store::{IndexKey, index_config::IndexConfigError, lucene_store::LuceneStoreError},
@@ -99,12 +99,13 @@ impl From<PendingIndexError> for crate::Error {
         let kind = match error {
             PendingIndexError::Log(log) => return log.into(),
             PendingIndexError::Config(config) => return config.into(),
-            PendingIndexError::File { ref cause, .. } | PendingIndexError::Relationship { ref cause, .. } => {
-                match cause.kind() {
-                    io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => ErrorKind::NoSpace,
-                    _ => ErrorKind::Disk,
-                }
+            PendingIndexError::File {
+                ref path, ref cause, ..
+            } => {
+                let (path, cause) = (path.clone(), file_system::copy(cause));
+                return file_system::failed_at(&path, &cause, error);
             }
+            PendingIndexError::Relationship { ref cause, .. } => file_system::kind(cause),
             PendingIndexError::Prepared { .. } => {
                 let hint = "start Neo4j on the directory and shut it down again, or take a full backup";
                 return crate::Error::new(ErrorKind::FullNeeded, error).with_hint(hint);

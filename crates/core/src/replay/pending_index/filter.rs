@@ -1,5 +1,6 @@
 //! Which transactions and commands go into a pending log, and in what form.
 
+use neo4j_format::width::to_u64;
 use std::{
     collections::BTreeMap,
     fs::File,
@@ -350,9 +351,7 @@ impl<'a, 'r> Filter<'a, 'r> {
     fn put(&mut self, bytes: &[u8]) -> Result<(), PendingIndexError> {
         let written = self.out.write_all(bytes);
         written.map_err(PendingIndexError::file(self.path, "write to it"))?;
-        self.position = self
-            .position
-            .saturating_add(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
+        self.position = self.position.saturating_add(to_u64(bytes.len()));
         Ok(())
     }
 

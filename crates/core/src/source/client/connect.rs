@@ -1,11 +1,13 @@
 //! One connection to a host, whichever of its addresses takes it.
 
-use std::{io, net::SocketAddr, time::Duration};
-
-use tokio::{
-    net::{TcpStream, lookup_host},
-    time::timeout,
+use std::{
+    io,
+    net::{IpAddr, SocketAddr, ToSocketAddrs},
+    thread,
+    time::Duration,
 };
+
+use tokio::{net::TcpStream, sync::oneshot, time::timeout};
 
 use super::ClientError;
 
@@ -70,9 +72,12 @@ async fn resolve(host: &str, port: u16, limit: Duration) -> io::Result<Vec<Socke
         .strip_prefix('[')
         .and_then(|host| host.strip_suffix(']'))
         .unwrap_or(host);
-    let found = timeout(limit, lookup_host((host, port))).await;
-    let found: Vec<SocketAddr> = match found {
-        Ok(found) => found?.collect(),
+    if let Ok(address) = host.parse::<IpAddr>() {
+        return Ok(vec![SocketAddr::new(address, port)]);
+    }
+    let found = match timeout(limit, look_up(host.to_owned(), port)?).await {
+        Ok(Ok(found)) => found?,
+        Ok(Err(_)) => return Err(io::Error::other("the thread that looks it up has ended")),
         Err(_) => {
             return Err(io::Error::new(
                 io::ErrorKind::TimedOut,
@@ -84,6 +89,17 @@ async fn resolve(host: &str, port: u16, limit: Duration) -> io::Result<Vec<Socke
         return Err(io::Error::new(io::ErrorKind::NotFound, "it has no address"));
     }
     Ok(found)
+}
+
+/// Asks the system, which may take long, on a thread of its own: tokio's would panic where there is none to be had.
+fn look_up(host: String, port: u16) -> io::Result<oneshot::Receiver<io::Result<Vec<SocketAddr>>>> {
+    let (answer, answered) = oneshot::channel();
+    thread::Builder::new().name("resolver".to_owned()).spawn(move || {
+        let found = (host.as_str(), port).to_socket_addrs();
+        // whoever asked may have lost patience
+        let _ = answer.send(found.map(Iterator::collect));
+    })?;
+    Ok(answered)
 }
 
 #[cfg(test)]

@@ -29,10 +29,15 @@ pub enum ClientError {
         causes: String,
     },
     /// It took a connection and says nothing to any dialect.
-    #[error("{address}: took the connection and answers no dialect of the backup protocol")]
+    #[error(
+        "{address}: accepted the connection but sent nothing for {}: paused, or not a backup port",
+        seconds(*limit)
+    )]
     Mute {
         /// The peer.
         address: String,
+        /// The limit that passed.
+        limit: Duration,
     },
     /// It took a connection and closed it again, whatever the dialect.
     #[error("{address}: took the connection and closed it without an answer")]
@@ -92,6 +97,21 @@ pub enum ClientError {
         limit: Duration,
         /// Whether it is alive otherwise.
         pulse: Liveness,
+    },
+    /// It sends too little.
+    #[error(
+        "{place}: received only {bytes} bytes in {}, less than the minimum rate of {min_rate} bytes/s",
+        seconds(*time)
+    )]
+    TooSlow {
+        /// Where in the response.
+        place: Place,
+        /// What was received in this time.
+        bytes: u64,
+        /// How long that was waited for.
+        time: Duration,
+        /// Bytes per second that are the least.
+        min_rate: u64,
     },
     /// It sent something impossible.
     #[error("{place}: {source}")]
@@ -191,6 +211,11 @@ impl fmt::Display for Liveness {
     }
 }
 
+/// A time as messages have it.
+fn seconds(time: Duration) -> String {
+    format!("{} s", (time.as_secs_f64() * 10.0).round() / 10.0)
+}
+
 impl ClientError {
     /// A failure that the server reports, or bytes that cannot be. Known failures are told by their text, since their
     /// classes differ between the releases (§6.3).
@@ -251,7 +276,12 @@ impl From<ClientError> for Error {
                 Unreachable,
                 "check host, port (default 6362) and that online backup is enabled there",
             ),
-            ClientError::Mute { .. } | ClientError::Closing { .. } | ClientError::NotNeo4j { .. } => (
+            ClientError::Mute { .. } => (
+                TimeLimit,
+                "check that the server runs and that this is the port of its backup service (default 6362), or allow a \
+                 longer silence",
+            ),
+            ClientError::Closing { .. } | ClientError::NotNeo4j { .. } => (
                 Protocol,
                 "check that this is the port of Neo4j's backup service (default 6362)",
             ),
@@ -280,6 +310,7 @@ impl From<ClientError> for Error {
                  incremental stays silent, take a full backup",
             ),
             ClientError::Silence { .. } => (TimeLimit, "look at the server, or allow a longer silence"),
+            ClientError::TooSlow { .. } => (TimeLimit, "look at the network to the server, or allow a lower rate"),
             ClientError::Wire { .. } => (
                 Protocol,
                 "the bytes were damaged on the way, or this release is not supported",
@@ -302,6 +333,7 @@ impl From<ClientError> for Error {
             _ => None,
         };
         let settings: &[Setting] = match kind {
+            TimeLimit if matches!(error, ClientError::TooSlow { .. }) => &[Setting::MinRate],
             TimeLimit => &[Setting::SilenceTimeout],
             _ => &[],
         };

@@ -72,7 +72,7 @@ impl Incoming {
             let mut buffer = vec![0; READ];
             while !out.ended() {
                 let n = bytes.read(&mut buffer).unwrap_or(0);
-                let input = buffer.get(..n).unwrap_or_default();
+                let input = &buffer[..n];
                 let fed = if n == 0 {
                     Err(decoder.cut_off())
                 } else {

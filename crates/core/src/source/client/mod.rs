@@ -35,7 +35,17 @@ pub struct Settings {
     pub silence_timeout: Option<Duration>,
     /// Bytes per second that are taken at most; 0 counts as 1.
     pub max_rate: Option<u64>,
+    /// Bytes per second that a response has at least, on the average over the time that a connection may stay quiet;
+    /// 0 is no limit. Time in which nothing is read from the connection does not count.
+    pub min_rate: u64,
 }
+
+/// How long the first answer may take where nothing else is set: the dialect, which has a limit of its own, is not known
+/// yet.
+const FIRST_ANSWER: Duration = Duration::from_mins(1);
+
+/// No network on which databases are backed up is slower for a minute.
+pub(crate) const MIN_RATE: u64 = 1024;
 
 impl Default for Settings {
     fn default() -> Settings {
@@ -43,6 +53,7 @@ impl Default for Settings {
             connect_timeout: Duration::from_secs(5),
             silence_timeout: None,
             max_rate: None,
+            min_rate: MIN_RATE,
         }
     }
 }
@@ -61,14 +72,16 @@ pub struct Member {
 }
 
 impl Member {
-    /// Connects and finds out which dialect is spoken, in one round trip from 1.4 on and in about a second below.
+    /// Connects and finds out which dialect is spoken, in one round trip from 1.4 on and in about a second below. A server
+    /// that is paused is waited for.
     ///
     /// # Errors
     /// [`ClientError`]: nobody there, silence, or something else than a backup service; a cancelled run.
     pub async fn find(host: &str, port: u16, settings: Settings, cancel: Cancel) -> Result<Member, Error> {
+        let silence_limit = settings.silence_timeout.unwrap_or(FIRST_ANSWER);
         let found = tokio::select! {
             error = cancel.cancelled() => return Err(error),
-            found = probe::dialect(host, port, settings.connect_timeout) => found?,
+            found = probe::dialect(host, port, settings.connect_timeout, silence_limit) => found?,
         };
         let address = connect::address(host, port);
         tracing::info!(

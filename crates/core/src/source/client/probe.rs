@@ -2,8 +2,10 @@
 //!
 //! Every release from 1.4 on answers the 23-byte probe at once: 1.4 with its store id, the later ones with a header that
 //! names their version. 1.3 keeps silent, and answers an empty request of its own dialect instead. A probe rotates no
-//! log. Nothing is decided on silence alone.
+//! log. Nothing is decided on silence alone, and a server that is paused gets as long for its first answer as it gets
+//! later on.
 
+use neo4j_format::width::to_usize;
 use std::time::Duration;
 
 use tokio::{
@@ -24,8 +26,9 @@ use neo4j_format::{
 /// How long the first probe may stay unanswered; servers that know it answer in milliseconds.
 const FIRST: Duration = Duration::from_secs(1);
 
-/// How long either may still take once 1.3's own is sent, too; that is answered in milliseconds as well.
-const SECOND: Duration = Duration::from_secs(5);
+/// How long is read on when the time is over: a process or machine that was stopped finds it over before it sees what
+/// arrived meanwhile.
+pub(super) const LAST_LOOK: Duration = Duration::from_millis(100);
 
 /// What a probe finds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,8 +38,13 @@ pub(super) struct Found {
     pub(super) store_id: Option<StoreId>,
 }
 
-/// Finds the dialect; at most two connections and, beside connecting, six seconds.
-pub(super) async fn dialect(host: &str, port: u16, connect_limit: Duration) -> Result<Found, ClientError> {
+/// Finds the dialect; at most two connections and, beside connecting, a second and the silence limit.
+pub(super) async fn dialect(
+    host: &str,
+    port: u16,
+    connect_limit: Duration,
+    silence_limit: Duration,
+) -> Result<Found, ClientError> {
     let mut first = Exchange::begin(host, port, connect_limit, &request::probe()).await?;
     if timeout(FIRST, first.is_answered()).await == Ok(true) {
         return judge(host, port, Dialect::D14, &first.answer);
@@ -45,26 +53,56 @@ pub(super) async fn dialect(host: &str, port: u16, connect_limit: Duration) -> R
         address = address(host, port),
         "no answer to the probe, trying the dialect of 1.3"
     );
+    let heard = timeout(silence_limit, either(&mut first, host, port, connect_limit));
+    let (dialect, answer) = match heard.await {
+        Ok(heard) => heard?,
+        Err(_) => match timeout(LAST_LOOK, first.is_answered()).await {
+            Ok(true) => (Dialect::D14, first.answer),
+            _ if !first.answer.is_empty() => (Dialect::D14, first.answer),
+            _ => {
+                return Err(ClientError::Mute {
+                    address: address(host, port),
+                    limit: silence_limit,
+                });
+            }
+        },
+    };
+    judge(host, port, dialect, &answer)
+}
+
+/// Waits for an answer to the first probe or to an empty request of 1.3, and says which it is. Only the first one counts
+/// where a server that was paused answers both at once.
+async fn either(
+    first: &mut Exchange,
+    host: &str,
+    port: u16,
+    connect_limit: Duration,
+) -> Result<(Dialect, Vec<u8>), ClientError> {
     let empty_list = request::incremental(Dialect::D13, &[]);
-    let mut second = Exchange::begin(host, port, connect_limit, &empty_list).await?;
-    let heard = timeout(SECOND, async {
-        tokio::select! {
-            true = first.is_answered() => Some(Dialect::D14),
-            true = second.is_answered() => Some(Dialect::D13),
-            else => None,
+    let mut second = Exchange::begin(host, port, connect_limit, &empty_list).await;
+    if let Err(error) = &second {
+        // a server that is paused takes no more connections once its queue is full
+        tracing::debug!(%error, "the dialect of 1.3 cannot be tried");
+    }
+    let second_is_answered = async {
+        match &mut second {
+            Ok(second) => second.is_answered().await,
+            Err(_) => false,
         }
-    });
-    let heard = heard.await;
-    match heard {
-        Ok(Some(Dialect::D13)) => judge(host, port, Dialect::D13, &second.answer),
-        _ if !first.answer.is_empty() => judge(host, port, Dialect::D14, &first.answer),
-        _ if !second.answer.is_empty() => judge(host, port, Dialect::D13, &second.answer),
-        Ok(_) => Err(ClientError::Closing {
+    };
+    let heard = tokio::select! {
+        biased;
+        true = first.is_answered() => Some(Dialect::D14),
+        true = second_is_answered => Some(Dialect::D13),
+        else => None,
+    };
+    match (heard, second) {
+        (Some(Dialect::D13), Ok(second)) => Ok((Dialect::D13, second.answer)),
+        (Some(_), _) => Ok((Dialect::D14, std::mem::take(&mut first.answer))),
+        (None, Ok(_)) => Err(ClientError::Closing {
             address: address(host, port),
         }),
-        Err(_) => Err(ClientError::Mute {
-            address: address(host, port),
-        }),
+        (None, Err(error)) => Err(error),
     }
 }
 
@@ -129,7 +167,7 @@ fn is_enough(answer: &[u8]) -> bool {
     let Some(length) = answer.first_chunk().map(|bytes| u32::from_be_bytes(*bytes)) else {
         return false;
     };
-    let frame = usize::try_from(length).unwrap_or(usize::MAX).saturating_add(4);
+    let frame = to_usize(u64::from(length)).saturating_add(4);
     length > limits::FRAME_ONE_BYTE || answer.len() >= frame.min(limits::PROBE_ANSWER)
 }
 

@@ -1,11 +1,12 @@
 //! The task that asks one question and reads the response into an [`Incoming`].
 
+use neo4j_format::width::to_u64;
 use std::time::Duration;
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
-    time::timeout,
+    time::{Instant, timeout},
 };
 
 use super::{
@@ -13,18 +14,14 @@ use super::{
     connect::connect,
     error::{Liveness, Place},
     incoming::{Incoming, Out, READ},
-    pace::Pace,
-    probe,
+    pace::{Pace, Slowness},
+    probe::{self, LAST_LOOK},
 };
 use crate::Error;
 use neo4j_format::wire::{Decoder, WireError};
 
 /// How long what has been decoded may wait for more before it is handed on.
 const LINGER: Duration = Duration::from_millis(200);
-
-/// How long is read on when the time is over: a process or machine that was stopped finds it over before it sees what
-/// arrived meanwhile.
-const LAST_LOOK: Duration = Duration::from_millis(100);
 
 /// How long a server has to show on a second connection that it is alive.
 const PULSE: Duration = Duration::from_secs(2);
@@ -42,12 +39,14 @@ pub(super) fn start(member: Member, frame: Vec<u8>, decoder: Decoder, asked: Ask
     let runtime = member.runtime.clone();
     runtime.spawn(async move {
         let (errors, cancel) = (out.errors(), member.cancel.clone());
+        let slowness = Slowness::new(member.settings.min_rate, member.silence_limit());
         let reader = Reader {
             member,
             decoder,
             out,
             asked,
             offset: 0,
+            slowness,
         };
         let ended = tokio::select! {
             error = cancel.cancelled() => Err(error),
@@ -69,6 +68,7 @@ struct Reader {
     asked: Asked,
     /// Bytes of the response that have been decoded.
     offset: u64,
+    slowness: Slowness,
 }
 
 impl Reader {
@@ -90,7 +90,7 @@ impl Reader {
         let mut buffer = vec![0; portion];
         while !self.out.ended() {
             let n = self.read(&mut stream, &mut buffer).await?;
-            self.decode(buffer.get(..n).unwrap_or_default()).await?;
+            self.decode(&buffer[..n]).await?;
             if let Some(pace) = &mut pace {
                 pace.after(widen(n)).await;
             }
@@ -126,17 +126,22 @@ impl Reader {
 
     async fn read(&mut self, stream: &mut TcpStream, buffer: &mut [u8]) -> Result<usize, Error> {
         let limit = self.member.silence_limit();
-        let mut read = timeout(LINGER.min(limit), stream.read(buffer)).await;
+        let mut waited = Stopwatch::default();
+        let mut read = waited.during(timeout(LINGER.min(limit), stream.read(buffer))).await;
         if read.is_err() {
             self.out.flush().await;
-            read = timeout(limit.saturating_sub(LINGER), stream.read(buffer)).await;
+            let rest = limit.saturating_sub(LINGER);
+            read = waited.during(timeout(rest, stream.read(buffer))).await;
         }
         if read.is_err() {
             read = timeout(LAST_LOOK, stream.read(buffer)).await;
         }
         match read {
             Ok(Ok(0)) => Err(self.closed().await),
-            Ok(Ok(n)) => Ok(n),
+            Ok(Ok(n)) => match self.slowness.received(widen(n), waited.time) {
+                None => Ok(n),
+                Some((bytes, time)) => Err(self.too_slow(bytes, time)),
+            },
             Ok(Err(source)) => Err(self.broken(source)),
             Err(_) => {
                 let pulse = self.pulse().await;
@@ -192,6 +197,16 @@ impl Reader {
         .into()
     }
 
+    fn too_slow(&self, bytes: u64, time: Duration) -> Error {
+        ClientError::TooSlow {
+            place: self.place(),
+            bytes,
+            time,
+            min_rate: self.member.settings.min_rate,
+        }
+        .into()
+    }
+
     fn broken(&self, source: std::io::Error) -> Error {
         ClientError::Broken {
             place: self.place(),
@@ -206,7 +221,22 @@ impl Reader {
     }
 }
 
+/// The time that some futures took together.
+#[derive(Default)]
+struct Stopwatch {
+    time: Duration,
+}
+
+impl Stopwatch {
+    async fn during<T>(&mut self, future: impl Future<Output = T>) -> T {
+        let begun = Instant::now();
+        let output = future.await;
+        self.time += begun.elapsed();
+        output
+    }
+}
+
 /// Lossless on every platform that Rust's tokio runs on.
 fn widen(n: usize) -> u64 {
-    u64::try_from(n).unwrap_or(u64::MAX)
+    to_u64(n)
 }

@@ -19,8 +19,6 @@ use crate::source::{
 
 /// For each address of a host.
 const CONNECT: Duration = Duration::from_secs(2);
-/// For the answer.
-const ANSWER: Duration = Duration::from_secs(2);
 /// For a host with all its addresses.
 const HOST: Duration = Duration::from_secs(5);
 /// Bytes of the answer that are looked at; whole ones have about 200.
@@ -88,6 +86,14 @@ pub enum CoordinatorError {
 }
 
 impl CoordinatorError {
+    /// Whether it will say the same a moment later.
+    pub(super) fn is_lasting(&self) -> bool {
+        matches!(
+            self,
+            CoordinatorError::NotZooKeeper { .. } | CoordinatorError::Unreachable(ClientError::Resolve { .. })
+        )
+    }
+
     /// Whether it runs and lacks the others.
     pub(super) fn is_without_quorum(&self) -> bool {
         matches!(
@@ -97,8 +103,8 @@ impl CoordinatorError {
     }
 }
 
-/// The address at which `host` is a coordinator that can be used.
-pub(super) async fn probe(host: &HostPort) -> Result<SocketAddr, CoordinatorError> {
+/// The address at which `host` is a coordinator that can be used; it answers within `limit`.
+pub(super) async fn probe(host: &HostPort, limit: Duration) -> Result<SocketAddr, CoordinatorError> {
     let silent = |limit| CoordinatorError::Silent {
         host: host.clone(),
         limit,
@@ -110,7 +116,7 @@ pub(super) async fn probe(host: &HostPort) -> Result<SocketAddr, CoordinatorErro
         source,
     };
     let address = stream.peer_addr().map_err(broken)?;
-    let answer = timeout(ANSWER, ask(stream)).await.map_err(|_| silent(ANSWER))?;
+    let answer = timeout(limit, ask(stream)).await.map_err(|_| silent(limit))?;
     let answer = answer.map_err(broken)?;
     judge(host, &answer)?;
     tracing::debug!(%host, %address, "coordinator answers");

@@ -11,6 +11,10 @@ use super::{
 use crate::{Error, ErrorKind, error::Setting};
 use neo4j_format::ids::StoreId;
 
+/// What to do where no member has a backup service.
+pub(crate) const NO_BACKUP_SERVICE: &str =
+    "no member offers the backup service: is online_backup_enabled (up to 1.8: enable_online_backup) set?";
+
 /// Why there is nobody to ask.
 #[derive(Debug, thiserror::Error)]
 pub enum DiscoveryError {
@@ -20,6 +24,9 @@ pub enum DiscoveryError {
     /// Coordinators run, but too few of them.
     #[error("the coordinators have no quorum: {}", join(.0))]
     NoQuorum(Vec<CoordinatorError>),
+    /// A node may not be read.
+    #[error("not authorized to read {0}")]
+    NotAuthorized(String),
     /// The node below which the cluster should be is not there.
     #[error("the coordinators have no node {0}")]
     NoChroot(String),
@@ -112,21 +119,15 @@ impl DiscoveryError {
         }
     }
 
-    /// Whether coordinators that are there may serve in a moment: while they elect a leader they say that they do not
-    /// serve, and break connections off.
-    pub(super) fn may_be_an_election(&self) -> bool {
-        let (DiscoveryError::NoQuorum(causes) | DiscoveryError::NoCoordinator(causes)) = self else {
-            return false;
-        };
-        let broken_off = |cause: &CoordinatorError| {
-            matches!(
-                cause,
-                CoordinatorError::Broken { .. } | CoordinatorError::Closed { .. } | CoordinatorError::Session { .. }
-            )
-        };
-        causes
-            .iter()
-            .any(|cause| cause.is_without_quorum() || broken_off(cause))
+    /// Whether a coordinator may serve in a moment: one that is paused, is started, elects a leader, or is behind an address
+    /// that leads to another one next time.
+    pub(super) fn may_pass(&self) -> bool {
+        match self {
+            DiscoveryError::NoQuorum(causes) | DiscoveryError::NoCoordinator(causes) => {
+                causes.iter().any(|cause| !cause.is_lasting())
+            }
+            _ => false,
+        }
     }
 }
 
@@ -184,18 +185,25 @@ impl From<DiscoveryError> for Error {
                 } else {
                     "check hosts and ports (default 2181); a member can be named itself, as in single://host:port"
                 };
-                (ErrorKind::NoMember, hint)
+                (ErrorKind::NoZooKeeper, hint)
             }
             DiscoveryError::NoQuorum(_) => (
-                ErrorKind::NoMember,
+                ErrorKind::NoZooKeeper,
                 "start more coordinators, or name a member itself, as in single://host:port",
             ),
-            DiscoveryError::NoChroot(_) => (ErrorKind::NoMember, "check the path after the hosts of the source"),
+            DiscoveryError::NotAuthorized(_) => (
+                ErrorKind::NotAuthorized,
+                "let the world read that node (setAcl), or name a member itself, as in single://host:port",
+            ),
+            DiscoveryError::NoChroot(_) => (
+                ErrorKind::UnknownCluster,
+                "check the path after the hosts of the source",
+            ),
             DiscoveryError::NoCluster { .. } | DiscoveryError::SeveralClusters(_) => {
-                (ErrorKind::NoMember, "choose one by its name")
+                (ErrorKind::UnknownCluster, "choose one by its name")
             }
             DiscoveryError::DamagedCluster { .. } => (
-                ErrorKind::NoMember,
+                ErrorKind::UnknownCluster,
                 "wait until its first member has started, or choose another one by its name",
             ),
             DiscoveryError::NoMembers(_) => (
@@ -210,10 +218,7 @@ impl From<DiscoveryError> for Error {
                         "the cluster was restored or has lost transactions: take a full backup into another directory",
                     )
                 } else if all(|reason| matches!(reason, Reason::BackupOff)) {
-                    (
-                        ErrorKind::NoMember,
-                        "set enable_online_backup=true on the members and restart them",
-                    )
+                    (ErrorKind::NoMember, NO_BACKUP_SERVICE)
                 } else {
                     (
                         ErrorKind::NoMember,
@@ -227,13 +232,17 @@ impl From<DiscoveryError> for Error {
             ),
         };
         let settings: &[Setting] = match &error {
-            DiscoveryError::NoCoordinator(_) | DiscoveryError::NoQuorum(_) | DiscoveryError::NoChroot(_) => {
-                &[Setting::Source]
+            DiscoveryError::NoCoordinator(_) | DiscoveryError::NoQuorum(_) if error.may_pass() => {
+                &[Setting::Source, Setting::ZooKeeperTimeout]
             }
+            DiscoveryError::NoCoordinator(_)
+            | DiscoveryError::NoQuorum(_)
+            | DiscoveryError::NotAuthorized(_)
+            | DiscoveryError::NoChroot(_)
+            | DiscoveryError::NoMembers(_) => &[Setting::Source],
             DiscoveryError::NoCluster { .. }
             | DiscoveryError::SeveralClusters(_)
             | DiscoveryError::DamagedCluster { .. } => &[Setting::ClusterName],
-            DiscoveryError::NoMembers(_) => &[Setting::Source],
             DiscoveryError::NoneUsable { .. } if kind == ErrorKind::NoMember => &[Setting::Members],
             DiscoveryError::NoneUsable { .. } => &[],
             DiscoveryError::OtherDatabase { .. } => &[Setting::ClusterName, Setting::Target],

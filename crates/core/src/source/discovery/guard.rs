@@ -231,7 +231,7 @@ mod tests {
         body.extend(timeout.to_be_bytes());
         body.extend(session.to_be_bytes());
         body.extend(password.to_be_bytes());
-        body.extend(vec![1; usize::try_from(password).unwrap_or(0)]);
+        body.extend(vec![1; usize::try_from(password).unwrap()]);
         body
     }
 

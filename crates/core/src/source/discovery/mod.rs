@@ -25,7 +25,9 @@ pub mod znodes;
 
 pub use cluster::{Cluster, Last, Layout, Master, Member, Node, Reading, Registration, Role, Service};
 pub use coordinators::CoordinatorError;
+pub(crate) use error::NO_BACKUP_SERVICE;
 pub use error::{ClusterSummary, DiscoveryError};
 pub use ranking::{Answer, Answers, Base, Candidate, PassedOver, Preference, Ranking, Reason, Wanted, rank};
+pub(crate) use search::TIMEOUT;
 pub use search::{Search, discover};
 pub use services::{Patience, ask_members, look};

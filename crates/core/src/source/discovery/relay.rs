@@ -1,11 +1,11 @@
 //! Stands between the client library and a coordinator, and lets through what [`Guard`] allows.
 //!
 //! The library only takes the address of a server, so it is given one on the loopback interface that accepts a single
-//! connection.
+//! connection, of this process: any user of the machine can connect to it, and whoever was faster would get the session.
 
 use std::{
     io,
-    net::{Ipv4Addr, SocketAddr},
+    net::{Ipv4Addr, SocketAddr, SocketAddrV4},
     sync::{Mutex, PoisonError},
     time::Duration,
 };
@@ -18,6 +18,7 @@ use tokio::{
 };
 
 use super::guard::{Guard, GuardError};
+use crate::own_socket;
 
 /// For the connection to the coordinator, which took one a moment ago, and for the library's to here.
 const CONNECT: Duration = Duration::from_secs(2);
@@ -41,6 +42,9 @@ pub(super) enum RelayError {
     /// A connection broke.
     #[error("the connection broke: {0}")]
     Io(#[from] io::Error),
+    /// Who connected cannot be seen.
+    #[error("cannot see which process connects to the loopback interface: {0}")]
+    Peer(io::Error),
     /// It cannot be connected to any more.
     #[error("no connection within {CONNECT:?}")]
     Connect,
@@ -71,8 +75,8 @@ impl Relay {
 async fn converse(listener: TcpListener, coordinator: SocketAddr) -> Result<(), RelayError> {
     let server = timeout(CONNECT, TcpStream::connect(coordinator));
     let mut server = server.await.map_err(|_| RelayError::Connect)??;
-    let library = timeout(CONNECT, listener.accept());
-    let (mut library, _) = library.await.map_err(|_| RelayError::Connect)??;
+    let library = timeout(CONNECT, accept_own(&listener));
+    let mut library = library.await.map_err(|_| RelayError::Connect)??;
     drop(listener);
     // only latency is lost where this fails
     let _ = (server.set_nodelay(true), library.set_nodelay(true));
@@ -91,6 +95,27 @@ async fn converse(listener: TcpListener, coordinator: SocketAddr) -> Result<(), 
             result.and(Err(if is_open { RelayError::Closed } else { RelayError::NoSession }))
         }
     }
+}
+
+/// The first connection of this process; others are closed.
+async fn accept_own(listener: &TcpListener) -> Result<TcpStream, RelayError> {
+    loop {
+        let (stream, peer) = listener.accept().await?;
+        let is_ours = match (peer, listener.local_addr()?) {
+            (SocketAddr::V4(peer), SocketAddr::V4(local)) => belongs_to_us(peer, local).await?,
+            _ => false,
+        };
+        if is_ours {
+            return Ok(stream);
+        }
+        tracing::warn!(%peer, "another process connected to the loopback interface in place of this one");
+    }
+}
+
+async fn belongs_to_us(peer: SocketAddrV4, local: SocketAddrV4) -> Result<bool, RelayError> {
+    let looked = tokio::task::spawn_blocking(move || own_socket::is_ours(peer, local)).await;
+    // a look neither panics nor is it aborted
+    looked.map_err(io::Error::other).flatten().map_err(RelayError::Peer)
 }
 
 /// Hands on whole frames, each judged before its first byte goes on, until the reading side closes.
@@ -117,5 +142,57 @@ async fn forward(
         judge(&body)?;
         to.write_all(&length).await?;
         to.write_all(&body).await?;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io::{BufRead, BufReader},
+        process::{Command, Stdio},
+    };
+
+    use super::*;
+
+    /// A request to open a session: protocol 0, zxid 0, 4 s, no session, an empty password of 16 bytes.
+    fn opening() -> Vec<u8> {
+        let mut body = vec![0; 12];
+        body.extend(4000_i32.to_be_bytes());
+        body.extend([0; 8]);
+        body.extend(16_i32.to_be_bytes());
+        body.extend([0; 17]);
+        let length = i32::try_from(body.len()).unwrap();
+        [length.to_be_bytes().to_vec(), body].concat()
+    }
+
+    #[tokio::test]
+    async fn a_stranger_who_is_faster_does_not_get_the_session() {
+        let coordinator = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let relay = Relay::start(coordinator.local_addr().unwrap()).await.unwrap();
+        let script = format!(
+            "exec 3<>/dev/tcp/127.0.0.1/{} && echo in && read -r <&3",
+            relay.address.port()
+        );
+        let mut stranger = Command::new("bash")
+            .args(["-c", &script])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(stranger.stdout.take().unwrap())
+            .read_line(&mut line)
+            .unwrap();
+        assert_eq!(line, "in\n");
+
+        let mut ours = TcpStream::connect(relay.address).await.unwrap();
+        ours.write_all(&opening()).await.unwrap();
+        let (mut served, _) = coordinator.accept().await.unwrap();
+        let mut seen = vec![0; opening().len()];
+        let arrived = timeout(Duration::from_secs(10), served.read_exact(&mut seen)).await;
+        stranger.kill().unwrap();
+        stranger.wait().unwrap();
+        arrived.expect("our own connection is served").unwrap();
+        assert_eq!(seen, opening());
     }
 }

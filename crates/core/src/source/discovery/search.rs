@@ -1,5 +1,5 @@
-//! The search for a cluster: all coordinators at once, the first that serves is used. Where they run without a leader,
-//! they may be electing one, and are asked again for a while.
+//! The search for a cluster: all coordinators at once, the first that serves is used. Where none does, they are asked
+//! again for a while: they may be paused, or be electing a leader.
 
 use std::time::Duration;
 
@@ -14,14 +14,22 @@ use super::{
     error::DiscoveryError,
     session::{self, SessionError},
 };
-use crate::{Error, cancel::Cancel, source::uri::HostPort};
+use crate::{
+    Error,
+    cancel::Cancel,
+    retry::{self, Policy, Retry},
+    run_id::RunId,
+    source::uri::HostPort,
+};
 
-/// For the whole search.
-const LIMIT: Duration = Duration::from_secs(9);
-/// How long coordinators may run and not serve: they elect within one or two seconds where enough of them are left.
-const ELECTION: Duration = Duration::from_secs(4);
-/// Before they are asked again.
-const ELECTION_PAUSE: Duration = Duration::from_millis(100);
+/// For the whole search unless another time is set; as long as members are asked again.
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(20);
+/// Of the whole time, what one answer may take: a search needs about ten.
+const ANSWERS: u32 = 4;
+/// Between the first two tries: coordinators elect within one or two seconds where enough of them are left.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+/// Between later ones.
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// Where to look for which cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,35 +40,58 @@ pub struct Search {
     pub chroot: Option<String>,
     /// Its name; the only one that is there, or the default of the original, unless given.
     pub cluster: Option<String>,
+    /// How long coordinators that do not serve are asked again.
+    pub timeout: Duration,
 }
 
-/// Finds the cluster, in milliseconds while one coordinator serves and in less than ten seconds otherwise. Has to be
+/// Finds the cluster, in milliseconds while one coordinator serves and within [`Search::timeout`] otherwise. Has to be
 /// called within a tokio runtime.
 ///
 /// # Errors
-/// [`DiscoveryError`], of kind [`crate::ErrorKind::NoMember`]; a cancelled run.
+/// [`DiscoveryError`]; a cancelled run.
 pub async fn discover(search: &Search, cancel: &Cancel) -> Result<Cluster, Error> {
     tokio::select! {
         error = cancel.cancelled() => Err(error),
-        found = through_an_election(search) => Ok(found?),
+        found = until_one_serves(search, cancel) => found,
     }
 }
 
-async fn through_an_election(search: &Search) -> Result<Cluster, DiscoveryError> {
-    let begun = Instant::now();
+async fn until_one_serves(search: &Search, cancel: &Cancel) -> Result<Cluster, Error> {
+    let deadline = Instant::now() + search.timeout;
+    let policy = Policy {
+        first: FIRST_PAUSE,
+        longest: LONGEST_PAUSE,
+        total: search.timeout,
+        tries: u32::MAX,
+    };
+    let mut retry = Retry::new(policy, retry::seed(&RunId::random()?.to_string()), cancel);
+    let mut last = None;
     loop {
-        match among_coordinators(search, begun + LIMIT).await {
-            Err(error) if error.may_be_an_election() && begun.elapsed() < ELECTION => sleep(ELECTION_PAUSE).await,
-            found => return found,
+        let error = match among_coordinators(search, deadline).await {
+            Err(error) if error.may_pass() => error,
+            found => return Ok(found?),
+        };
+        // a try that the end of the time has cut short says less than the one before
+        let cut_short = Instant::now() >= deadline;
+        let error = last.take().filter(|_| cut_short).unwrap_or(error);
+        let pause = retry.next_pause().filter(|pause| Instant::now() + *pause < deadline);
+        match pause {
+            Some(pause) => {
+                tracing::info!(%error, ?pause, "the coordinators are asked again");
+                last = Some(error);
+                sleep(pause).await;
+            }
+            None => return Err(error.into()),
         }
     }
 }
 
 async fn among_coordinators(search: &Search, deadline: Instant) -> Result<Cluster, DiscoveryError> {
+    let limit = search.timeout / ANSWERS;
     let mut probes = JoinSet::new();
     for (index, host) in search.coordinators.iter().cloned().enumerate() {
         probes.spawn(async move {
-            let found = coordinators::probe(&host).await;
+            let found = coordinators::probe(&host, limit).await;
             (index, host, found)
         });
     }
@@ -76,7 +107,7 @@ async fn among_coordinators(search: &Search, deadline: Instant) -> Result<Cluste
                 continue;
             }
         };
-        let reading = session::read(address, search.chroot.as_deref(), search.cluster.as_deref());
+        let reading = session::read(address, search.chroot.as_deref(), search.cluster.as_deref(), limit);
         let what = match timeout_at(deadline, reading).await {
             Ok(Ok(cluster)) => {
                 tracing::info!(%host, cluster = cluster.label(), members = cluster.members.len(), "cluster found");
@@ -84,7 +115,7 @@ async fn among_coordinators(search: &Search, deadline: Instant) -> Result<Cluste
             }
             Ok(Err(SessionError::Answer(answer))) => return Err(*answer),
             Ok(Err(SessionError::Coordinator(what))) => what,
-            Err(_) => format!("no answer within {LIMIT:?}"),
+            Err(_) => format!("no answer within {:?}", search.timeout),
         };
         let error = CoordinatorError::Session { host, what };
         tracing::info!(%error, "coordinator passed over");
@@ -94,7 +125,7 @@ async fn among_coordinators(search: &Search, deadline: Instant) -> Result<Cluste
         if causes.iter().all(|(known, _)| *known != index) {
             let error = CoordinatorError::Session {
                 host: host.clone(),
-                what: format!("not reached within {LIMIT:?}"),
+                what: format!("not reached within {:?}", search.timeout),
             };
             causes.push((index, error));
         }

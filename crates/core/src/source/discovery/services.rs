@@ -149,7 +149,7 @@ impl Question {
         let settings = Settings {
             connect_timeout: CONNECT,
             silence_timeout: Some(QUESTION),
-            max_rate: None,
+            ..Settings::default()
         };
         let depends_on_it = patience == Patience::Everybody || wanted.preference != Preference::Master;
         Some(Question {

@@ -17,12 +17,8 @@ use super::{
 };
 use neo4j_format::ids::StoreId;
 
-/// Asked of the server; servers give at least two of their ticks. Discovery takes milliseconds.
+/// Asked of the server at least; servers give at least two of their ticks. Discovery takes milliseconds.
 const SESSION: Duration = Duration::from_secs(5);
-/// For opening a session.
-const OPEN: Duration = Duration::from_secs(3);
-/// For one request; real servers take milliseconds.
-const REQUEST: Duration = Duration::from_secs(2);
 /// For closing a session, which nobody waits for.
 const CLOSE: Duration = Duration::from_secs(1);
 /// How often members are read while they change.
@@ -47,7 +43,10 @@ pub(super) enum SessionError {
 
 impl SessionError {
     fn request(path: &str, error: &ZkError) -> SessionError {
-        SessionError::Coordinator(format!("reading {path}: {error}"))
+        match error {
+            ZkError::NoAuth => DiscoveryError::NotAuthorized(path.to_owned()).into(),
+            _ => SessionError::Coordinator(format!("reading {path}: {error}")),
+        }
     }
 }
 
@@ -57,11 +56,13 @@ impl From<DiscoveryError> for SessionError {
     }
 }
 
-/// Reads the cluster of this name, or the one that is there if none is given, below `chroot`.
+/// Reads the cluster of this name, or the one that is there if none is given, below `chroot`; `limit` is for opening a
+/// session and for each request.
 pub(super) async fn read(
     coordinator: SocketAddr,
     chroot: Option<&str>,
     cluster: Option<&str>,
+    limit: Duration,
 ) -> Result<Cluster, SessionError> {
     let relay = Relay::start(coordinator).await;
     let relay =
@@ -70,7 +71,7 @@ pub(super) async fn read(
     let (chroot, cluster) = (chroot.map(str::to_owned), cluster.map(str::to_owned));
     // in a task of its own, so that a panic of the library ends no more than that
     let reading = tokio::spawn(async move {
-        let session = Session::open(&servers, chroot).await?;
+        let session = Session::open(&servers, chroot, limit).await?;
         let found = session.cluster(cluster.as_deref()).await;
         session.close();
         found
@@ -93,6 +94,8 @@ pub(super) async fn read(
 struct Session {
     client: Client,
     chroot: Option<String>,
+    /// For each request.
+    limit: Duration,
 }
 
 /// Where a cluster was found.
@@ -103,14 +106,14 @@ struct Place {
 }
 
 impl Session {
-    async fn open(servers: &str, chroot: Option<String>) -> Result<Session, SessionError> {
+    async fn open(servers: &str, chroot: Option<String>, limit: Duration) -> Result<Session, SessionError> {
         let connector = Client::connector()
-            .with_session_timeout(SESSION)
-            .with_connection_timeout(REQUEST)
+            .with_session_timeout(SESSION.max(limit.saturating_mul(2)))
+            .with_connection_timeout(limit)
             .with_server_version(3, 3, 0)
             .with_fail_eagerly();
-        match timeout(OPEN, connector.connect(servers)).await {
-            Ok(Ok(client)) => Ok(Session { client, chroot }),
+        match timeout(limit, connector.connect(servers)).await {
+            Ok(Ok(client)) => Ok(Session { client, chroot, limit }),
             // which is all that the library says of a single host
             Ok(Err(ZkError::NoHosts)) | Err(_) => Err(SessionError::Coordinator("it opens no session".to_owned())),
             Ok(Err(error)) => Err(SessionError::Coordinator(format!("it opens no session: {error}"))),
@@ -128,7 +131,7 @@ impl Session {
 
     async fn cluster(&self, name: Option<&str>) -> Result<Cluster, SessionError> {
         // a follower may lag behind; where it cannot catch up, what it has is still an answer
-        if let Err(error) = within("/", self.client.sync("/")).await {
+        if let Err(error) = self.within("/", self.client.sync("/")).await {
             tracing::debug!(%error, "the coordinator did not synchronize");
         }
         let place = self.find(name).await?;
@@ -242,16 +245,22 @@ impl Session {
         let mut attempt = 1;
         loop {
             let before = self.registered(&root, &servers).await?;
+            let marks_of_1_8 = format!("{root}/{}", znodes::MARKS_OF_1_8);
+            let (members, servers_read) =
+                tokio::try_join!(self.nodes(&root, &before.0), self.nodes(&servers, &before.1))?;
+            let (marks_of_1_8, notify, rebound, flush) = tokio::try_join!(
+                self.list(&marks_of_1_8),
+                self.node(&root, znodes::MASTER_NOTIFY),
+                self.node(&root, znodes::MASTER_REBOUND),
+                self.node(&root, znodes::FLUSH_REQUESTED),
+            )?;
             let reading = Reading {
-                members: self.nodes(&root, &before.0).await?,
-                servers: self.nodes(&servers, &before.1).await?,
-                marks_of_1_8: self
-                    .list(&format!("{root}/{}", znodes::MARKS_OF_1_8))
-                    .await?
-                    .unwrap_or_default(),
-                notify: self.node(&root, znodes::MASTER_NOTIFY).await?,
-                rebound: self.node(&root, znodes::MASTER_REBOUND).await?,
-                flush: self.node(&root, znodes::FLUSH_REQUESTED).await?,
+                members,
+                servers: servers_read,
+                marks_of_1_8: marks_of_1_8.unwrap_or_default(),
+                notify,
+                rebound,
+                flush,
             };
             if attempt == ATTEMPTS || self.registered(&root, &servers).await? == before {
                 return Ok(reading);
@@ -287,7 +296,7 @@ impl Session {
                 .map(|name| self.client.get_data(&format!("{parent}/{name}")));
             let asked: Vec<_> = asked.collect();
             for (name, asked) in names.iter().zip(asked) {
-                nodes.extend(received(parent, name, asked).await?);
+                nodes.extend(self.received(parent, name, asked).await?);
             }
         }
         Ok(nodes)
@@ -295,47 +304,49 @@ impl Session {
 
     /// One node, if it is there.
     async fn node(&self, parent: &str, name: &str) -> Result<Option<Node>, SessionError> {
-        received(parent, name, self.client.get_data(&format!("{parent}/{name}"))).await
+        self.received(parent, name, self.client.get_data(&format!("{parent}/{name}")))
+            .await
     }
 
     /// The names of a node's children; `None` if it is not there.
     async fn list(&self, path: &str) -> Result<Option<Vec<String>>, SessionError> {
-        match within(path, self.client.list_children(path)).await {
+        match self.within(path, self.client.list_children(path)).await {
             Ok(Ok(children)) => Ok(Some(children)),
             Ok(Err(ZkError::NoNode)) => Ok(None),
             Ok(Err(error)) => Err(SessionError::request(path, &error)),
             Err(error) => Err(error),
         }
     }
-}
 
-async fn received(
-    parent: &str,
-    name: &str,
-    asked: impl Future<Output = Result<(Vec<u8>, Stat), ZkError>>,
-) -> Result<Option<Node>, SessionError> {
-    let path = format!("{parent}/{name}");
-    match within(&path, asked).await? {
-        Ok((mut data, stat)) => {
-            // longer data are no record, which one byte more tells as well as all of them
-            data.truncate(znodes::RECORD_BYTES.saturating_add(1));
-            data.shrink_to_fit();
-            Ok(Some(Node {
-                name: name.to_owned(),
-                data,
-                version: stat.version,
-                changed: stat.mzxid,
-                owner: stat.ephemeral_owner,
-            }))
+    async fn received(
+        &self,
+        parent: &str,
+        name: &str,
+        asked: impl Future<Output = Result<(Vec<u8>, Stat), ZkError>>,
+    ) -> Result<Option<Node>, SessionError> {
+        let path = format!("{parent}/{name}");
+        match self.within(&path, asked).await? {
+            Ok((mut data, stat)) => {
+                // longer data are no record, which one byte more tells as well as all of them
+                data.truncate(znodes::RECORD_BYTES.saturating_add(1));
+                data.shrink_to_fit();
+                Ok(Some(Node {
+                    name: name.to_owned(),
+                    data,
+                    version: stat.version,
+                    changed: stat.mzxid,
+                    owner: stat.ephemeral_owner,
+                }))
+            }
+            Err(ZkError::NoNode) => Ok(None),
+            Err(error) => Err(SessionError::request(&path, &error)),
         }
-        Err(ZkError::NoNode) => Ok(None),
-        Err(error) => Err(SessionError::request(&path, &error)),
     }
-}
 
-async fn within<T>(path: &str, asked: impl Future<Output = T>) -> Result<T, SessionError> {
-    let answer = timeout(REQUEST, asked).await;
-    answer.map_err(|_| SessionError::Coordinator(format!("reading {path}: no answer within {REQUEST:?}")))
+    async fn within<T>(&self, path: &str, asked: impl Future<Output = T>) -> Result<T, SessionError> {
+        let (limit, answer) = (self.limit, timeout(self.limit, asked).await);
+        answer.map_err(|_| SessionError::Coordinator(format!("reading {path}: no answer within {limit:?}")))
+    }
 }
 
 fn root_of(id: StoreId, roots: &[RootName]) -> Option<RootName> {

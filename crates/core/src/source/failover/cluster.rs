@@ -15,7 +15,9 @@ use crate::{
     error::{Condition, Setting},
     progress::Progress,
     retry::{Clock, Policy, Retry, seed},
-    source::discovery::{Base, Candidate, Cluster as Members, Master, PassedOver, Ranking, Reason, Role},
+    source::discovery::{
+        Base, Candidate, Cluster as Members, Master, NO_BACKUP_SERVICE, PassedOver, Ranking, Reason, Role,
+    },
 };
 use neo4j_format::ids::{MemberId, StoreId};
 
@@ -208,11 +210,24 @@ impl Cluster<'_> {
             Some(ErrorKind::NotOurs) => error
                 .with_hint("check source and target, or take a full backup into another directory")
                 .see(&[Setting::Source, Setting::Target]),
+            _ if nobody_listens(ranking, failures) => error.with_hint(NO_BACKUP_SERVICE).see(&[Setting::Members]),
             _ => error
                 .with_hint("look at the members of the cluster")
                 .see(&[Setting::Members]),
         }
     }
+}
+
+/// Whether no member that is there has a backup service: it is off, or its port is closed.
+fn nobody_listens(ranking: &Ranking, failures: &[Attempt]) -> bool {
+    let is_refused = |cause: &str| cause.starts_with("cannot connect to ") && cause.contains("connection refused");
+    let is_absent = |reason: &Reason| match reason {
+        Reason::BackupOff | Reason::NotWanted => true,
+        Reason::Dead(cause) => is_refused(cause),
+        _ => false,
+    };
+    failures.iter().all(|failed| is_refused(&failed.cause))
+        && ranking.passed_over.iter().all(|member| is_absent(&member.reason))
 }
 
 /// Every member was asked and failed, or was skipped.

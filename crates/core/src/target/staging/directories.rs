@@ -7,10 +7,16 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use rustix::fs::{AtFlags, CWD, RenameFlags, StatxAttributes, StatxFlags, renameat_with, statx};
+use rustix::{
+    fs::{AtFlags, CWD, RenameFlags, StatxAttributes, StatxFlags, renameat_with, statx},
+    io::Errno,
+};
 
 use super::TargetError;
-use crate::{Error, manifest::MANIFEST};
+use crate::{
+    Error,
+    manifest::{MANIFEST, Manifest},
+};
 use neo4j_format::DiskError;
 
 /// What stands at the target.
@@ -26,34 +32,58 @@ pub enum Occupant {
     Foreign,
 }
 
-/// Follows a link at the target once and refuses what can never be renamed.
+/// The absolute path of a target, links and `..` in it resolved; the target itself need not exist.
 pub(in crate::target) fn resolve(dir: &Path) -> Result<PathBuf, Error> {
     let absolute = std::path::absolute(dir).map_err(DiskError::at(dir))?;
-    let Some(name) = absolute.file_name().map(OsString::from) else {
-        return Err(TargetError::MountPoint { path: absolute }.into());
+    let resolved = match fs::canonicalize(&absolute) {
+        Ok(resolved) => resolved,
+        Err(e) if e.kind() == io::ErrorKind::NotFound && !absolute.is_symlink() => new_name(&absolute)?,
+        Err(e) => return Err(DiskError::new(absolute, e).into()),
     };
-    let parent = absolute.parent().unwrap_or(Path::new("/"));
-    let parent = match fs::canonicalize(parent) {
-        Ok(parent) => parent,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Err(TargetError::NoParent { path: absolute }.into()),
-        Err(e) => return Err(DiskError::new(parent, e).into()),
-    };
-    let mut resolved = parent.join(name);
-    if resolved.is_symlink() {
-        resolved = fs::canonicalize(&resolved).map_err(DiskError::at(&resolved))?;
-    }
-    match statx(CWD, &resolved, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::BASIC_STATS) {
-        Err(rustix::io::Errno::NOENT) => Ok(resolved),
-        Err(e) => Err(DiskError::new(&resolved, e.into()).into()),
-        Ok(found) if found.stx_attributes.contains(StatxAttributes::MOUNT_ROOT) => {
-            Err(TargetError::MountPoint { path: resolved }.into())
-        }
-        Ok(_) if resolved.is_dir() => Ok(resolved),
+    match fs::symlink_metadata(&resolved) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(resolved),
+        Err(e) => Err(DiskError::new(&resolved, e).into()),
+        Ok(_) if resolved.file_name().is_none() => Err(TargetError::MountPoint { path: resolved }.into()),
+        Ok(found) if found.is_dir() => Ok(resolved),
         Ok(_) => Err(TargetError::NotADirectory {
             path: resolved,
             what: "is not a directory",
         }
         .into()),
+    }
+}
+
+/// A name that does not exist, in a directory that does.
+fn new_name(absolute: &Path) -> Result<PathBuf, Error> {
+    let no_parent = || TargetError::NoParent {
+        path: absolute.to_owned(),
+    };
+    let name = absolute.file_name().ok_or_else(no_parent)?;
+    let parent = absolute.parent().unwrap_or(Path::new("/"));
+    match fs::canonicalize(parent) {
+        Ok(parent) => Ok(parent.join(name)),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Err(no_parent().into()),
+        Err(e) => Err(DiskError::new(parent, e).into()),
+    }
+}
+
+/// Whether another file system is mounted at `dir`.
+pub(in crate::target) fn is_mount_point(dir: &Path) -> Result<bool, DiskError> {
+    match statx(CWD, dir, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::BASIC_STATS) {
+        Ok(found) if found.stx_attributes_mask.contains(StatxAttributes::MOUNT_ROOT) => {
+            Ok(found.stx_attributes.contains(StatxAttributes::MOUNT_ROOT))
+        }
+        // before Linux 5.8, and in containers that refuse statx: a second mount of the same file system is not seen
+        _ => {
+            let parent = dir.parent().unwrap_or(Path::new("/"));
+            let device = |path: &Path| fs::symlink_metadata(path).map(|found| found.dev());
+            match (device(dir), device(parent)) {
+                (Ok(own), Ok(parent)) => Ok(own != parent),
+                (Err(e), _) if e.kind() == io::ErrorKind::NotFound => Ok(false),
+                (Err(e), _) => Err(DiskError::new(dir, e)),
+                (_, Err(e)) => Err(DiskError::new(parent, e)),
+            }
+        }
     }
 }
 
@@ -106,13 +136,30 @@ pub(in crate::target) fn remove_manifest_last(dir: &Path) -> Result<(), DiskErro
     fs::remove_dir_all(dir).map_err(DiskError::at(dir))
 }
 
-/// Renames where the file system knows the flags, and as plainly as it can elsewhere.
-pub(in crate::target) fn rename(from: &Path, to: &Path, flags: RenameFlags) -> Result<(), DiskError> {
-    match renameat_with(CWD, from, CWD, to, flags) {
+/// Renames a directory to a name that nothing has, without the flag that makes sure of it where the system lacks it.
+pub(in crate::target) fn rename(from: &Path, to: &Path) -> Result<(), DiskError> {
+    match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
         // without the flag a rename still refuses to replace a directory that has something in it
-        Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => fs::rename(from, to).map_err(DiskError::at(to)),
+        Err(errno) if lacks_flags(errno) => fs::rename(from, to).map_err(DiskError::at(to)),
         result => result.map_err(|e| DiskError::new(to, e.into())),
     }
+}
+
+/// Exchanges two directories in one step; `false` where the system or the file system cannot.
+pub(in crate::target) fn exchange(one: &Path, other: &Path) -> Result<bool, DiskError> {
+    match renameat_with(CWD, one, CWD, other, RenameFlags::EXCHANGE) {
+        Ok(()) => Ok(true),
+        Err(errno) if lacks_flags(errno) => Ok(false),
+        Err(errno) => Err(DiskError::new(other, errno.into())),
+    }
+}
+
+/// What kernels, overlayfs, FUSE, NFS and seccomp filters say that do not know a flag of `renameat2`.
+fn lacks_flags(errno: Errno) -> bool {
+    matches!(
+        errno,
+        Errno::INVAL | Errno::NOSYS | Errno::XDEV | Errno::OPNOTSUPP | Errno::PERM
+    )
 }
 
 /// Gives a file, or a directory and everything in it, to a user; links are not followed.
@@ -124,6 +171,12 @@ pub(in crate::target) fn chown_tree(path: &Path, uid: u32, gid: u32) -> Result<(
         }
     }
     Ok(())
+}
+
+/// Whether a directory is the one that a manifest calls by this name ([`super::Target::to_replace`]).
+pub(super) fn is_known_as(dir: &Path, name: &str) -> bool {
+    let manifest = Manifest::read(dir).ok().flatten();
+    identity(dir).as_deref() == Some(name) || manifest.as_ref().and_then(Manifest::run_id) == Some(name)
 }
 
 /// What a directory is known by through renames; `None` where there is none.

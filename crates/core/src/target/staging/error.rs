@@ -1,10 +1,11 @@
 //! What can be wrong with a target.
 
-use std::path::PathBuf;
+use std::{io, path::PathBuf};
 
 use crate::{
     Error, ErrorKind,
     error::{ErrorScope, Setting},
+    file_system,
 };
 
 /// What is wrong with a target.
@@ -17,6 +18,26 @@ pub enum TargetError {
         path: PathBuf,
         /// What that run wrote into it.
         holder: String,
+    },
+    /// The first backup into it is being taken.
+    #[error("{}: a first backup is running ({holder})", path.display())]
+    FirstRunning {
+        /// The target.
+        path: PathBuf,
+        /// What that run wrote into its lock file.
+        holder: String,
+    },
+    /// The first backup into it did not end.
+    #[error("{}: the first backup was interrupted, and nothing in it can be used", path.display())]
+    Interrupted {
+        /// The target.
+        path: PathBuf,
+    },
+    /// The first backup into it ended before it got its name.
+    #[error("{}: the first backup was interrupted when it was complete in {}.ready", path.display(), path.display())]
+    Waiting {
+        /// The target.
+        path: PathBuf,
     },
     /// A file system would have to be renamed.
     #[error("{}: is a mount point and cannot be replaced atomically", path.display())]
@@ -79,18 +100,43 @@ pub enum TargetError {
         /// Bytes that are free.
         free: u64,
     },
-    /// The file system cannot swap two directories.
-    #[error("{}: its file system cannot exchange two directories atomically", path.display())]
-    NoExchange {
+    /// The lock file and a new backup cannot be created beside the target.
+    #[error("{}: cannot create files in it ({source}), and a run creates its lock and a new backup beside the target", path.display())]
+    ParentNotWritable {
+        /// The parent directory.
+        path: PathBuf,
+        /// What the file system said.
+        source: io::Error,
+    },
+    /// The file system has no file locks.
+    #[error("{}: the file system has no file locks ({source})", path.display())]
+    NoLocks {
+        /// The lock file.
+        path: PathBuf,
+        /// What the file system said.
+        source: io::Error,
+    },
+    /// The file system renames neither the target nor exchanges it with another directory.
+    #[error("{}: its file system cannot rename this directory ({source})", path.display())]
+    CannotRename {
         /// The target.
         path: PathBuf,
+        /// What the file system said.
+        source: io::Error,
     },
 }
 
 impl From<TargetError> for Error {
     fn from(error: TargetError) -> Error {
         let (kind, hint) = match &error {
-            TargetError::Locked { .. } => (ErrorKind::TargetInUse, "wait for it to end".to_owned()),
+            TargetError::Locked { .. } | TargetError::FirstRunning { .. } => {
+                (ErrorKind::TargetInUse, "wait for it to end".to_owned())
+            }
+            TargetError::Interrupted { .. } => (ErrorKind::FullNeeded, "run the full backup again".to_owned()),
+            TargetError::Waiting { .. } => (
+                ErrorKind::FullNeeded,
+                "run the backup again, which puts it in place".to_owned(),
+            ),
             TargetError::MountPoint { path } => (
                 ErrorKind::Configuration,
                 format!("name a directory inside it, such as {}/backup", path.display()),
@@ -113,12 +159,17 @@ impl From<TargetError> for Error {
                 ErrorKind::NoSpace,
                 "free some space there, or back up to another file system".to_owned(),
             ),
-            TargetError::NoExchange { path } => (
+            TargetError::ParentNotWritable { path, .. } => (
                 ErrorKind::Configuration,
                 format!(
-                    "the new backup is complete in {}.ready: move it into place by hand",
+                    "let this user create files in {}, or name a directory inside one where it can",
                     path.display()
                 ),
+            ),
+            TargetError::NoLocks { .. } => (ErrorKind::Configuration, file_system::MOUNT_WITH_LOCKS.to_owned()),
+            TargetError::CannotRename { .. } => (
+                ErrorKind::Configuration,
+                "name another target: a directory of a lower layer of overlayfs cannot be replaced".to_owned(),
             ),
         };
         let settings: &[Setting] = match &error {

@@ -6,6 +6,8 @@
 //! | 2 receive, replay, seal, fsync all | `.partial` with a manifest | delete it, start again: the source has moved on |
 //! | 3 rename `.partial` → `DIR.ready`, fsync parent | complete `.ready` | publish it first ([`Leftover::Ready`]) |
 //! | 4 rename or exchange `.ready` → `DIR`, fsync parent | `DIR` new, `.ready` is the replaced backup or gone | remove `.ready` if `DIR`'s manifest says that it replaced it |
+//! | 4a without an exchange: rename `DIR` → `.replaced` | no `DIR`, complete `.ready`, `.replaced` is the old backup | rename `.replaced` → `DIR`, then as after 3 |
+//! | 4b rename `.ready` → `DIR` | `DIR` new, `.replaced` is the replaced backup | remove `.replaced` if `DIR`'s manifest says that it replaced it |
 //! | 5 remove what was replaced, unlink `DIR.lock` | `DIR` new | nothing |
 //!
 //! A `.ready` that does not match its manifest is removed instead of published. A complete one is published only if it may
@@ -21,19 +23,25 @@ mod error;
 
 use std::{
     cell::Cell,
-    fs,
+    fs, io,
     os::unix::fs::{MetadataExt, PermissionsExt},
     path::{Path, PathBuf},
 };
 
-use rustix::fs::{CWD, RenameFlags, renameat_with};
-
-use self::directories::{chown_tree, identity, occupant, remove_manifest_last, remove_ours, rename, resolve, sibling};
-use super::{durable, free_space, lock::RunLock, owners::may_be_ours};
+use self::directories::{
+    chown_tree, exchange, identity, is_known_as, is_mount_point, occupant, remove_manifest_last, remove_ours, rename,
+    resolve, sibling,
+};
+use super::{
+    durable, free_space,
+    lock::RunLock,
+    owners::{may_be_ours, refuses_ownership},
+};
 use crate::{
-    Error,
+    Error, ErrorKind,
     cancel::Cancel,
-    manifest::{BackupKind, Manifest, ManifestError, State},
+    file_system,
+    manifest::{BackupKind, MANIFEST, Manifest, ManifestError, State, document::StoreIdText},
     progress::Progress,
     verify::{VerifyVerdict, verify},
 };
@@ -96,6 +104,7 @@ impl Target {
     }
 
     fn begin(&mut self, run_id: &str, now: u64) -> Result<(), Error> {
+        self.put_back()?;
         let in_place = match self.occupant()? {
             Occupant::Database => Manifest::read(&self.dir)?,
             _ => None,
@@ -111,6 +120,9 @@ impl Target {
         self.lock.note(run_id, unreported.map(str::to_owned), now)?;
         let ready = self.ready();
         let replaced = in_place.as_ref().and_then(|manifest| manifest.replaces.as_deref());
+        if replaced.is_some_and(|name| is_known_as(&self.replaced(), name)) {
+            remove_manifest_last(&self.replaced())?;
+        }
         match self.left_over {
             Leftover::Ready(_) | Leftover::Stranger(_) => Ok(()),
             // one without a manifest is known by this alone
@@ -132,6 +144,31 @@ impl Target {
     /// Where a complete new backup waits for its place.
     pub fn ready(&self) -> PathBuf {
         sibling(&self.dir, "ready")
+    }
+
+    /// Where the old backup waits while the new one takes its name, on file systems that cannot exchange the two.
+    fn replaced(&self) -> PathBuf {
+        sibling(&self.dir, "replaced")
+    }
+
+    /// Gives the old backup its name again where a run ended between two renames.
+    fn put_back(&self) -> Result<(), Error> {
+        let replaced = self.replaced();
+        if self.occupant()? != Occupant::Absent || occupant(&replaced)? != Occupant::Database {
+            return Ok(());
+        }
+        let waiting = Manifest::read(&self.ready()).ok().flatten();
+        let Some(waiting) = waiting.filter(|waiting| waiting.state == State::Complete) else {
+            return Ok(());
+        };
+        let is_named = waiting.replaces.is_some_and(|name| is_known_as(&replaced, &name));
+        // one that waited for longer may replace a backup that is newer than it knows
+        let is_left = || self.lock.is_stale() && waiting.store_id == store_id(&replaced);
+        if is_named || is_left() {
+            rename(&replaced, &self.dir)?;
+            self.sync_parent()?;
+        }
+        Ok(())
     }
 
     /// What was found beside the target when it was locked.
@@ -157,9 +194,20 @@ impl Target {
         }
         let found = verify(&ready, progress, cancel)?;
         if found.verdict == VerifyVerdict::Intact {
-            progress.warning("a complete backup of an interrupted run was waiting and is put in place first");
-            self.publish()?;
-            return Ok(true);
+            return match self.publish() {
+                Ok(()) => {
+                    progress.warning("a complete backup of an interrupted run was waiting and was put in place first");
+                    Ok(true)
+                }
+                Err(error) if self.keeps_waiting(&error) => {
+                    progress.warning(&format!(
+                        "{}: a complete backup of an interrupted run is waiting and cannot be put in place: {error}",
+                        ready.display()
+                    ));
+                    Ok(false)
+                }
+                Err(error) => Err(error),
+            };
         }
         let first = found.findings.first().map_or("", |finding| &finding.path);
         progress.warning(&format!(
@@ -169,6 +217,12 @@ impl Target {
         remove_ours(&ready)?;
         self.sync_parent()?;
         Ok(false)
+    }
+
+    /// Whether a backup that cannot be put in place is no reason to do nothing: the one in place is as it was.
+    fn keeps_waiting(&self, error: &Error) -> bool {
+        let is_lasting = matches!(error.kind(), ErrorKind::Configuration | ErrorKind::PermissionDenied);
+        is_lasting && !self.half_published.get() && occupant(&self.dir).is_ok_and(|found| found == Occupant::Database)
     }
 
     /// What a backup that takes the place of the one that stands there notes in its manifest, so that the replaced one is
@@ -186,17 +240,83 @@ impl Target {
         Ok(occupant(&self.dir)?)
     }
 
+    /// Makes sure, before anything is received, that a new backup can take the place of the one in place.
+    ///
+    /// # Errors
+    /// [`TargetError::MountPoint`], [`TargetError::CannotRename`], [`TargetError::ForeignSibling`]; disk errors.
+    pub fn require_replaceable(&self, progress: &dyn Progress) -> Result<(), Error> {
+        self.refuse_mount_point()?;
+        let partial = self.partial();
+        self.remove_partial()?;
+        let result = self.try_exchange(&partial, progress);
+        self.discard_partial();
+        result
+    }
+
+    /// Exchanges two directories in `partial`, and asks whether the target can be renamed at all if that is refused.
+    fn try_exchange(&self, partial: &Path, progress: &dyn Progress) -> Result<(), Error> {
+        let create = |path: &Path| fs::create_dir(path).map_err(DiskError::at(path));
+        let (one, other) = (partial.join("one"), partial.join("other"));
+        create(partial)?;
+        // with it, a later run knows what is left by a kill as ours
+        let manifest = partial.join(MANIFEST);
+        fs::write(&manifest, "").map_err(DiskError::at(&manifest))?;
+        create(&one)?;
+        create(&other)?;
+        if is_overlay(self.parent())? {
+            // no directory is renamed over one that is not empty; one of a lower layer is not renamed at all
+            match fs::rename(&self.dir, partial) {
+                Err(source) if source.kind() == io::ErrorKind::CrossesDevices => {
+                    let path = self.dir.clone();
+                    return Err(TargetError::CannotRename { path, source }.into());
+                }
+                _ => {}
+            }
+        }
+        if exchange(&one, &other)? {
+            return Ok(());
+        }
+        let path = self.replaced();
+        if occupant(&path)? != Occupant::Absent {
+            let why = "was not left by an interrupted run";
+            return Err(TargetError::ForeignSibling { path, why }.into());
+        }
+        progress.warning(&format!(
+            "{}: its file system cannot exchange two directories: for a moment, the backup will only exist as {} and {}",
+            self.dir.display(),
+            self.ready().display(),
+            self.replaced().display()
+        ));
+        Ok(())
+    }
+
+    /// Refuses a mount point, which cannot get another name.
+    ///
+    /// # Errors
+    /// [`TargetError::MountPoint`]; disk errors.
+    pub fn refuse_mount_point(&self) -> Result<(), Error> {
+        if is_mount_point(&self.dir)? {
+            return Err(TargetError::MountPoint { path: self.dir.clone() }.into());
+        }
+        Ok(())
+    }
+
     /// Creates an empty `.partial`, its owner and mode those of the parent directory.
     ///
     /// # Errors
     /// [`TargetError::Foreign`]; disk errors.
-    pub fn create_partial(&self) -> Result<PathBuf, Error> {
+    pub fn create_partial(&self, progress: &dyn Progress) -> Result<PathBuf, Error> {
         let partial = self.partial();
         self.remove_partial()?;
         fs::create_dir(&partial).map_err(DiskError::at(&partial))?;
         let parent = fs::metadata(self.parent()).map_err(DiskError::at(self.parent()))?;
         let mode = fs::Permissions::from_mode(parent.mode() & 0o777 | 0o700);
-        fs::set_permissions(&partial, mode).map_err(DiskError::at(&partial))?;
+        match fs::set_permissions(&partial, mode) {
+            Err(error) if refuses_ownership(&error) => {
+                progress.warning(&format!("{}: cannot change its mode: {error}", self.dir.display()));
+            }
+            result => result.map_err(DiskError::at(&partial))?,
+        }
         self.sync_parent()?;
         Ok(partial)
     }
@@ -205,12 +325,20 @@ impl Target {
     ///
     /// # Errors
     /// Disk errors.
-    pub fn adopt_owner(&self) -> Result<(), Error> {
+    pub fn adopt_owner(&self, progress: &dyn Progress) -> Result<(), Error> {
         let parent = fs::metadata(self.parent()).map_err(DiskError::at(self.parent()))?;
         let partial = self.partial();
         let own = fs::metadata(&partial).map_err(DiskError::at(&partial))?;
         if rustix::process::geteuid().is_root() && (own.uid(), own.gid()) != (parent.uid(), parent.gid()) {
-            chown_tree(&partial, parent.uid(), parent.gid())?;
+            let (uid, gid) = (parent.uid(), parent.gid());
+            match chown_tree(&partial, uid, gid) {
+                Err(error) if refuses_ownership(error.cause()) => progress.warning(&format!(
+                    "{}: cannot give it to {uid}:{gid}, the owner of its parent directory: {}",
+                    self.dir.display(),
+                    error.cause()
+                )),
+                result => result?,
+            }
         }
         Ok(())
     }
@@ -225,7 +353,7 @@ impl Target {
             return Err(TargetError::ForeignSibling { path: ready, why }.into());
         }
         remove_ours(&ready)?;
-        rename(&self.partial(), &ready, RenameFlags::NOREPLACE)?;
+        rename(&self.partial(), &ready)?;
         self.sync_parent()
     }
 
@@ -235,28 +363,50 @@ impl Target {
     /// [`TargetError`]; disk errors.
     pub fn publish(&self) -> Result<(), Error> {
         let ready = self.ready();
-        match self.occupant()? {
-            Occupant::Absent => rename(&ready, &self.dir, RenameFlags::NOREPLACE)?,
-            Occupant::Empty => fs::rename(&ready, &self.dir).map_err(DiskError::at(&self.dir))?,
+        let old = match self.occupant()? {
+            Occupant::Absent => {
+                rename(&ready, &self.dir)?;
+                None
+            }
+            Occupant::Empty => {
+                fs::rename(&ready, &self.dir).map_err(DiskError::at(&self.dir))?;
+                None
+            }
             Occupant::Foreign => return Err(TargetError::Foreign { path: self.dir.clone() }.into()),
             Occupant::Database => {
+                self.refuse_mount_point()?;
                 let _lock = Neo4jLock::take(&self.dir)?;
-                match renameat_with(CWD, &ready, CWD, &self.dir, RenameFlags::EXCHANGE) {
-                    Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => {
-                        return Err(TargetError::NoExchange { path: self.dir.clone() }.into());
-                    }
-                    result => result.map_err(|e| DiskError::new(&self.dir, e.into()))?,
+                if exchange(&ready, &self.dir)? {
+                    Some(ready)
+                } else {
+                    self.replace_in_two_steps()?;
+                    Some(self.replaced())
                 }
             }
-        }
+        };
         self.half_published.set(true);
         self.sync_parent()?;
-        if ready.exists() {
-            remove_manifest_last(&ready)?;
+        if let Some(old) = old {
+            remove_manifest_last(&old)?;
             self.sync_parent()?;
         }
         self.half_published.set(false);
         Ok(())
+    }
+
+    /// Gives the old backup another name, and the new one its. Between the two, [`Target::put_back`] is the way back.
+    fn replace_in_two_steps(&self) -> Result<(), Error> {
+        let replaced = self.replaced();
+        if let Err(error) = rename(&self.dir, &replaced) {
+            let (path, source) = (self.dir.clone(), file_system::copy(error.cause()));
+            return Err(TargetError::CannotRename { path, source }.into());
+        }
+        let renamed = self.sync_parent().and_then(|()| Ok(rename(&self.ready(), &self.dir)?));
+        if renamed.is_err() {
+            rename(&replaced, &self.dir)?;
+            self.sync_parent()?;
+        }
+        renamed
     }
 
     /// Whether a copy as large as the present one fits beside it.
@@ -361,13 +511,42 @@ impl Target {
     }
 }
 
-/// Refuses a directory that a run is working on; for readers, who leave nothing behind.
+/// Refuses a directory that a run is working on, or in which the first one was interrupted; for readers, who leave
+/// nothing behind.
 ///
 /// # Errors
-/// [`TargetError::Locked`]; disk errors.
+/// [`TargetError::Locked`], [`TargetError::FirstRunning`], [`TargetError::Interrupted`]; disk errors.
 pub fn refuse_if_at_work(dir: &Path) -> Result<(), Error> {
-    let Ok(dir) = fs::canonicalize(dir) else {
+    let Ok(dir) = resolve(dir) else {
         return Ok(());
     };
-    RunLock::refuse_if_held(&sibling(&dir, "lock"))
+    let is_first = matches!(occupant(&dir)?, Occupant::Absent | Occupant::Empty);
+    let lock = sibling(&dir, "lock");
+    match RunLock::holder(&lock)? {
+        Some(holder) if is_first => Err(TargetError::FirstRunning { path: dir, holder }.into()),
+        Some(holder) => Err(TargetError::Locked { path: lock, holder }.into()),
+        None if is_first => match Manifest::read(&sibling(&dir, "ready")).ok().flatten() {
+            Some(waiting) if waiting.is_complete() => Err(TargetError::Waiting { path: dir }.into()),
+            _ if is_ours(&sibling(&dir, "partial")) => Err(TargetError::Interrupted { path: dir }.into()),
+            _ => Ok(()),
+        },
+        None => Ok(()),
+    }
+}
+
+/// Whether a run of this tool began to write this directory.
+fn is_ours(dir: &Path) -> bool {
+    fs::symlink_metadata(dir.join(MANIFEST)).is_ok_and(|found| found.is_file())
+}
+
+/// The database of the store in `dir`, as manifests have it.
+fn store_id(dir: &Path) -> Option<StoreIdText> {
+    Some(Header::open_read_only(dir).ok()?.store_id().ok()?.into())
+}
+
+/// Whether `dir` is on overlayfs.
+fn is_overlay(dir: &Path) -> Result<bool, DiskError> {
+    const OVERLAYFS: rustix::fs::FsWord = 0x794c_7630;
+    let found = rustix::fs::statfs(dir).map_err(|e| DiskError::new(dir, e.into()))?;
+    Ok(found.f_type == OVERLAYFS)
 }

@@ -114,7 +114,7 @@ pub fn longs_of_block(first: u64) -> u8 {
         }
         _ => 1,
     };
-    u8::try_from(longs).unwrap_or(u8::MAX)
+    u8::try_from(longs).expect("fields of six bits give at most 64 longs")
 }
 
 #[inline]

@@ -76,8 +76,7 @@ impl Encoder {
         self.chunk
             .extend(path.as_str().encode_utf16().flat_map(u16::to_be_bytes));
         let units = self.chunk.len().saturating_sub(name).saturating_sub(2) / 2;
-        // a path has at most 4095 bytes, and never more units than bytes
-        let units = u16::try_from(units).unwrap_or(u16::MAX);
+        let units = u16::try_from(units).expect("a path has at most 4095 bytes, and never more units than bytes");
         if let Some(place) = self.chunk.get_mut(name..).and_then(<[u8]>::first_chunk_mut) {
             *place = units.to_be_bytes();
         }
@@ -101,10 +100,11 @@ impl Encoder {
 
     /// Announces transactions of these data sources, which are numbered from 1 on in this order.
     pub fn sources<'a>(&mut self, names: impl ExactSizeIterator<Item = &'a str>) {
-        self.chunk.push(u8::try_from(names.len()).unwrap_or(u8::MAX));
+        self.chunk
+            .push(u8::try_from(names.len()).expect("a server has two data sources"));
         for name in names {
             let units: Vec<u16> = name.encode_utf16().collect();
-            let count = u32::try_from(units.len()).unwrap_or(u32::MAX);
+            let count = u32::try_from(units.len()).expect("names of data sources are short");
             self.chunk.extend(count.to_be_bytes());
             self.chunk.extend(units.into_iter().flat_map(u16::to_be_bytes));
         }
@@ -151,7 +151,7 @@ impl Encoder {
         if let Some(at) = self.open.take() {
             let length = self.chunk.len().saturating_sub(at).saturating_sub(1);
             if let Some(place) = self.chunk.get_mut(at) {
-                *place = u8::try_from(length).unwrap_or(u8::MAX);
+                *place = u8::try_from(length).expect("a block has at most 255 bytes");
             }
         }
     }
@@ -204,7 +204,7 @@ impl Encoder {
     }
 
     fn head(&mut self, follows: Follows, outcome: ResponseStatus) {
-        let length = u32::try_from(self.chunk.len().saturating_sub(4)).unwrap_or(u32::MAX);
+        let length = u32::try_from(self.chunk.len().saturating_sub(4)).expect("a frame is limited");
         let more = u8::from(follows == Follows::More);
         let [a, b, c, d] = length.to_be_bytes();
         match self.dialect.internal_version() {

@@ -301,7 +301,7 @@ impl Decoder {
             State::StoreId => {
                 let id = StoreId {
                     creation_time: i64::from_be_bytes(array(field)),
-                    random: i64::from_be_bytes(array(field.get(8..).unwrap_or_default())),
+                    random: i64::from_be_bytes(array(field.get(8..).expect("a store id has 16 bytes"))),
                     store_version: field.get(16..24).map(|bytes| i64::from_be_bytes(array(bytes))),
                 };
                 self.state = State::SourceCount;
@@ -384,7 +384,7 @@ fn too_long(what: &'static str, units: i64, limit: usize) -> WireError {
 
 /// The first bytes of a field whose width was waited for.
 fn array<const N: usize>(field: &[u8]) -> [u8; N] {
-    field.first_chunk().copied().unwrap_or([0; N])
+    *field.first_chunk().expect("a field is as wide as what was waited for")
 }
 
 fn utf16(field: &[u8]) -> Vec<u16> {
