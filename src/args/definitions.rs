@@ -136,7 +136,7 @@ pub(crate) struct Args {
     #[command(flatten)]
     pub(crate) of_repository: RepositoryArgs,
 
-    /// Then remove old generations: last=2,daily=7,weekly=4 [default: keep all]
+    /// Then remove old generations: last=2,daily=7,weekly=4 [default: none]
     ///
     /// As `forget` does, after the backup was archived.
     #[arg(long, value_name = "POLICY", help_heading = REPOSITORY, hide_env = true, env = "NEO4J_BACKUP_KEEP")]

@@ -22,7 +22,7 @@ pub(crate) struct RepositoryArgs {
     /// Repository of generations, in the format of restic: a directory
     ///
     /// Created with `repo init`. The password comes from -repo-password-file or from the environment variable
-    /// NEO4J_BACKUP_REPO_PASSWORD. Commands for repositories also read RESTIC_REPOSITORY and RESTIC_PASSWORD_FILE.
+    /// `NEO4J_BACKUP_REPO_PASSWORD`. Commands for repositories also read `RESTIC_REPOSITORY` and `RESTIC_PASSWORD_FILE`.
     #[arg(long, value_name = "REPO", hide_env = true, env = "NEO4J_BACKUP_REPO",
           value_parser = clap::value_parser!(OsString))]
     pub(crate) repo: Option<OsString>,

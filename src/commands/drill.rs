@@ -39,7 +39,7 @@ const DATA_VARIABLE: &str = "NEO4J_BACKUP_DRILL_DATA";
 const START_LIMIT: Duration = Duration::from_mins(5);
 
 /// How long a server may take to end before it is killed.
-const END_LIMIT: Duration = Duration::from_secs(60);
+const END_LIMIT: Duration = Duration::from_mins(1);
 
 /// Between two tries.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -62,7 +62,7 @@ pub(crate) struct DrillArgs {
 
     /// Start a server with this shell command, which keeps running: for example bin/neo4j console
     ///
-    /// The environment variable NEO4J_BACKUP_DRILL_DATA has the directory of the restored database. The server is ended
+    /// The environment variable `NEO4J_BACKUP_DRILL_DATA` has the directory of the restored database. The server is ended
     /// with SIGTERM after the probe.
     #[arg(long, value_name = "COMMAND", hide_env = true, env = "NEO4J_BACKUP_START")]
     start: Option<String>,

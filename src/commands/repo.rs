@@ -181,14 +181,8 @@ fn forgotten(outcome: &ForgetOutcome) -> String {
     }
     let removed = outcome.generations.iter().filter(|one| one.keep.is_empty()).count() as u64;
     let freed = HumanBytes(outcome.freed_bytes);
-    let _ = match outcome.dry_run {
-        true => writeln!(
-            text,
-            "{} would be removed, {freed} freed",
-            counted(removed, "generation")
-        ),
-        false => writeln!(text, "{} removed, {freed} freed", counted(removed, "generation")),
-    };
+    let what = if outcome.dry_run { "would be removed" } else { "removed" };
+    let _ = writeln!(text, "{} {what}, {freed} freed", counted(removed, "generation"));
     text
 }
 

@@ -51,9 +51,6 @@ pub(crate) struct RestoreArgs {
     #[arg(long, value_name = "TIME")]
     at: Option<String>,
 
-    #[command(flatten)]
-    repository: RepositoryArgs,
-
     /// Give the files to this user and group [default: the owner of what they replace]
     ///
     /// Names or numbers, as chown takes them. Needs root. If there is nothing to replace, root gives the files to the
@@ -70,6 +67,9 @@ pub(crate) struct RestoreArgs {
     /// Judges the backup by its manifest and headers only.
     #[arg(long)]
     dry_run: bool,
+
+    #[command(flatten)]
+    repository: RepositoryArgs,
 }
 
 /// Restores and reports.
@@ -136,9 +136,12 @@ fn text(outcome: &RestoreOutcome) -> String {
     row("snapshot", outcome.snapshot.clone());
     row(
         "logs of",
-        outcome.logs_of.as_ref().map(|id| match outcome.dry_run {
-            true => id.clone(),
-            false => format!("{id}, {} applied", counted(outcome.transactions, "transaction")),
+        outcome.logs_of.as_ref().map(|id| {
+            if outcome.dry_run {
+                id.clone()
+            } else {
+                format!("{id}, {} applied", counted(outcome.transactions, "transaction"))
+            }
         }),
     );
     row("moment", outcome.moment.clone());

@@ -337,6 +337,40 @@ fn forgetting_keeps_what_the_policy_and_the_moments_need() {
 }
 
 #[test]
+fn a_drill_restores_asks_and_is_noted() {
+    let scene = Scene::new();
+    let source = Source::recorded();
+    scene.backs_up("-full", &source.uri(), "backup");
+    let scratch = scene.dir("scratch");
+    fs::create_dir(&scratch).unwrap();
+    let drill = |options: &[&str], code| {
+        let scratch = scratch.to_str().unwrap();
+        scene.ends(&[&["drill", "-scratch", scratch], options].concat(), code)
+    };
+    let (report, _) = drill(
+        &["-seed", "7", "-probe", "test -s \"$NEO4J_BACKUP_DRILL_DATA/neostore\""],
+        0,
+    );
+    assert_eq!(report["result"]["recorded"], true);
+    let verified = scene.generations()[0]["verified"].as_i64().unwrap();
+    drill(&["-probe", "false"], 1);
+    // a server that answers once it has started
+    let start = "sleep 0.3; touch \"$NEO4J_BACKUP_DRILL_DATA/../started\"; sleep 100";
+    let probe = "test -e \"$NEO4J_BACKUP_DRILL_DATA/../started\"";
+    drill(&["-start", start, "-probe", probe], 0);
+    let (_, stderr) = drill(&["-start", "exit 3", "-probe", "false"], 1);
+    assert!(stderr.contains("the server ended before it answered"), "{stderr}");
+    drill(&["-start", start], 64);
+    assert_eq!(fs::read_dir(&scratch).unwrap().count(), 0);
+    let generations = scene.generations();
+    assert_eq!(generations.len(), 1);
+    assert!(generations[0]["verified"].as_i64().unwrap() > verified);
+    if has_restic() {
+        scene.restic_succeeds(&["check"]);
+    }
+}
+
+#[test]
 fn damage_in_the_repository_is_found_by_a_restore() {
     let scene = Scene::new();
     let source = Source::recorded();

@@ -19,7 +19,7 @@ use neo4j_format::DiskError;
 const LOCK: &str = "neo4j-backup.lock";
 
 /// How long a run waits for another.
-const WAIT: Duration = Duration::from_secs(60);
+const WAIT: Duration = Duration::from_mins(1);
 
 /// Between two tries.
 const PAUSE: Duration = Duration::from_millis(100);

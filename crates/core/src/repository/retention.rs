@@ -84,6 +84,9 @@ impl fmt::Display for Reason {
     }
 }
 
+/// What tells a period from others.
+type Period = fn(&Zoned) -> (i16, i8, i8);
+
 /// Why each of the generations of one database stays, oldest first; one without a reason goes.
 pub(super) fn decide(generations: &[Generation], policy: KeepPolicy, zone: &TimeZone) -> Vec<BTreeSet<Reason>> {
     let mut reasons = vec![BTreeSet::new(); generations.len()];
@@ -96,7 +99,6 @@ pub(super) fn decide(generations: &[Generation], policy: KeepPolicy, zone: &Time
     for index in count.saturating_sub(policy.last)..count {
         keep(Some(index), Reason::Last);
     }
-    type Period = fn(&Zoned) -> (i16, i8, i8);
     let periods: [(usize, Reason, Period); 3] = [
         (policy.daily, Reason::Daily, |time| {
             (time.year(), time.month(), time.day())
@@ -116,10 +118,7 @@ pub(super) fn decide(generations: &[Generation], policy: KeepPolicy, zone: &Time
             }
         }
     }
-    keep(
-        generations.iter().rposition(|generation| generation.is_good()),
-        Reason::NewestGood,
-    );
+    keep(generations.iter().rposition(Generation::is_good), Reason::NewestGood);
     let verified = generations.iter().enumerate();
     let verified = verified.filter_map(|(index, generation)| Some((generation.verified?, index)));
     keep(verified.max().map(|(_, index)| index), Reason::LastVerified);
@@ -150,11 +149,11 @@ fn keep_moments(generations: &[Generation], reasons: &mut [BTreeSet<Reason>]) {
         if let Some(stays) = stays.get_mut(index) {
             *stays = false;
         }
-        if moments(generations, &stays) != before {
-            if let (Some(stays), Some(reasons)) = (stays.get_mut(index), reasons.get_mut(index)) {
-                *stays = true;
-                reasons.insert(Reason::PointInTime);
-            }
+        if moments(generations, &stays) != before
+            && let (Some(stays), Some(reasons)) = (stays.get_mut(index), reasons.get_mut(index))
+        {
+            *stays = true;
+            reasons.insert(Reason::PointInTime);
         }
     }
 }

@@ -6,7 +6,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashSet},
-    fs::File,
+    fs::{self, File},
     path::{Path, PathBuf},
 };
 
@@ -64,7 +64,7 @@ pub(super) struct Forward<'a> {
     /// The restored base, whose manifest this is.
     pub(super) dir: &'a Path,
     pub(super) manifest: &'a Manifest,
-    /// A directory with the logs of a later backup.
+    /// A directory with the logs of a later backup, which is removed.
     pub(super) logs: &'a Path,
     /// Last transactions of the later backup.
     pub(super) later: &'a Manifest,
@@ -126,6 +126,8 @@ impl Forward<'_> {
             replay::prepare_index_log(self.dir, dialect, &[(&index_log, Keep::All)], log_format)?;
             durable::remove(&index_log)?;
         }
+        // they are no part of the database, so that no checksum may be taken of them
+        fs::remove_dir_all(self.logs).map_err(DiskError::at(self.logs))?;
         let mut manifest = self.manifest.clone();
         manifest.last_transactions = last_transactions(self.dir, &Header::open(self.dir)?, log_format, progress)?;
         let sums = self.dir.join(SUMS);

@@ -311,9 +311,7 @@ impl Restore {
             later: files.manifest(),
             cancel,
         };
-        let done = forward.run(cut, progress)?;
-        fs::remove_dir_all(&logs).map_err(DiskError::at(&logs))?;
-        Ok(done)
+        forward.run(cut, progress)
     }
 
     fn outcome(&self, chosen: &Chosen, restored: Option<Inspection>, done: Option<Restored>) -> RestoreOutcome {
