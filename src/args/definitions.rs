@@ -166,7 +166,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "RATE", help_heading = LIMITS, hide_env = true, env = "NEO4J_BACKUP_MIN_RATE")]
     pub(crate) min_rate: Option<String>,
 
-    /// Let transactions extend a store file by at most this much [default: 1g]
+    /// Let a store file grow by at most this much [default: 1g]
     ///
     /// Protects against corrupt record numbers. The default is 1g or four times the length of the file, whichever is
     /// more. k, m and g are powers of 1024.
@@ -259,7 +259,7 @@ pub(crate) enum Command {
     #[command(after_help = "neo4j-backup snapshots -repo /mnt/repo -repo-password-file /etc/neo4j-backup/password")]
     Snapshots(repo::SnapshotsArgs),
 
-    /// Remove old generations from a repository
+    /// Remove old generations
     ///
     /// Frees their space. Waits for other runs that use the repository, and keeps them away meanwhile.
     #[command(after_help = "neo4j-backup forget -repo /mnt/repo -keep last=2,daily=7,weekly=4,monthly=12 -dry-run")]

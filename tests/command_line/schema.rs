@@ -309,11 +309,23 @@ fn kinds(schema: &Value) -> Vec<BTreeSet<String>> {
 #[test]
 fn the_schemas_know_every_kind_of_error() {
     // verdicts of a backup that is complete
-    let verdicts = ["success", "inconsistent", "source-demoted"];
+    let verdicts = ["success", "inconsistent", "source-demoted", "not-archived"];
     let names = EXIT_STATUSES.iter().map(|status| status.name.to_owned());
     let errors: BTreeSet<String> = names.filter(|name| !verdicts.contains(&name.as_str())).collect();
     for name in [
-        "backup", "check", "inspect", "members", "sandbox", "serve", "text", "verify",
+        "backup",
+        "check",
+        "drill",
+        "forget",
+        "inspect",
+        "members",
+        "repo",
+        "restore",
+        "sandbox",
+        "serve",
+        "snapshots",
+        "text",
+        "verify",
     ] {
         let text = fs::read_to_string(folder().join(format!("{name}.json"))).unwrap();
         let found = kinds(&serde_json::from_str(&text).unwrap());
