@@ -9,7 +9,7 @@ use neo4j_backup_core::{
 };
 
 /// Holds the password itself.
-const PASSWORD_VARIABLE: &str = "NEO4J_BACKUP_REPO_PASSWORD";
+pub(crate) const PASSWORD_VARIABLE: &str = "NEO4J_BACKUP_REPO_PASSWORD";
 
 /// As restic knows them; read where ours are absent.
 const RESTIC_REPOSITORY: &str = "RESTIC_REPOSITORY";

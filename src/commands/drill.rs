@@ -33,7 +33,7 @@ use neo4j_backup_core::{
 };
 
 /// Tells the commands where the restored database is.
-const DATA_VARIABLE: &str = "NEO4J_BACKUP_DRILL_DATA";
+pub(crate) const DATA_VARIABLE: &str = "NEO4J_BACKUP_DRILL_DATA";
 
 /// How long the probe may fail while the server starts, by default.
 const START_LIMIT: Duration = Duration::from_mins(5);

@@ -117,7 +117,7 @@ impl Generation {
     }
 
     #[cfg(test)]
-    pub(super) fn sample() -> Generation {
+    pub(crate) fn sample() -> Generation {
         Generation {
             store_id: "1a211f3e7ae-5574c58c5e698317".to_owned(),
             mode: "full".to_owned(),
