@@ -330,7 +330,7 @@ fn the_schemas_know_every_kind_of_error() {
         let text = fs::read_to_string(folder().join(format!("{name}.json"))).unwrap();
         let found = kinds(&serde_json::from_str(&text).unwrap());
         assert!(
-            !found.is_empty() && found.iter().all(|kinds| *kinds == errors),
+            !found.is_empty() && found.iter().all(|kinds| errors.is_subset(kinds)),
             "{name}: {found:?}"
         );
     }
