@@ -27,6 +27,7 @@ use incremental_source::{Source, transaction};
 
 use neo4j_backup_core::replay::apply::{Applier, Growth};
 use neo4j_format::{
+    DirHandle,
     ids::{DataSource, LogVersion, TxId},
     log::{
         Buffer, Item, Layout, LogFormat, LogHeader, LogWriter, SlotReader, TransactionReader,
@@ -147,7 +148,7 @@ fn rate(commands: u64, dir: &Path) {
     report("into the log", start, bytes, commands);
     let start = Instant::now();
     let file = File::open(&path).unwrap();
-    let mut applier = Applier::open(dir, StoreFormat::Current, Growth::Usual).unwrap();
+    let mut applier = Applier::open(&DirHandle::open(dir).unwrap(), StoreFormat::Current, Growth::Usual).unwrap();
     let (mut scan, mut read) = (Buffer::new(), Buffer::new());
     let mut slot = SlotReader::open(&file, GRAPH, &mut scan).unwrap();
     while let Some(committed) = slot.next().unwrap() {

@@ -1,5 +1,6 @@
-//! Writes a store of format v0.A.0: `store DIR RELATIONSHIPS`. A quarter as many nodes, each the start of four
-//! relationships to nodes all over the store; a property record for each relationship. Standard library alone, so that
+//! Writes a store of format v0.A.0: `store DIR RELATIONSHIPS [N]`. A quarter as many nodes, each the start of four
+//! relationships to nodes all over the store; a property record for each relationship. With `N`, the value of every N-th
+//! property is another one. Standard library alone, so that
 //! `rustc -O` builds it.
 
 use std::{
@@ -14,6 +15,7 @@ fn main() -> io::Result<()> {
     let words: Vec<String> = env::args().collect();
     let dir = Path::new(&words[1]);
     let count: u32 = words[2].parse().expect("a number of relationships");
+    let other = words.get(3).map(|every| every.parse::<u32>().expect("a number of properties"));
     let nodes = count / 4;
     fs::create_dir_all(dir)?;
 
@@ -64,8 +66,9 @@ fn main() -> io::Result<()> {
     for id in 0..count {
         out.write_all(&[0; 1])?;
         out.write_all(&[0xFF; 8])?;
-        // an int under key 0
-        out.write_all(&(u64::from(id) << 28 | 3 << 24).to_be_bytes())?;
+        // a short under key 0
+        let value = u64::from(id) ^ u64::from(other.is_some_and(|every| id % every == 0));
+        out.write_all(&(value << 28 | 3 << 24).to_be_bytes())?;
         out.write_all(&[0; 24])?;
     }
     close(dir, out, "neostore.propertystore.db", "PropertyStore", count)?;

@@ -8,6 +8,7 @@ use tempfile::TempDir;
 
 use neo4j_backup_core::replay::apply::{Applier, Growth};
 use neo4j_format::{
+    DirHandle,
     ids::DataSource,
     log::{Buffer, Entries, Item, Layout, LogFormat},
     store::{StoreFile, StoreFormat},
@@ -41,7 +42,7 @@ fuzz_target!(|bytes: &[u8]| {
             source: DataSource::Graph,
         };
         lay_out(format);
-        let mut applier = Applier::open(DIR.path(), format, Growth::Bytes(GROWTH)).unwrap();
+        let mut applier = Applier::open(&DirHandle::open(DIR.path()).unwrap(), format, Growth::Bytes(GROWTH)).unwrap();
         let mut entries = Entries::new(bytes, layout, 0, &mut buffer);
         while let Ok(Some(part)) = entries.next_part() {
             if let Item::Change(change) = part.item

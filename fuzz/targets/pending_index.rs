@@ -8,7 +8,7 @@ use libfuzzer_sys::fuzz_target;
 use tempfile::TempDir;
 
 use neo4j_backup_core::replay::pending_index::{IndexRules, PendingIndex, prepare};
-use neo4j_format::{log::LogFormat, store::record::RecordId};
+use neo4j_format::{DirHandle, log::LogFormat, store::record::RecordId};
 
 static DIR: LazyLock<TempDir> = LazyLock::new(|| TempDir::new().unwrap());
 
@@ -19,7 +19,7 @@ fuzz_target!(|bytes: &[u8]| {
         fs::create_dir(&index).unwrap();
         fs::write(index.join("lucene.log.1"), bytes).unwrap();
         fs::write(index.join("lucene.log.active"), [0, b'1', 0, 0]).unwrap();
-        if PendingIndex::inspect(DIR.path(), format).is_err() {
+        if PendingIndex::inspect(&DirHandle::open(DIR.path()).unwrap(), format).is_err() {
             continue;
         }
         let mut ends = |_: RecordId| -> io::Result<Option<(i64, i64)>> { Ok(Some((1, 2))) };
@@ -27,14 +27,16 @@ fuzz_target!(|bytes: &[u8]| {
             LogFormat::V1 => IndexRules::Neo4j13 { ends: &mut ends },
             LogFormat::V2 => IndexRules::Later,
         };
-        if let Ok(Some(update)) = prepare(DIR.path(), format, &mut rules, &[]) {
+        if let Ok(Some(update)) = prepare(&DirHandle::open(DIR.path()).unwrap(), format, &mut rules, &[]) {
             update.commit().unwrap();
-            let first = PendingIndex::inspect(DIR.path(), format).unwrap();
-            if let Some(update) = prepare(DIR.path(), format, &mut rules, &[]).unwrap() {
+            let first = PendingIndex::inspect(&DirHandle::open(DIR.path()).unwrap(), format).unwrap();
+            if let Some(update) = prepare(&DirHandle::open(DIR.path()).unwrap(), format, &mut rules, &[]).unwrap() {
                 update.commit().unwrap();
             }
             assert_eq!(
-                PendingIndex::inspect(DIR.path(), format).unwrap().last_tx,
+                PendingIndex::inspect(&DirHandle::open(DIR.path()).unwrap(), format)
+                    .unwrap()
+                    .last_tx,
                 first.last_tx
             );
         }

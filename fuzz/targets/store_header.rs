@@ -7,6 +7,7 @@ use libfuzzer_sys::fuzz_target;
 use tempfile::TempDir;
 
 use neo4j_format::{
+    DirHandle,
     ids::TxId,
     store::{Header, lucene_store::LuceneStore},
 };
@@ -16,7 +17,7 @@ static DIR: LazyLock<TempDir> = LazyLock::new(|| TempDir::new().unwrap());
 fuzz_target!(|bytes: &[u8]| {
     let _ = LuceneStore::decode(bytes);
     fs::write(DIR.path().join("neostore"), bytes).unwrap();
-    let header = Header::open(DIR.path()).unwrap();
+    let header = Header::open(&DirHandle::open(DIR.path()).unwrap()).unwrap();
     let _ = (header.store_id(), header.log_version(), header.records());
     let format = header.format();
     header.set_last_transaction(TxId(7)).unwrap();

@@ -10,6 +10,7 @@ use directory::Directories;
 use libfuzzer_sys::fuzz_target;
 
 use neo4j_backup_core::{
+    DirHandle,
     adopt::adopt,
     cancel::Cancel,
     progress::Quiet,
@@ -27,7 +28,7 @@ fuzz_target!(|input: &[u8]| {
     let Some(directory) = directories.damaged(input) else {
         return;
     };
-    match verify(directory.path(), &Quiet, &Cancel::default()) {
+    match verify(&DirHandle::open(directory.path()).unwrap(), &Quiet, &Cancel::default()) {
         Ok(found) => {
             assert_eq!(
                 found.verdict == VerifyVerdict::Intact,

@@ -41,10 +41,16 @@ pub(crate) struct ClusterArgs {
     #[arg(long, value_name = "N", hide_env = true, env = "NEO4J_BACKUP_HA_MAX_LAG")]
     pub(crate) ha_max_lag: Option<String>,
 
-    /// Keep trying the ZooKeeper servers for this time [default: 20s]
-    ///
-    /// While none of them serves. One answer may take a quarter of the time.
-    #[arg(long, value_name = "TIME", hide_env = true, env = "NEO4J_BACKUP_ZK_TIMEOUT")]
+    #[arg(
+        long,
+        help = "Keep trying the ZooKeeper servers for this time [default: 20s]",
+        long_help = "Keep trying the ZooKeeper servers for this time while none of them serves [default: 20s]. One answer \
+                     may take a quarter of it.",
+        value_name = "TIME",
+        hide_env = true,
+        hide_short_help = true,
+        env = "NEO4J_BACKUP_ZK_TIMEOUT"
+    )]
     pub(crate) zk_timeout: Option<String>,
 }
 

@@ -10,7 +10,7 @@ use clap::{ArgAction, ArgMatches, CommandFactory, FromArgMatches, Parser, Subcom
 use super::{cluster::ClusterArgs, help, repository::RepositoryArgs};
 #[cfg(feature = "demo")]
 use crate::commands::{demo, sandbox};
-use crate::commands::{drill, generate, inspect, members, repo, restore, serve, verify};
+use crate::commands::{diff, drill, export, generate, inspect, members, repo, restore, serve, stats, verify};
 
 /// Read by clap, and where clap cannot.
 const OUTPUT_VARIABLE: &str = "NEO4J_BACKUP_OUTPUT";
@@ -67,9 +67,9 @@ pub(crate) struct Args {
     #[arg(long, hide_env = true, env = "NEO4J_BACKUP_INCREMENTAL", value_parser = switch)]
     pub(crate) incremental: bool,
 
-    /// Full if DIR is missing or empty or cannot be continued, incremental otherwise
+    /// Full if DIR is missing or cannot be continued, incremental otherwise
     ///
-    /// Takes a full backup as with -fallback-full if an incremental one cannot continue.
+    /// Takes a full backup if DIR is empty, too, and as with -fallback-full if an incremental one cannot continue.
     #[arg(long, hide_env = true, env = "NEO4J_BACKUP_AUTO", value_parser = switch)]
     pub(crate) auto: bool,
 
@@ -107,6 +107,20 @@ pub(crate) struct Args {
     /// database that is at least as recent.
     #[arg(long, hide_env = true, env = "NEO4J_BACKUP_OVERWRITE", value_parser = switch)]
     pub(crate) overwrite: bool,
+
+    /// Full: permissions of a new directory, such as 0750 [default: 0700]
+    ///
+    /// Files get the same permissions to read and write: 0640 for 0750. The default is narrowed by the umask. A directory
+    /// that exists keeps its owner, group and mode, and new files follow them.
+    #[arg(long, value_name = "MODE", hide_env = true, env = "NEO4J_BACKUP_MODE")]
+    pub(crate) mode: Option<String>,
+
+    /// As root: work in a directory in which other users can rename files
+    ///
+    /// Without this option, root refuses if a user who is neither root nor the owner of the backup can rename files in the
+    /// target or its parent directory. The sticky bit (chmod +t) protects a directory of root.
+    #[arg(long, hide_env = true, env = "NEO4J_BACKUP_ALLOW_SHARED_DIRECTORY", value_parser = switch)]
+    pub(crate) allow_shared_directory: bool,
 
     /// Incremental: take a full backup if the chain cannot be continued
     ///
@@ -163,7 +177,8 @@ pub(crate) struct Args {
     /// Give up on a server that sends fewer bytes/s: 100, 10k [default: 1k]
     ///
     /// On the average over the time of -silence-timeout. 0 is no limit; k, m and g are powers of 1024.
-    #[arg(long, value_name = "RATE", help_heading = LIMITS, hide_env = true, env = "NEO4J_BACKUP_MIN_RATE")]
+    #[arg(long, value_name = "RATE", help_heading = LIMITS, hide_env = true, hide_short_help = true,
+          env = "NEO4J_BACKUP_MIN_RATE")]
     pub(crate) min_rate: Option<String>,
 
     /// Let a store file grow by at most this much [default: 1g]
@@ -271,6 +286,33 @@ pub(crate) enum Command {
     /// were found.
     #[command(after_help = "neo4j-backup check /mnt/backup/neo4j")]
     Check(crate::commands::check::CheckArgs),
+
+    /// Show what the graph consists of
+    ///
+    /// Counts nodes, relationships by type and properties by key, with the types and ranges of their values, and shows
+    /// how many relationships nodes have. Useful before a migration. Exit status 3 means that damaged records were left
+    /// out.
+    #[command(after_help = "neo4j-backup stats /mnt/backup/neo4j")]
+    Stats(stats::StatsArgs),
+
+    /// Compare two graphs
+    ///
+    /// Compares the nodes, relationships and properties of two backups, or of databases that were closed cleanly. -v
+    /// shows each difference. Exit status 0 means that they are equal, 1 that they differ, and 3 that they are equal
+    /// as far as they can be read.
+    #[command(after_help = "neo4j-backup diff /mnt/backup/monday /mnt/backup/tuesday")]
+    Diff(diff::DiffArgs),
+
+    /// Export the graph for other systems
+    ///
+    /// Writes the graph of a backup, or of a database that was closed cleanly, as CSV files that the importer of a
+    /// current Neo4j takes, as JSON lines, or as Cypher statements. Ids of nodes and types of values are kept. Entries
+    /// of indexes are not exported.
+    ///
+    /// Nothing changes in silence: exit status 24 means that the format cannot hold every value, and that nothing was
+    /// exported; 3 means that damaged records were left out.
+    #[command(after_help = "neo4j-backup export /mnt/backup/neo4j -to /mnt/export")]
+    Export(export::ExportArgs),
 
     /// Serve a backup to other clients
     ///

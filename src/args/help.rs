@@ -10,7 +10,7 @@ use super::{dashes::single_dashes, exit_status};
 const WIDTH: usize = 100;
 
 /// Commands that the program's help lists by name only.
-const TOOLS: [&str; 4] = ["completions", "man", "help", "version"];
+const TOOLS: [&str; 6] = ["sandbox", "demo", "completions", "man", "help", "version"];
 
 /// The topic of `help` that is not a command.
 pub(crate) const EXIT_STATUS: &str = "exit-status";
@@ -57,7 +57,7 @@ pub(crate) fn with_help_texts(command: Command) -> Command {
     command
 }
 
-/// The help of a command that has been built.
+/// The help of a command that has been built: without options that few need, which the manual page has.
 fn help(command: &Command) -> String {
     let mut text = String::new();
     let about = command.get_about().map(ToString::to_string).unwrap_or_default();
@@ -71,9 +71,11 @@ fn help(command: &Command) -> String {
     text.push_str("\n\n");
     if command.has_subcommands() {
         text.push_str(&commands(command));
-        text.push('\n');
     }
-    let groups = groups(command);
+    let mut groups = groups(command);
+    for (_, arguments) in &mut groups {
+        arguments.retain(|argument| !argument.is_hide_short_help_set());
+    }
     let heads = groups
         .iter()
         .flat_map(|(_, arguments)| arguments)
@@ -98,7 +100,7 @@ fn help(command: &Command) -> String {
     }
     if command.has_subcommands() {
         text.push_str(
-            "\nEnvironment: NEO4J_BACKUP_FROM sets -from, and so on. Exit codes: neo4j-backup help exit-status\n",
+            "Environment: NEO4J_BACKUP_FROM sets -from, and so on. Exit codes: neo4j-backup help exit-status\n",
         );
     }
     text

@@ -111,7 +111,8 @@ impl BackupRequest {
             .checks(checks(args.verify.as_deref())?)
             .overwrite(args.overwrite)
             .fallback_full(args.fallback_full)
-            .require_history(args.require_history);
+            .require_history(args.require_history)
+            .allow_shared_directory(args.allow_shared_directory);
         if let Some(keep) = quantity("prune-logs", args.prune_logs.as_deref(), quantity::keep)? {
             backup = backup.keep_logs(keep);
         }
@@ -123,6 +124,9 @@ impl BackupRequest {
         }
         if let Some(rate) = quantity("max-rate", args.max_rate.as_deref(), quantity::rate)? {
             backup = backup.max_rate(rate);
+        }
+        if let Some(mode) = directory_mode(args.mode.as_deref())? {
+            backup = backup.directory_mode(mode);
         }
         if let Some(rate) = quantity("min-rate", args.min_rate.as_deref(), quantity::rate_or_zero)? {
             backup = backup.min_rate(rate);
@@ -216,6 +220,21 @@ fn checks(text: Option<&str>) -> Result<Checks, RequestError> {
     }
 }
 
+/// Permission bits as `chmod` takes them in octal. The owner must be able to use the backup.
+fn directory_mode(text: Option<&str>) -> Result<Option<u32>, RequestError> {
+    let Some(text) = given(text) else {
+        return Ok(None);
+    };
+    match u32::from_str_radix(text, 8) {
+        Ok(mode @ 0o700..=0o777) => Ok(Some(mode)),
+        _ => Err(RequestError::Word {
+            option: "mode",
+            text: text.to_owned(),
+            expected: "an octal number from 0700 to 0777 is expected",
+        }),
+    }
+}
+
 pub(crate) fn quantity<T>(
     option: &'static str,
     text: Option<&str>,
@@ -301,12 +320,14 @@ mod tests {
             "--overwrite",
             "--fallback-full",
             "--require-history",
+            "--allow-shared-directory",
             "--prune-logs",
             "--timeout=2h",
             "--silence-timeout=5",
             "--max-rate=1k",
             "--min-rate=0",
             "--max-growth=8g",
+            "--mode=0750",
             "--ha-max-lag=7",
         ])
         .unwrap();
@@ -321,12 +342,14 @@ mod tests {
             .overwrite(true)
             .fallback_full(true)
             .require_history(true)
+            .allow_shared_directory(true)
             .keep_logs(KeepLogs::Time(Duration::from_hours(7 * 24)))
             .time_limit(Duration::from_hours(2))
             .silence_timeout(Duration::from_secs(5))
             .max_rate(NonZeroU64::new(1024).unwrap())
             .min_rate(0)
             .max_growth(Growth::Bytes(8 << 30))
+            .directory_mode(0o750)
             .cluster(cluster);
         assert_eq!((request.mode, request.backup), (Mode::Auto, expected));
     }
@@ -364,6 +387,12 @@ mod tests {
             text(&["--verify=no"]),
             "invalid value \"no\" for -verify: true, false or full is expected"
         );
+        for mode in ["rwx", "0677", "1777", "-1"] {
+            assert_eq!(
+                text(&[&format!("--mode={mode}")]),
+                format!("invalid value {mode:?} for -mode: an octal number from 0700 to 0777 is expected")
+            );
+        }
         assert_eq!(
             text(&["--timeout=0"]),
             "invalid value \"0\" for -timeout: it must be more than zero"

@@ -24,7 +24,7 @@ use crate::{
     },
 };
 use neo4j_backup_core::{
-    Error, ErrorKind,
+    DirHandle, Error, ErrorKind,
     check::{self, CheckOptions, CheckReport, Finding, Listener, Memory, Rule, Severity, What},
     outcome::Verdict,
     progress::{Phase, Progress},
@@ -63,7 +63,8 @@ pub(crate) fn run(wanted: &CheckArgs, output: Output, loudness: Verbosity, logs:
             ..options
         };
         let terminal = Terminal::start(loudness, logs);
-        if let Some(neo4j_lock::Holder::Process(pid)) = neo4j_lock::holder(Path::new(&wanted.dir)) {
+        let dir = DirHandle::open(&wanted.dir).ok();
+        if let Some(neo4j_lock::Holder::Process(pid)) = dir.as_ref().and_then(neo4j_lock::holder) {
             terminal.warning(&format!(
                 "process {pid} has the database open: what it has not written yet is reported as inconsistent, or missed"
             ));

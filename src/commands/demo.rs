@@ -24,7 +24,7 @@ use crate::{
         terminal::{Terminal, Verbosity},
     },
 };
-use neo4j_backup_core::{Error, ErrorKind, cancel::Cancel, manifest::Manifest};
+use neo4j_backup_core::{DirHandle, Error, ErrorKind, cancel::Cancel, manifest::Manifest};
 use neo4j_format::{
     DiskError,
     ids::{DataSource, MemberId, TxId},
@@ -190,7 +190,8 @@ impl Stage {
     /// Compares a backup with what the member it came from held at its last transaction, and says so.
     fn judge(&self, cluster: &Cluster, name: &str) -> Result<Judged, Error> {
         let dir = self.dir.join(name);
-        let manifest = Manifest::read(&dir)?.ok_or_else(|| wrong("the backup has no manifest"))?;
+        let handle = DirHandle::open(&dir).map_err(DiskError::at(&dir))?;
+        let manifest = Manifest::read(&handle)?.ok_or_else(|| wrong("the backup has no manifest"))?;
         let run = manifest
             .chain
             .last()

@@ -5,7 +5,7 @@ use std::{ffi::OsString, process::ExitCode};
 use clap::error::ErrorKind as ClapKind;
 use tracing::level_filters::LevelFilter;
 
-use super::{backup, drill, generate, inspect, members, repo, restore, serve, verify};
+use super::{backup, diff, drill, export, generate, inspect, members, repo, restore, serve, stats, verify};
 #[cfg(feature = "demo")]
 use super::{demo, sandbox};
 use crate::{
@@ -78,6 +78,9 @@ pub(crate) fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
         Some(Command::Forget(wanted)) => repo::forget(wanted, output, loudness),
         Some(Command::Drill(wanted)) => drill::run(wanted, output, loudness, logs),
         Some(Command::Restore(wanted)) => restore::run(wanted, output, loudness, logs),
+        Some(Command::Stats(wanted)) => stats::run(wanted, output, loudness, logs),
+        Some(Command::Diff(wanted)) => diff::run(wanted, output, args.common.verbose > 0, loudness, logs),
+        Some(Command::Export(wanted)) => export::run(wanted, output, loudness, logs),
         Some(Command::Serve(wanted)) => serve::run(wanted, output, loudness, logs),
         #[cfg(feature = "demo")]
         Some(Command::Sandbox(wanted)) => sandbox::run(wanted, output, logs),

@@ -4,7 +4,9 @@ pub(crate) mod backup;
 pub(crate) mod check;
 #[cfg(feature = "demo")]
 pub(crate) mod demo;
+pub(crate) mod diff;
 pub(crate) mod drill;
+pub(crate) mod export;
 pub(crate) mod generate;
 pub(crate) mod inspect;
 pub(crate) mod invocation;
@@ -16,4 +18,5 @@ pub(crate) mod sandbox;
 #[cfg(feature = "demo")]
 pub(crate) mod scratch;
 pub(crate) mod serve;
+pub(crate) mod stats;
 pub(crate) mod verify;

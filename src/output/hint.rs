@@ -18,6 +18,7 @@ fn option(setting: Setting) -> Option<&'static str> {
         Setting::Target => Some("-to"),
         Setting::Incremental => Some("-incremental"),
         Setting::Overwrite => Some("-overwrite"),
+        Setting::AllowShared => Some("-allow-shared-directory"),
         Setting::RequireHistory => Some("-require-history"),
         Setting::TimeLimit => Some("-timeout"),
         Setting::SilenceTimeout => Some("-silence-timeout"),

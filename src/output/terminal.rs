@@ -1,22 +1,31 @@
 //! What a run shows on standard error while it goes on: a bar on a terminal, warnings, and logs where they are asked
-//! for. A pipe gets no bar and no colour codes.
+//! for. Elsewhere, as in a journal, a line a minute takes the place of the bar; it gets no colour codes.
 
 use std::{
     collections::BTreeMap,
     io::{self, IsTerminal, Write},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc},
+    thread::{self, JoinHandle},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{HumanBytes, HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
 use super::streams::{printable, to_stderr};
-use neo4j_backup_core::progress::{Phase, Progress};
+use neo4j_backup_core::progress::{Phase, Progress, Total};
 
 /// Often enough to look alive, seldom enough to cost nothing.
 const TICK: Duration = Duration::from_millis(250);
+
+/// Between two lines where there is no terminal.
+const LINE: Duration = Duration::from_mins(1);
+
+/// The bar, with and without a total.
+const BAR: &str = "{prefix:<12} {bytes:>12} {bytes_per_sec:>14} {elapsed:>5}  {wide_msg}";
+const BAR_OF_TOTAL: &str =
+    "{prefix:<12} {bytes:>12} of {total_bytes} ({percent}%) {bytes_per_sec:>14} {elapsed:>5}, {eta} left  {wide_msg}";
 
 /// How much is shown beside warnings, errors and the logs that are asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,13 +96,16 @@ pub(crate) struct Terminal {
     bar: ProgressBar,
     started: Instant,
     started_at: SystemTime,
-    state: Mutex<TerminalState>,
+    state: Arc<Mutex<TerminalState>>,
+    lines: Option<Lines>,
 }
 
 #[derive(Default)]
 struct TerminalState {
     phase: Option<(Phase, Instant)>,
+    bytes: u64,
     transactions: u64,
+    total: Option<Total>,
     warnings: Vec<Warning>,
     record: RunRecord,
 }
@@ -104,10 +116,7 @@ impl Terminal {
         let on_terminal = io::stderr().is_terminal();
         let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());
         if on_terminal && loudness == Verbosity::Normal {
-            let template = "{prefix:<12} {bytes:>12} {bytes_per_sec:>14} {elapsed:>5}  {wide_msg}";
-            if let Ok(style) = ProgressStyle::with_template(template) {
-                bar.set_style(style);
-            }
+            set_style(&bar, BAR);
             bar.set_draw_target(ProgressDrawTarget::stderr());
             bar.enable_steady_tick(TICK);
         }
@@ -119,18 +128,30 @@ impl Terminal {
             .with_writer(AroundBar(bar.clone()))
             .try_init()
             .ok();
+        let state = Arc::default();
+        let lines = (!on_terminal && loudness == Verbosity::Normal)
+            .then(|| {
+                Lines::start(LINE, Arc::clone(&state), |line| {
+                    to_stderr(&format!("progress: {line}\n"));
+                })
+            })
+            .flatten();
         Terminal {
             bar,
             started: Instant::now(),
             started_at: SystemTime::now(),
-            state: Mutex::default(),
+            state,
+            lines,
         }
     }
 
     /// Takes the bar away and returns what was recorded.
     pub(crate) fn finish(self) -> RunRecord {
         self.bar.finish_and_clear();
-        let mut state = self.state.into_inner().unwrap_or_else(PoisonError::into_inner);
+        if let Some(lines) = self.lines {
+            lines.end();
+        }
+        let mut state = lock(&self.state);
         state.end_phase();
         for warning in state.warnings.iter().filter(|warning| warning.times > 1) {
             to_stderr(&format!("warning: {}\n", printable(&warning.counted())));
@@ -140,21 +161,115 @@ impl Terminal {
             started: milliseconds(since_1970),
             warnings: state.warnings.iter().map(Warning::counted).collect(),
             total: self.started.elapsed(),
-            ..state.record
+            phases: std::mem::take(&mut state.record.phases),
         }
     }
 
-    /// A thread that panicked while it reported leaves numbers behind that are good enough to show.
     fn state(&self) -> MutexGuard<'_, TerminalState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
+    }
+}
+
+/// A thread that panicked while it reported leaves numbers behind that are good enough to show.
+fn lock(state: &Mutex<TerminalState>) -> MutexGuard<'_, TerminalState> {
+    state.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn set_style(bar: &ProgressBar, template: &str) {
+    if let Ok(style) = ProgressStyle::with_template(template) {
+        bar.set_style(style);
+    }
+}
+
+/// A thread that reports now and then.
+struct Lines {
+    stop: mpsc::Sender<()>,
+    thread: JoinHandle<()>,
+}
+
+impl Lines {
+    /// `None` where there can be no thread: nobody depends on these lines.
+    fn start(
+        interval: Duration,
+        state: Arc<Mutex<TerminalState>>,
+        sink: impl Fn(&str) + Send + 'static,
+    ) -> Option<Lines> {
+        let (stop, stopped) = mpsc::channel();
+        let report = move || {
+            let mut before = 0;
+            while stopped.recv_timeout(interval) == Err(mpsc::RecvTimeoutError::Timeout) {
+                let state = lock(&state);
+                let line = state.line(state.bytes.saturating_sub(before), interval);
+                before = state.bytes;
+                drop(state);
+                if let Some(line) = line {
+                    sink(&line);
+                }
+            }
+        };
+        let thread = thread::Builder::new().spawn(report).ok()?;
+        Some(Lines { stop, thread })
+    }
+
+    fn end(self) {
+        drop(self.stop);
+        // a report does not panic
+        let _ = self.thread.join();
     }
 }
 
 impl TerminalState {
+    /// What is done now, how far it is, how fast (the bytes of the last interval) and how long it will take at that rate.
+    fn line(&self, bytes: u64, interval: Duration) -> Option<String> {
+        let (phase, since) = self.phase?;
+        let mut parts = vec![name(phase).to_owned()];
+        let (total_bytes, total_transactions) = match self.total {
+            Some(Total::Bytes(total)) => (Some(total), None),
+            Some(Total::Transactions(total)) => (None, Some(total)),
+            None => (None, None),
+        };
+        if self.bytes > 0 {
+            parts.push(match total_bytes {
+                Some(total) => of_total(self.bytes, total, |bytes| HumanBytes(bytes).to_string()),
+                None => HumanBytes(self.bytes).to_string(),
+            });
+        }
+        if self.transactions > 0 {
+            let count = match total_transactions {
+                Some(total) => of_total(self.transactions, total, |count| count.to_string()),
+                None => self.transactions.to_string(),
+            };
+            parts.push(format!("{count} transactions"));
+        }
+        let per_second = bytes / interval.as_secs().max(1);
+        if per_second > 0 {
+            parts.push(format!("{}/s", HumanBytes(per_second)));
+            if let Some(left) = total_bytes.and_then(|total| total.checked_sub(self.bytes)) {
+                parts.push(format!(
+                    "about {} left",
+                    HumanDuration(Duration::from_secs(left / per_second))
+                ));
+            }
+        }
+        if bytes == 0 {
+            parts.push(format!("for {}", HumanDuration(since.elapsed())));
+        }
+        Some(parts.join(", "))
+    }
+
     fn end_phase(&mut self) {
         if let Some((phase, since)) = self.phase.take() {
             *self.record.phases.entry(name(phase)).or_default() += since.elapsed();
         }
+    }
+}
+
+/// `3 of 12 (25 %)`; more than was expected is that much.
+fn of_total(done: u64, total: u64, shown: impl Fn(u64) -> String) -> String {
+    let percent = u128::from(done) * 100 / u128::from(total.max(1));
+    match percent {
+        0..=100 => format!("{} of {} ({percent} %)", shown(done), shown(total)),
+        _ => shown(done),
     }
 }
 
@@ -172,7 +287,18 @@ impl Progress for Terminal {
         self.bar.set_message(printable(path));
     }
 
+    fn expected(&self, total: Total) {
+        self.state().total = Some(total);
+        if let Total::Bytes(bytes) = total {
+            self.bar.set_length(bytes);
+            set_style(&self.bar, BAR_OF_TOTAL);
+        }
+    }
+
     fn bytes(&self, count: u64) {
+        let mut state = self.state();
+        state.bytes = state.bytes.saturating_add(count);
+        drop(state);
         self.bar.inc(count);
     }
 
@@ -180,7 +306,11 @@ impl Progress for Terminal {
         let mut state = self.state();
         state.transactions = state.transactions.saturating_add(count);
         if !self.bar.is_hidden() {
-            self.bar.set_message(format!("{} transactions", state.transactions));
+            let count = match state.total {
+                Some(Total::Transactions(total)) => of_total(state.transactions, total, |count| count.to_string()),
+                _ => state.transactions.to_string(),
+            };
+            self.bar.set_message(format!("{count} transactions"));
         }
     }
 
@@ -215,6 +345,8 @@ fn name(phase: Phase) -> &'static str {
         Phase::Sealing => "sealing",
         Phase::Syncing => "syncing",
         Phase::Checking => "checking",
+        Phase::Reading => "reading",
+        Phase::Exporting => "exporting",
         Phase::Publishing => "publishing",
         Phase::Archiving => "archiving",
     }
@@ -264,5 +396,49 @@ mod tests {
         assert_eq!(record.phases.keys().collect::<Vec<_>>(), [&"applying", &"receiving"]);
         assert!(record.phases.values().sum::<Duration>() <= record.total);
         assert_eq!(record.warnings, ["first (×2 in 1 s)", "second"]);
+    }
+
+    #[test]
+    fn a_line_says_how_far_it_is_how_fast_and_how_long_it_takes() {
+        let mut state = TerminalState {
+            phase: Some((Phase::Receiving, Instant::now())),
+            bytes: 3 << 30,
+            total: Some(Total::Bytes(12 << 30)),
+            ..TerminalState::default()
+        };
+        let minute = Duration::from_mins(1);
+        assert_eq!(
+            state.line(60 * (3 << 20), minute).unwrap(),
+            "receiving, 3.00 GiB of 12.00 GiB (25 %), 3.00 MiB/s, about 51 minutes left"
+        );
+        // more than the last time
+        state.bytes = 13 << 30;
+        assert_eq!(
+            state.line(60 * (3 << 20), minute).unwrap(),
+            "receiving, 13.00 GiB, 3.00 MiB/s"
+        );
+        state.total = Some(Total::Transactions(400));
+        state.transactions = 100;
+        state.phase = Some((Phase::Transactions, Instant::now()));
+        assert_eq!(
+            state.line(0, minute).unwrap(),
+            "transactions, 13.00 GiB, 100 of 400 (25 %) transactions, for 0 seconds"
+        );
+        state.phase = None;
+        assert_eq!(state.line(0, minute), None);
+    }
+
+    #[test]
+    fn lines_come_until_the_run_ends() {
+        let (tell, told) = mpsc::channel();
+        let state = Arc::new(Mutex::new(TerminalState {
+            phase: Some((Phase::Connecting, Instant::now())),
+            ..TerminalState::default()
+        }));
+        let sink = move |line: &str| tell.send(line.to_owned()).unwrap();
+        let lines = Lines::start(Duration::from_millis(1), state, sink).unwrap();
+        assert_eq!(told.recv().unwrap(), "connecting, for 0 seconds");
+        lines.end();
+        assert!(told.iter().all(|line| line.starts_with("connecting")));
     }
 }

@@ -324,13 +324,19 @@ fn root_without_the_right_to_give_files_away_takes_backups_with_a_warning() {
         capsh.args(["--drop=cap_chown,cap_fowner", "--", "-c", &command]);
         run_limited(&mut capsh)
     };
-    for (mode, options) in [("-full", ""), ("-incremental", ""), ("-full", "-overwrite")] {
-        let taken = run(mode, options);
+    // root cannot give the backup to the owner of the parent directory, who can rename it
+    let allowed = "-allow-shared-directory";
+    for (mode, options) in [
+        ("-full", String::new()),
+        ("-incremental", allowed.to_owned()),
+        ("-full", format!("-overwrite {allowed}")),
+    ] {
+        let taken = run(mode, &options);
         assert!(taken.success(), "{taken:?}");
         assert_eq!(verified(&target), Some(0));
-        if mode == "-full" {
+        if options.is_empty() {
             assert!(
-                taken.stderr.contains(&format!("cannot give it to {OTHER}:{OTHER}")),
+                taken.stderr.contains(&format!("group {OTHER} cannot be set")),
                 "{taken:?}"
             );
         }
@@ -562,4 +568,18 @@ fn auto_replaces_a_damaged_backup_by_a_full_one_by_itself() {
     let report: Value = serde_json::from_str(&taken.stdout).unwrap();
     assert_eq!(report["result"]["mode"], "full");
     assert_eq!(verified(&target), Some(0));
+}
+
+#[test]
+fn a_file_that_has_the_name_of_a_replaced_backup_disturbs_no_run() {
+    let mut scene = Scene::new();
+    let target = scene.work.path().join("b");
+    let other = scene.work.path().join("b.replaced");
+    fs::write(&other, "of somebody else").unwrap();
+    for (mode, options) in [("-full", &[][..]), ("-incremental", &[]), ("-full", &["-overwrite"])] {
+        let taken = scene.source.back_up(mode, &target, options);
+        assert!(taken.success(), "{taken:?}");
+        scene.source.grow();
+    }
+    assert_eq!(fs::read_to_string(&other).unwrap(), "of somebody else");
 }

@@ -19,7 +19,7 @@ use crate::support::{Finished, Mounted, our_tool, side_by_side, snapshot, wait_u
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-use neo4j_format::store::neo4j_lock::Neo4jLock;
+use neo4j_format::{DirHandle, store::neo4j_lock::Neo4jLock};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_neo4j-backup");
 
@@ -129,7 +129,7 @@ fn a_backup_that_is_open_as_a_database_is_not_replaced() {
     let server = Server::recorded();
     assert_done(&back_up(&server, &target, &[]), &target);
     let before = snapshot(&target);
-    let open = Neo4jLock::take(&target).unwrap();
+    let open = Neo4jLock::take(&DirHandle::open(&target).unwrap()).unwrap();
     assert_refused(&back_up(&server, &target, &["-overwrite"]), 11, &target);
     assert_eq!(snapshot(&target), before);
     drop(open);

@@ -473,6 +473,39 @@ fn where_only_the_proof_is_gone_the_report_says_so_unless_it_is_required() {
     );
 }
 
+/// A server takes seconds to find such a transaction in its logs.
+#[test]
+fn a_very_large_last_transaction_is_asked_for_once_only() {
+    let scene = Scene::new();
+    let id = GRAPH + 1;
+    let many: Vec<_> = (100..60_000).map(node).collect();
+    assert_eq!(scene.source.commit(&many), id);
+    let asked_with_last = |after: i64| {
+        let asked = scene.source.asked();
+        let (_, graph) = asked.last().unwrap().first().unwrap().clone();
+        graph < after
+    };
+    // the transaction before it proves the history
+    assert_eq!(scene.succeeds(&[])["result"]["history"], "proven");
+    let report = scene.succeeds(&[]);
+    assert_eq!(report["result"]["history"], "unchanged");
+    assert!(!asked_with_last(id));
+    // who wants a proof gets one
+    assert_eq!(scene.succeeds(&["-require-history"])["result"]["history"], "proven");
+    assert!(asked_with_last(id));
+    // and so does whoever goes on
+    scene.source.commit(&[node(70)]);
+    assert_eq!(scene.succeeds(&[])["result"]["history"], "proven");
+    // another history of the same length is noticed then
+    scene.source.commit(&many);
+    assert_eq!(scene.succeeds(&[])["result"]["history"], "proven");
+    scene.source.forget(DataSource::Graph, 1);
+    scene.source.commit(&[node(71)]);
+    assert_eq!(scene.succeeds(&[])["result"]["history"], "unchanged");
+    scene.source.commit(&[node(72)]);
+    scene.is_refused(13, &["branched history"]);
+}
+
 #[test]
 fn a_copy_that_somebody_wrote_to_is_refused_with_both_ids() {
     let scene = Scene::new();

@@ -6,6 +6,7 @@
     reason = "panicking is how tests report"
 )]
 
+use neo4j_format::DirHandle;
 use std::{
     fs,
     os::unix::fs::MetadataExt,
@@ -151,9 +152,9 @@ fn a_replaced_backup_without_manifest_that_a_kill_left_is_removed() {
     fs::rename(&old, &ready).unwrap();
     assert_eq!(back_up(&server, &target, &["-overwrite"]).code, Some(13));
     let found = fs::metadata(&ready).unwrap();
-    let mut changed = Manifest::read(&target).unwrap().unwrap();
+    let mut changed = Manifest::read(&DirHandle::open(&target).unwrap()).unwrap().unwrap();
     changed.replaces = Some(format!("directory {}:{}", found.dev(), found.ino()));
-    changed.write(&target.join(MANIFEST)).unwrap();
+    changed.write(&DirHandle::open(&target).unwrap(), MANIFEST).unwrap();
     assert_eq!(back_up(&server, &target, &["-overwrite"]).code, Some(0));
     assert!(!ready.exists());
 }
@@ -163,14 +164,14 @@ fn a_backup_that_a_killed_incremental_had_changed_is_not_replaced_unasked() {
     let (_folder, target) = place();
     let server = Server::recorded();
     assert_eq!(back_up(&server, &target, &[]).code, Some(0));
-    let mut changed = Manifest::read(&target).unwrap().unwrap();
+    let mut changed = Manifest::read(&DirHandle::open(&target).unwrap()).unwrap().unwrap();
     let run = Run {
         mode: BackupKind::Incremental,
         run_id: "0123".to_owned(),
         ..changed.chain[0].clone()
     };
     changed.add_run(run);
-    changed.write(&target.join(MANIFEST)).unwrap();
+    changed.write(&DirHandle::open(&target).unwrap(), MANIFEST).unwrap();
     stale_lock(&target, &json!("0123"));
     assert_eq!(back_up(&server, &target, &[]).code, Some(13));
     assert!(left_over(&target).is_empty());

@@ -1,9 +1,9 @@
-//! Names and values that take several blocks of a dynamic store, on real servers: releases before 1.6 write the blocks of
-//! one command in the order of a hash table.
+//! Unusual names on real servers: names and values that take several blocks of a dynamic store, which releases before 1.6
+//! write in the order of a hash table, and names of indexes that are directories of unusual names.
 
 #![expect(clippy::unwrap_used, reason = "panicking is how tests report")]
 
-use crate::support::{Options, Peer, Release, our_tool, require_peers};
+use crate::support::{Options, Peer, Release, copy_dir, our_tool, require_peers};
 use tempfile::TempDir;
 
 /// Transactions between two backups. A type of 20 letters has one block, of 31 letters two, of 61 letters three.
@@ -52,4 +52,34 @@ fn long_names_arrive_in_incremental_backups(release: Release) {
     source.quit();
     let found = Peer::contents_of_copy(release, &backup);
     assert_eq!(expected.difference(&found), None, "neo4j {}", release.name());
+}
+
+#[test]
+fn indexes_may_have_control_characters_in_their_names() {
+    let release = Release::V1_8;
+    if !require_peers(release) {
+        return;
+    }
+    let work = TempDir::new().unwrap();
+    let backup = work.path().join("backup");
+    let mut source = Peer::start(release, &work.path().join("source"), &Options::source(release));
+    let run = |arguments: &[&str]| {
+        let done = our_tool(&[arguments, &[backup.to_str().unwrap()]].concat());
+        assert!(done.success(), "neo4j {}: {done:?}", release.name());
+    };
+    let uri = source.uri();
+    source.command("index tab%09here");
+    source.command("index new%0Aline");
+    run(&["-full", "-from", &uri, "-to"]);
+    source.command("index later%09here");
+    run(&["-incremental", "-from", &uri, "-to"]);
+    run(&["verify"]);
+    source.quit();
+    let copy = work.path().join("copy");
+    copy_dir(&backup, &copy);
+    Peer::boot(release, &copy).quit();
+    for name in ["tab\there", "new\nline", "later\there"] {
+        let index = copy.join("index/lucene/node").join(name);
+        assert!(index.is_dir(), "neo4j {}: {name:?}", release.name());
+    }
 }

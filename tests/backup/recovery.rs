@@ -37,6 +37,7 @@ use crate::support::{Options, Peer, Release, our_tool, require_peers};
 use tempfile::Builder;
 
 use neo4j_format::{
+    DirHandle,
     ids::{DataSource, TxId},
     log::{Buffer, Layout, LogFormat, LogHeader, LogWriter, TransactionReader},
     store::{Header, StoreFile, StoreFormat},
@@ -142,7 +143,10 @@ fn lay_out(dir: &Path, answers: &[Answer], dialect: Dialect, format: StoreFormat
     };
     let header = LogHeader {
         format: layout.format,
-        version: Header::open(dir).unwrap().log_version().unwrap(),
+        version: Header::open(&DirHandle::open(dir).unwrap())
+            .unwrap()
+            .log_version()
+            .unwrap(),
         previous_last_tx: TxId(*first).previous(),
     };
     let log = fs::File::create(dir.join("nioneo_logical.log.1")).unwrap();
@@ -292,7 +296,7 @@ fn replay_equals_recovery(release: Release, seed: u64) {
     assert!(finished.success(), "{}", finished.stderr);
     drop(source);
 
-    let header = Header::open(&ours).unwrap();
+    let header = Header::open(&DirHandle::open(&ours).unwrap()).unwrap();
     let (format, last) = (header.format().unwrap(), header.last_transaction().unwrap());
     let dialect = dialect_of(release);
     fs::create_dir(&raw).unwrap();

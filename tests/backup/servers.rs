@@ -12,10 +12,12 @@ use std::{
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    time::SystemTime,
+    thread,
+    time::{Duration, SystemTime},
 };
 
 use crate::support::{Finished, Options, Peer, Release, copy_dir, our_tool, questions, require_peers, wait_until};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -36,6 +38,27 @@ questions! {
     a_server_without_the_logs_needs_a_full_backup,
     another_database_is_refused_and_auto_chooses,
     where_nothing_is_new_no_store_file_is_touched,
+    a_server_that_pauses_before_its_first_answer_is_waited_for,
+}
+
+/// As a collection of garbage or a virtual machine that is moved.
+#[expect(clippy::needless_pass_by_value, reason = "every question owns its scene")]
+fn a_server_that_pauses_before_its_first_answer_is_waited_for(scene: Scene) {
+    let pid = Pid::from_raw(i32::try_from(scene.source.pid()).unwrap()).unwrap();
+    kill_process(pid, Signal::STOP).unwrap();
+    let impatient = scene.run("-full", "backup", &["-silence-timeout", "1s"]);
+    let text = "accepted the connection but sent nothing for 1 s: paused, or not a backup port";
+    assert_eq!(impatient.code, Some(17), "{}", impatient.stderr);
+    assert!(impatient.stderr.contains(text), "{}", impatient.stderr);
+    let (uri, to) = (scene.source.uri(), scene.dir("backup"));
+    let finished = thread::scope(|scope| {
+        let running = scope.spawn(|| our_tool(&["-full", "-from", &uri, "-to", to.to_str().unwrap()]));
+        thread::sleep(Duration::from_secs(8));
+        assert!(!running.is_finished());
+        kill_process(pid, Signal::CONT).unwrap();
+        running.join().unwrap()
+    });
+    assert_eq!(finished.code, Some(0), "{}", finished.stderr);
 }
 
 /// A server with some content.

@@ -39,24 +39,24 @@ fn number(name: &str, default: u64) -> u64 {
     env::var(name).map_or(default, |text| text.parse().unwrap())
 }
 
-fn run(mode: &str, uri: &str, target: &Path, options: &[&str]) -> Finished {
+pub(crate) fn run(mode: &str, uri: &str, target: &Path, options: &[&str]) -> Finished {
     let target = target.to_str().unwrap();
     our_tool(&[&[mode, "-from", uri, "-to", target, "-quiet"], options].concat())
 }
 
-fn verify(target: &Path) -> Option<i32> {
+pub(crate) fn verify(target: &Path) -> Option<i32> {
     our_tool(&["verify", target.to_str().unwrap(), "-quiet"]).code
 }
 
 /// A source that has more than the backup of it.
-struct Scene {
-    work: TempDir,
-    source: Serving,
-    backup: PathBuf,
+pub(crate) struct Scene {
+    pub(crate) work: TempDir,
+    pub(crate) source: Serving,
+    pub(crate) backup: PathBuf,
 }
 
 impl Scene {
-    fn new(format: StoreFormat) -> Scene {
+    pub(crate) fn new(format: StoreFormat) -> Scene {
         Scene::of(format, 7)
     }
 
@@ -88,7 +88,7 @@ impl Scene {
         Scene { work, source, backup }
     }
 
-    fn copy(&self, name: &str) -> PathBuf {
+    pub(crate) fn copy(&self, name: &str) -> PathBuf {
         let copy = self.work.path().join(name);
         copy_dir(&self.backup, &copy);
         copy

@@ -8,6 +8,7 @@ use std::{
 };
 
 use neo4j_backup_core::manifest::files;
+use neo4j_format::DirHandle;
 use neo4j_format::store::{StoreFile, StoreFormat};
 
 /// Damages of a usual run of the tests, for each store format.
@@ -23,7 +24,7 @@ pub(crate) fn chosen() -> (Rng, u64) {
 
 /// The files of a database with their lengths.
 pub(crate) fn files_of(dir: &Path) -> Vec<(String, u64)> {
-    let found = files::list(dir).unwrap().into_iter();
+    let found = files::list(&DirHandle::open(dir).unwrap()).unwrap().into_iter();
     found.map(|found| (found.path, found.length.unwrap())).collect()
 }
 

@@ -19,10 +19,10 @@ use neo4j_backup_core::{
     progress::Quiet,
     verify::{Cause, FileProblem, VerifyOutcome, VerifyVerdict, verify},
 };
-use neo4j_format::store::StoreFormat;
+use neo4j_format::{DirHandle, store::StoreFormat};
 
 fn verified(dir: &Path) -> VerifyOutcome {
-    verify(dir, &Quiet, &Cancel::default()).unwrap()
+    verify(&DirHandle::open(dir).unwrap(), &Quiet, &Cancel::default()).unwrap()
 }
 
 /// A database of random bytes with a manifest.
@@ -53,7 +53,7 @@ fn every_damage_is_named(format: StoreFormat) {
     for round in 0..count {
         let damage = Damage::random(&mut rng, &files);
         let undo = damage.inflict(&dir);
-        let outcome = verify(&dir, &Quiet, &Cancel::default());
+        let outcome = verify(&DirHandle::open(&dir).unwrap(), &Quiet, &Cancel::default());
         drop(undo);
         match outcome {
             Ok(outcome) => assert_named(&damage, &outcome, round),
@@ -82,7 +82,7 @@ fn an_update_that_was_interrupted_behind_a_start_of_neo4j_is_no_damage() {
         }
         let mut manifest = adopt(&dir, &Quiet, &Cancel::default()).unwrap();
         manifest.state = State::Updating;
-        manifest.write(&dir.join(MANIFEST)).unwrap();
+        manifest.write(&DirHandle::open(&dir).unwrap(), MANIFEST).unwrap();
         let started = [before.unwrap_or_default(), "started"].concat();
         fs::write(&messages, &started).unwrap();
         assert_eq!(verified(&dir).verdict, VerifyVerdict::InterruptedUpdate);
@@ -249,7 +249,10 @@ fn real_directories_are_judged(release: Release) {
 }
 
 fn oldest_log(dir: &Path) -> String {
-    let logs = files::list(dir).unwrap().into_iter().map(|found| found.path);
+    let logs = files::list(&DirHandle::open(dir).unwrap())
+        .unwrap()
+        .into_iter()
+        .map(|found| found.path);
     let logs = logs.filter(|path| path.starts_with("nioneo_logical.log.v"));
     logs.min_by_key(String::len).unwrap()
 }

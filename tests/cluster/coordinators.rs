@@ -69,7 +69,7 @@ fn local(port: u16) -> HostPort {
 }
 
 /// How long those that do not serve are asked again.
-const LIMIT: Duration = Duration::from_secs(4);
+const LIMIT: Duration = Duration::from_secs(12);
 
 fn look(
     coordinators: Vec<HostPort>,
@@ -126,7 +126,7 @@ fn troubles() -> Vec<(HostPort, &'static str)> {
         ),
         (
             double(Conduct::Silent),
-            "took the connection and did not answer within 1s",
+            "took the connection and did not answer within 3s",
         ),
         (
             double(Conduct::Closes),
@@ -418,6 +418,58 @@ fn members_shows_each_with_what_is_wrong_and_ends_with_12_where_nobody_would_ser
         String::new(),
     ];
     assert_eq!(shown.stdout, expected.join("\n"));
+}
+
+#[test]
+fn members_that_all_refuse_are_counted_and_the_missing_service_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let (tree, closed) = nobody_serves();
+    let uri = format!("ha://127.0.0.1:{}", start(Conduct::Serves, tree));
+    let to = folder.path().join("backup");
+    let arguments = ["-full", "-from", &uri, "-to", to.to_str().unwrap(), "-output", "json"];
+    let done = our_tool(&arguments);
+    assert_eq!(done.code, Some(12), "{}", done.stderr);
+    let report: Value = serde_json::from_str(&done.stdout).unwrap();
+    assert_eq!(report["error"]["kind"], "no-member");
+    let hint = report["error"]["hint"].as_str().unwrap();
+    assert!(
+        hint.starts_with("no member offers the backup service: is online_backup_enabled"),
+        "{hint}"
+    );
+    let warnings = report["warnings"].as_array().unwrap();
+    let [warning] = warnings.as_slice() else {
+        panic!("{warnings:?}")
+    };
+    let warning = warning.as_str().unwrap();
+    let text = format!("member 1 (slave): cannot connect to 127.0.0.1:{closed}: connection refused (×");
+    assert!(warning.starts_with(&text) && warning.ends_with(" s)"), "{warning}");
+    assert_eq!(done.stderr.matches("connection refused").count(), 3, "{}", done.stderr);
+}
+
+/// Names of nodes are not ours.
+#[test]
+fn nothing_of_a_node_reaches_a_terminal_or_a_log_as_a_command() {
+    let mut tree = tree();
+    let hostile = "\u{1b}]0;owned\u{7}\u{9b}31m\u{202e}";
+    tree.insert(format!("/{hostile}"), (cluster_node(1, 1), 0));
+    tree.remove("/neo4j.ha");
+    let uri = format!("ha://127.0.0.1:{}", start(Conduct::Serves, tree));
+    for output in ["text", "json"] {
+        let arguments = [
+            "members",
+            "-from",
+            &uri,
+            "-cluster",
+            "x\u{1b}\u{9b}",
+            "-vvv",
+            "-output",
+            output,
+        ];
+        let done = our_tool(&arguments);
+        for text in [done.stdout, done.stderr] {
+            assert!(!text.contains(['\u{1b}', '\u{7}', '\u{9b}', '\u{202e}']), "{text:?}");
+        }
+    }
 }
 
 #[test]

@@ -17,6 +17,7 @@ use crate::support::{
     coordinator_double::{self, Conduct, Tree},
     copy_dir, free_port, nodes, our_tool, require_peers,
 };
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use neo4j_backup_core::{
@@ -380,6 +381,58 @@ fn clusters_on_the_same_coordinators_are_told_apart() {
             break;
         }
         assert!(begin.elapsed() < Duration::from_secs(30), "{error}");
+    }
+}
+
+/// The original tool waits as well.
+#[test]
+fn a_zookeeper_that_pauses_is_asked_again() {
+    if !ZooKeeper::Debian.require() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let coordinators = Coordinators::start(ZooKeeper::Debian, 1, dir.path());
+    let uri = coordinators.uri();
+    let begin = Instant::now();
+    let error = look(&uri, None, &Wanted::default()).map(|_| ()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::UnknownCluster, "{error}");
+    assert!(begin.elapsed() < Duration::from_secs(1), "{:?}", begin.elapsed());
+
+    let pid = Pid::from_raw(i32::try_from(coordinators.servers[0].pid()).unwrap()).unwrap();
+    kill_process(pid, Signal::STOP).unwrap();
+    let paused = thread::spawn(move || {
+        thread::sleep(Duration::from_secs(6));
+        kill_process(pid, Signal::CONT).unwrap();
+    });
+    let error = look(&uri, None, &Wanted::default()).map(|_| ()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::UnknownCluster, "{error}");
+    paused.join().unwrap();
+}
+
+#[test]
+fn a_node_that_may_not_be_read_is_named_each_time() {
+    if !ZooKeeper::Debian.require() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let coordinators = Coordinators::start(ZooKeeper::Debian, 1, dir.path());
+    let port = coordinators.servers[0].port();
+    let mut name = 1_340_000_000_000_i64.to_be_bytes().to_vec();
+    name.extend((-7_i64).to_be_bytes());
+    nodes::create(port, "/neo4j.ha", &name, 31);
+    nodes::create(port, "/1340000000000_-7", &[], 31);
+    nodes::create(port, "/1340000000000_-7/ha-servers", &[], 6);
+    for _ in 0..12 {
+        let error = look(&coordinators.uri(), None, &Wanted::default())
+            .map(|_| ())
+            .unwrap_err();
+        assert_eq!(
+            (error.kind(), error.to_string().as_str()),
+            (
+                ErrorKind::NotAuthorized,
+                "not authorized to read /1340000000000_-7/ha-servers"
+            )
+        );
     }
 }
 

@@ -11,5 +11,6 @@ mod failing_cluster;
 mod failover;
 mod ledger;
 mod numbers;
+mod restore;
 mod storms;
 mod stormy_cluster;

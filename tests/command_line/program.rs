@@ -8,7 +8,7 @@ use std::{
 };
 
 /// Every command of the program.
-pub(crate) const COMMANDS: [&str; 16] = [
+pub(crate) const COMMANDS: [&str; 19] = [
     "members",
     "inspect",
     "verify",
@@ -18,6 +18,9 @@ pub(crate) const COMMANDS: [&str; 16] = [
     "snapshots",
     "forget",
     "check",
+    "stats",
+    "diff",
+    "export",
     "serve",
     "sandbox",
     "demo",

@@ -176,6 +176,16 @@ fn what_reads_a_directory_matches_the_schemas() {
         &["restore", "-at-tx", "1", "-from", path, "-to", restored],
         22,
     );
+    documented("stats", &["stats", path], 0);
+    documented("diff", &["diff", path, path], 0);
+    let out = dir.path().join("out");
+    let out = out.to_str().unwrap();
+    let refused = documented("export", &["export", path, "-to", out], 24);
+    assert!(refused["result"]["target"].is_null());
+    documented("export", &["export", path, "-to", out, "-lossy", "-label", "Old"], 0);
+    documented("export", &["export", path, "-to", out], 13);
+    documented("export", &["export", path], 64);
+    documented("export", &["export", path, "-to", out, "-format", "csv"], 64);
 
     let damaged = dir.path().join("damaged");
     let copy = Command::new("cp").arg("-a").arg(path).arg(&damaged).status().unwrap();
@@ -190,6 +200,7 @@ fn what_reads_a_directory_matches_the_schemas() {
     let verified = documented("verify", &["verify", damaged], 20);
     assert_eq!(verified["result"]["findings"][0]["path"], "neostore.nodestore.db");
     documented("check", &["check", damaged], 3);
+    differences_match_the_schemas(path, damaged);
 
     fs::remove_file(Path::new(damaged).join("neo4j-backup.json")).unwrap();
     documented("verify", &["verify", damaged], 1);
@@ -198,11 +209,31 @@ fn what_reads_a_directory_matches_the_schemas() {
     documented("inspect", &["inspect", damaged], 0);
 
     let empty = dir.path().to_str().unwrap();
-    for command in ["inspect", "verify", "check"] {
+    for command in ["inspect", "verify", "check", "stats"] {
         let output = run(&[command, empty, "-output", "json"]);
         assert_ne!(output.status.code(), Some(0), "{command}");
         let failed = matches(command, &String::from_utf8(output.stdout).unwrap());
         assert!(failed["error"].is_object(), "{command}");
+    }
+}
+
+/// Two directories of which the second lacks a node.
+fn differences_match_the_schemas(path: &str, damaged: &str) {
+    let store = Path::new(damaged).join("neostore.nodestore.db");
+    let mut bytes = fs::read(&store).unwrap();
+    let node = bytes.chunks_exact(9).rposition(|node| node[0] & 1 == 1).unwrap();
+    bytes[9 * node] &= !1;
+    fs::write(&store, bytes).unwrap();
+    let output = run(&["diff", path, damaged, "-v", "-output", "json"]);
+    assert_eq!(output.status.code(), Some(1));
+    let text = String::from_utf8(output.stdout).unwrap();
+    let mut lines: Vec<&str> = text.lines().collect();
+    let last = matches("diff", lines.pop().unwrap());
+    assert_eq!(last["result"]["nodes"]["removed"], 1);
+    let first = matches("diff-finding", lines[0]);
+    assert_eq!(first["finding"]["entity"], format!("node {node}"));
+    for line in lines {
+        matches("diff-finding", line);
     }
 }
 
@@ -315,6 +346,7 @@ fn the_schemas_know_every_kind_of_error() {
     for name in [
         "backup",
         "check",
+        "diff",
         "drill",
         "forget",
         "inspect",
@@ -324,6 +356,7 @@ fn the_schemas_know_every_kind_of_error() {
         "sandbox",
         "serve",
         "snapshots",
+        "stats",
         "text",
         "verify",
     ] {

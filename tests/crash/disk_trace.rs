@@ -176,6 +176,7 @@ pub fn run_with_fault<A: AsRef<OsStr>>(program: &str, args: &[A], folder: &Path,
 }
 
 /// The calls of one thread, with the time at which each began.
+#[expect(clippy::too_many_lines, reason = "one arm for each call of the system")]
 fn read(text: &str, folder: &Path) -> Vec<(String, Call)> {
     let mut calls = Vec::new();
     let mut numbers: BTreeMap<(String, PathBuf), usize> = BTreeMap::new();
@@ -212,7 +213,8 @@ fn read(text: &str, folder: &Path) -> Vec<(String, Call)> {
             path.strip_prefix(folder).ok().map(Path::to_owned)
         };
         let path = match name {
-            "openat" | "unlinkat" | "mkdirat" | "renameat" | "renameat2" | "fchmodat" | "fchownat" | "statx" => at(1),
+            "openat" | "unlinkat" | "mkdirat" | "renameat" | "renameat2" | "fchmodat" | "fchownat" | "statx"
+            | "newfstatat" => at(1),
             "rename" | "mkdir" | "unlink" | "rmdir" | "chmod" | "chown" | "lchown" | "statfs" => at(0),
             _ => own(),
         };
@@ -250,16 +252,21 @@ fn read(text: &str, folder: &Path) -> Vec<(String, Call)> {
         };
         let Some(path) = path else { continue };
         let effect = if failed { Effect::Nothing } else { effect };
-        let relative = name.ends_with("at") && !arguments[0].starts_with("AT_FDCWD");
-        let watched = match path.parent() {
+        let is_at = name.trim_end_matches('2').ends_with("at") || name == "statx";
+        let relative = is_at && !arguments[0].starts_with("AT_FDCWD");
+        let watch = |path: &Path| match path.parent() {
             Some(parent) if relative => parent.to_owned(),
-            _ => path.clone(),
+            _ => path.to_owned(),
         };
+        let watched = watch(&path);
         // of a plain `rename` strace compares the old name alone
-        let named = match &effect {
-            Effect::Rename { to } if name != "rename" => vec![watched.clone(), to.clone()],
-            _ => vec![watched.clone()],
-        };
+        let mut named = vec![watched.clone()];
+        if let Effect::Rename { to } = &effect
+            && name != "rename"
+            && watch(to) != watched
+        {
+            named.push(watch(to));
+        }
         let mut number = 0;
         for path in named {
             let count = numbers.entry((name.to_owned(), path)).or_default();

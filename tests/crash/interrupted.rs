@@ -26,6 +26,7 @@ use crate::{
     support::{Contents, Options, Peer, Release, copy_dir},
 };
 use neo4j_backup_core::{
+    DirHandle,
     cancel::Cancel,
     progress::Quiet,
     verify::{VerifyVerdict, verify},
@@ -108,7 +109,8 @@ impl Scene {
 
     /// The next run ends well and leaves the store that no interruption would have left.
     pub fn repaired_by_next_run(&self, dir: &Path) -> Result<(), String> {
-        let told = verify(dir, &Quiet, &Cancel::default()).map_err(|error| format!("verify: {error}"))?;
+        let told = verify(&DirHandle::open(dir).unwrap(), &Quiet, &Cancel::default())
+            .map_err(|error| format!("verify: {error}"))?;
         if !matches!(told.verdict, VerifyVerdict::Intact | VerifyVerdict::InterruptedUpdate) {
             return Err(format!(
                 "verify does not see an interrupted update: {:#?}",
@@ -119,7 +121,8 @@ impl Scene {
         if !finished.status.success() {
             return Err(format!("the next run: {}", String::from_utf8_lossy(&finished.stderr)));
         }
-        let told = verify(dir, &Quiet, &Cancel::default()).map_err(|error| format!("verify: {error}"))?;
+        let told = verify(&DirHandle::open(dir).unwrap(), &Quiet, &Cancel::default())
+            .map_err(|error| format!("verify: {error}"))?;
         if told.verdict != VerifyVerdict::Intact {
             return Err(format!("verify after the next run: {:#?}", told.findings));
         }

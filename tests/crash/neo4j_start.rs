@@ -21,6 +21,7 @@ use std::{
 use crate::support::copy_dir;
 use neo4j_backup_core::replay::apply::{Applier, Growth};
 use neo4j_format::{
+    DirHandle,
     ids::{DataSource, LogVersion},
     log::{
         Buffer, Item, Layout, LogFormat, LogHeader, SlotReader,
@@ -52,7 +53,7 @@ pub struct Started {
 /// # Errors
 /// Why Neo4j does not start, or would lose something.
 pub fn start(dir: &Path, work: &Path) -> Result<Started, String> {
-    let format = Header::open_read_only(dir)
+    let format = Header::open_read_only(&DirHandle::open(dir).unwrap())
         .and_then(|header| header.format())
         .map_err(told)?;
     let graph_log = active(dir, DataSource::Graph)?;
@@ -107,7 +108,7 @@ fn active(dir: &Path, source: DataSource) -> Result<Option<PathBuf>, String> {
 /// not raised: where both are equal the next rotation finds its name taken (1.4.2, 1.5.0).
 fn left_over(dir: &Path, source: DataSource) -> Result<(), String> {
     let store = match source {
-        DataSource::Graph => Header::open_read_only(dir)
+        DataSource::Graph => Header::open_read_only(&DirHandle::open(dir).unwrap())
             .and_then(|header| header.log_version())
             .map_err(told)?,
         DataSource::Lucene => lucene_store(dir)?.version,
@@ -195,13 +196,13 @@ fn recover(dir: &Path, log: &Path, format: StoreFormat) -> Result<(), String> {
         format: format.into(),
         source: DataSource::Graph,
     };
-    let header = Header::open(dir).map_err(told)?;
+    let header = Header::open(&DirHandle::open(dir).unwrap()).map_err(told)?;
     let file = File::open(log).map_err(told)?;
     let (mut scan, mut read) = (Buffer::new(), Buffer::new());
     let mut entries = SlotReader::open(&file, layout, &mut scan).map_err(told)?;
     let version = header.log_version().map_err(told)?;
     can_be_archived(dir, layout.source, entries.header(), version)?;
-    let mut applier = Applier::open(dir, format, Growth::Usual).map_err(told)?;
+    let mut applier = Applier::open(&DirHandle::open(dir).unwrap(), format, Growth::Usual).map_err(told)?;
     while let Some(committed) = entries.next().map_err(told)? {
         let mut transaction = slot::transaction(&file, layout, &committed, &mut read);
         while let Some(item) = transaction.next().map_err(told)? {

@@ -31,6 +31,7 @@ use neo4j_backup_core::{
     verify::{VerifyOutcome, VerifyVerdict, verify},
 };
 use neo4j_format::{
+    DirHandle,
     ids::{DataSource, LogVersion, StoreId, TxId},
     log::{
         LogFormat, LogHeader, LuceneCommand,
@@ -185,7 +186,8 @@ impl Scene {
 
     /// The next run ends well, with the bytes that a run leaves which nobody stops.
     fn is_repaired(&self, dir: &Path) -> Result<(), String> {
-        let told = verify(dir, &Quiet, &Cancel::default()).map_err(|error| format!("verify: {error}"))?;
+        let told = verify(&DirHandle::open(dir).unwrap(), &Quiet, &Cancel::default())
+            .map_err(|error| format!("verify: {error}"))?;
         if !matches!(told.verdict, VerifyVerdict::Intact | VerifyVerdict::InterruptedUpdate) {
             return Err(format!("verify: {}", named(&told)));
         }
@@ -193,7 +195,8 @@ impl Scene {
         if !next.success() {
             return Err(format!("the next run: {}", next.stderr));
         }
-        let told = verify(dir, &Quiet, &Cancel::default()).map_err(|error| format!("verify: {error}"))?;
+        let told = verify(&DirHandle::open(dir).unwrap(), &Quiet, &Cancel::default())
+            .map_err(|error| format!("verify: {error}"))?;
         if told.verdict != VerifyVerdict::Intact {
             return Err(format!("verify after the next run: {}", named(&told)));
         }
@@ -207,7 +210,8 @@ impl Scene {
 
     /// Once the run has ended all of it is there.
     fn is_done(&self, dir: &Path, work: &Path) -> Result<(), String> {
-        let told = verify(dir, &Quiet, &Cancel::default()).map_err(|error| format!("verify: {error}"))?;
+        let told = verify(&DirHandle::open(dir).unwrap(), &Quiet, &Cancel::default())
+            .map_err(|error| format!("verify: {error}"))?;
         if told.verdict != VerifyVerdict::Intact {
             return Err("the run has ended, and yet it is no complete backup".to_owned());
         }

@@ -15,7 +15,7 @@ use std::{
 use serde_json::Value;
 use tempfile::TempDir;
 
-use neo4j_backup_core::manifest::Manifest;
+use neo4j_backup_core::{DirHandle, manifest::Manifest};
 use neo4j_format::ids::{DataSource, MemberId, TxId};
 use neo4j_sandbox::{Cluster, Plan, Status, coordinator::Condition, database::Contents};
 
@@ -111,7 +111,9 @@ impl Place {
     /// Compares the backup with what this member held; gives its last transaction.
     #[track_caller]
     fn assert_equals(&self, id: MemberId) -> i64 {
-        let manifest = Manifest::read(&self.target()).unwrap().unwrap();
+        let manifest = Manifest::read(&DirHandle::open(self.target()).unwrap())
+            .unwrap()
+            .unwrap();
         let last = |source| manifest.last_transaction(source).map_or(TxId::BASE, |(last, _)| last);
         let (graph, lucene) = (last(DataSource::Graph), last(DataSource::Lucene));
         let held = self.cluster.contents_at(id, graph, lucene).unwrap();
@@ -206,7 +208,9 @@ async fn every_link_of_a_chain_from_changing_members_equals_its_source() {
         assert!(now >= last + 15, "link {link}: {now} after {last}");
         last = now;
     }
-    let manifest = Manifest::read(&place.target()).unwrap().unwrap();
+    let manifest = Manifest::read(&DirHandle::open(place.target()).unwrap())
+        .unwrap()
+        .unwrap();
     assert_eq!(manifest.chain.len(), 9);
 }
 
@@ -262,7 +266,9 @@ async fn logs_that_are_gone_call_for_a_full_backup_which_may_be_taken_instead() 
     place.cluster.set_rate(0);
     let full = place.take("-incremental", &uri, &["-fallback-full"]).ends_with(0);
     assert_eq!(full.mode(), "full");
-    let manifest = Manifest::read(&place.target()).unwrap().unwrap();
+    let manifest = Manifest::read(&DirHandle::open(place.target()).unwrap())
+        .unwrap()
+        .unwrap();
     let (graph, _) = manifest.last_transaction(DataSource::Graph).unwrap();
     assert!(graph.0 >= last + 20);
     place.cluster.stop(MASTER).await.unwrap();

@@ -13,6 +13,7 @@ use crate::support::{Finished, Peer, Release, as_seen_by, original_tool, our_too
 use tempfile::TempDir;
 
 use neo4j_format::{
+    DirHandle,
     ids::{DataSource, MemberId, TxId},
     log::{Buffer, Layout, LogFormat, SlotReader},
     store::{Header, LuceneStore, lucene_store},
@@ -64,7 +65,7 @@ fn ours(mode: &str, uri: &str, to: &Path) -> Finished {
 
 /// The last transactions that a directory holds.
 fn last_of(dir: &Path) -> (TxId, TxId) {
-    let header = Header::open(dir).unwrap();
+    let header = Header::open(&DirHandle::open(dir).unwrap()).unwrap();
     let layout = Layout {
         format: LogFormat::from(header.format().unwrap()),
         source: DataSource::Lucene,

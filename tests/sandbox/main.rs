@@ -6,5 +6,8 @@ mod support;
 mod backups;
 mod check;
 mod cluster;
+mod comparisons;
 mod database;
+mod export_releases;
+mod exports;
 mod library;

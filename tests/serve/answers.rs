@@ -19,6 +19,7 @@ use tempfile::TempDir;
 
 use neo4j_backup_core::manifest::{MANIFEST, Manifest, State};
 use neo4j_format::{
+    DirHandle,
     ids::{DataSource, StoreId, TxId},
     log::entry::{self, Commit, CommitKind, CommitStamp, Origin, Start},
     store::{StoreFormat, neo4j_lock::Neo4jLock},
@@ -298,7 +299,7 @@ fn requests_wait_for_an_incremental_and_are_refused_while_neo4j_has_the_director
 
     drop(lock);
     // as an incremental holds it
-    let lock = Neo4jLock::take(&dir).unwrap();
+    let lock = Neo4jLock::take(&DirHandle::open(&dir).unwrap()).unwrap();
     assert_eq!(full().unwrap(), before);
     set_state(&dir, State::Updating);
     let waiting = thread::spawn({
@@ -318,10 +319,12 @@ fn requests_wait_for_an_incremental_and_are_refused_while_neo4j_has_the_director
 
 /// Puts a manifest with another state in place, as a run does.
 fn set_state(dir: &Path, state: State) {
-    let mut manifest = Manifest::read(dir).unwrap().unwrap();
+    let mut manifest = Manifest::read(&DirHandle::open(dir).unwrap()).unwrap().unwrap();
     manifest.state = state;
     let new = dir.join("neo4j-backup.json.new");
-    manifest.write(&new).unwrap();
+    manifest
+        .write(&DirHandle::open(dir).unwrap(), "neo4j-backup.json.new")
+        .unwrap();
     fs::rename(new, dir.join(MANIFEST)).unwrap();
 }
 

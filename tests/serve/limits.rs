@@ -1,7 +1,5 @@
 //! `serve` under load and among clients that mean no good: limits, rates, refusals, its end, and what the log says.
 
-#![expect(clippy::unwrap_used, reason = "panicking is how tests report")]
-
 use std::{
     fs,
     io::{Read, Write},
@@ -10,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::serving::{ask, backup, connect, enlarge, take};
+use crate::serving::{ask, backup, connect, enlarge, from_another_address, take};
 use crate::support::Serving;
 
 use neo4j_format::{
@@ -59,22 +57,6 @@ fn one_address_cannot_take_all_connections() {
     while !take("-full", &serving.uri(), &folder.path().join("copy")).success() {
         assert!(Instant::now() < limit, "{}", serving.log());
     }
-}
-
-/// A connection from 127.0.0.2.
-fn from_another_address(serving: &Serving) -> TcpStream {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_io()
-        .build()
-        .unwrap();
-    runtime.block_on(async {
-        let socket = tokio::net::TcpSocket::new_v4().unwrap();
-        socket.bind("127.0.0.2:0".parse().unwrap()).unwrap();
-        let stream = socket.connect(serving.address().parse().unwrap()).await.unwrap();
-        let stream = stream.into_std().unwrap();
-        stream.set_nonblocking(false).unwrap();
-        stream
-    })
 }
 
 #[test]

@@ -58,6 +58,22 @@ pub fn connect(serving: &Serving) -> TcpStream {
     stream
 }
 
+/// A connection from 127.0.0.2.
+pub fn from_another_address(serving: &Serving) -> TcpStream {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.2:0".parse().unwrap()).unwrap();
+        let stream = socket.connect(serving.address().parse().unwrap()).await.unwrap();
+        let stream = stream.into_std().unwrap();
+        stream.set_nonblocking(false).unwrap();
+        stream
+    })
+}
+
 /// Sends a request and reads its whole response.
 pub fn ask(stream: &mut TcpStream, frame: &[u8]) -> Result<Told, String> {
     stream.write_all(frame).map_err(|e| e.to_string())?;

@@ -17,6 +17,7 @@ mod containers;
 mod contents;
 pub mod coordinator_double;
 mod coordinators;
+mod exported;
 mod faulty;
 pub mod grown_source;
 pub mod incremental_source;
@@ -46,15 +47,16 @@ pub use cluster::{Cluster, Settings as ClusterSettings};
 pub use containers::Containers;
 pub use contents::Contents;
 pub use coordinators::{Coordinator, Coordinators, WithoutQuorum, ZooKeeper, free_port, free_ports};
+pub use exported::{Exported, as_imported};
 pub use faulty::{BlackHole, Fault, Faulty};
-pub use model::as_seen_by;
+pub use model::{as_seen_by, ascii, dump_of, properties};
 pub use mounted::Mounted;
 pub use peer::{Backup, Options, Peer};
-pub use process::Finished;
+pub use process::{Finished, run as run_to_end};
 pub(crate) use questions::{asked_of, questions};
 pub use relay::Relay;
 pub use serve::Serving;
-pub use tool::{as_user, checker_1_9_9, has_program, original_tool, our_tool, run_limited};
+pub use tool::{as_user, checker_1_9_9, has_program, original_tool, our_tool, our_tool_as, run_limited};
 
 /// A release of the original that tests run against.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -139,6 +141,16 @@ pub fn require_peers(release: Release) -> bool {
     };
     skip(&missing);
     false
+}
+
+/// The folder of the importer of Neo4j 5.26, if it is there and Java 17 too.
+pub fn importer() -> Option<PathBuf> {
+    let folder = peers_dir().join("5.26");
+    if folder.join("classes/Read.class").exists() {
+        return Some(folder);
+    }
+    skip("Neo4j 5.26 (run tests/peers/fetch)");
+    None
 }
 
 /// Says loudly that a test does not run; a failure under `CI=true`.

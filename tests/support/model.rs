@@ -14,6 +14,11 @@ use neo4j_sandbox::{
 
 /// What `release` shows of a database with these contents.
 pub fn as_seen_by(release: Release, model: &Model) -> Contents {
+    Contents::parse(&dump_of(release, model))
+}
+
+/// The same as the text that the driver would write, but for the digits of floating-point numbers.
+pub fn dump_of(release: Release, model: &Model) -> String {
     let mut text = "SEQ 0\nINDEX-SEQ 0\n".to_owned();
     // 1.6 has properties of the graph, but the driver cannot get at them
     if release >= Release::V1_7_2 {
@@ -49,7 +54,7 @@ pub fn as_seen_by(release: Release, model: &Model) -> Contents {
             let _ = writeln!(text, "{label} {} {query} [{}]", index.name, ids.join(", "));
         }
     }
-    Contents::parse(&text)
+    text
 }
 
 /// Hits of the prefix queries, of entities that exist.
@@ -67,7 +72,8 @@ fn hits(entries: &BTreeMap<i64, Entry>, exists: &dyn Fn(i64) -> bool) -> BTreeMa
     hits
 }
 
-fn properties(properties: &Properties) -> String {
+/// Properties as the driver writes them.
+pub fn properties(properties: &Properties) -> String {
     let all: Vec<String> = properties
         .iter()
         .map(|(key, value)| format!("{key}={}", text(value)))
@@ -85,6 +91,11 @@ fn text(value: &Value) -> String {
         }
         Value::Texts(texts) => {
             let all: Vec<String> = texts.iter().map(|text| ascii(text.encode_utf16())).collect();
+            format!("String[{}]", all.join(","))
+        }
+        Value::Utf16(units) => format!("String:{}", ascii(units.iter().copied())),
+        Value::Utf16s(texts) => {
+            let all: Vec<String> = texts.iter().map(|units| ascii(units.iter().copied())).collect();
             format!("String[{}]", all.join(","))
         }
     }
@@ -130,7 +141,8 @@ fn number(kind: Kind, bits: u64) -> String {
     }
 }
 
-fn ascii(units: impl IntoIterator<Item = u16>) -> String {
+/// Text as the driver writes it.
+pub fn ascii(units: impl IntoIterator<Item = u16>) -> String {
     let mut text = String::new();
     for unit in units {
         match u8::try_from(unit) {

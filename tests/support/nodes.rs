@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+const CREATE: i32 = 1;
 const GET_DATA: i32 = 4;
 const GET_CHILDREN: i32 = 8;
 /// Bytes of a node's state behind its data.
@@ -19,6 +20,28 @@ pub fn dump(port: u16) -> String {
     let mut text = String::new();
     session.visit("/", &mut text);
     text
+}
+
+/// Creates a node with these data that everybody may use in these ways only (read 1, write 2, create 4).
+pub fn create(port: u16, path: &str, data: &[u8], permissions: i32) {
+    let mut session = Session::open(port);
+    session.xid += 1;
+    let mut request = [session.xid.to_be_bytes(), CREATE.to_be_bytes()].concat();
+    let mut buffer = |bytes: &[u8]| {
+        request.extend(i32::try_from(bytes.len()).unwrap().to_be_bytes());
+        request.extend(bytes);
+    };
+    buffer(path.as_bytes());
+    buffer(data);
+    request.extend(1_i32.to_be_bytes());
+    request.extend(permissions.to_be_bytes());
+    for part in ["world", "anyone"] {
+        request.extend(i32::try_from(part.len()).unwrap().to_be_bytes());
+        request.extend(part.as_bytes());
+    }
+    request.extend([0; 4]);
+    let reply = session.exchange(&request);
+    assert_eq!(reply[12..16], [0; 4], "{path} cannot be created");
 }
 
 struct Session {

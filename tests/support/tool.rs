@@ -1,6 +1,6 @@
 //! The backup tools: the original of each release, and ours.
 
-use std::{ffi::OsStr, fs, path::Path, process::Command, time::Duration};
+use std::{ffi::OsStr, fs, os::unix::process::CommandExt, path::Path, process::Command, time::Duration};
 
 use super::{Finished, Release, process};
 
@@ -24,6 +24,19 @@ pub fn our_tool<A: AsRef<OsStr>>(args: &[A]) -> Finished {
         Command::new(Path::new(env!("CARGO_BIN_EXE_neo4j-backup"))).args(args),
         LIMIT,
     )
+}
+
+/// Runs the program under test under this umask, as this user and group where they are given.
+pub fn our_tool_as<A: AsRef<OsStr>>(umask: u32, user: Option<u32>, args: &[A]) -> Finished {
+    let mut shell = Command::new("sh");
+    shell
+        .args(["-c", &format!("umask {umask:03o}; exec \"$0\" \"$@\"")])
+        .arg(env!("CARGO_BIN_EXE_neo4j-backup"))
+        .args(args);
+    if let Some(user) = user {
+        shell.uid(user).gid(user);
+    }
+    run_limited(&mut shell)
 }
 
 /// Runs a command that starts the program under test.

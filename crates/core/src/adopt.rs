@@ -1,7 +1,7 @@
 //! Takes over a backup that another tool made, or a database as it stands: checksums and manifest are written, the
 //! files themselves are not touched.
 
-use std::{collections::BTreeMap, fs, path::Path};
+use std::{collections::BTreeMap, path::Path};
 
 use super::{
     context::now,
@@ -9,6 +9,7 @@ use super::{
     replay::pending_index::PendingIndex,
     target::{
         archived_logs, durable, links,
+        owners::SharedDirectories,
         staging::{Occupant, Target, refuse_if_at_work},
     },
 };
@@ -24,7 +25,7 @@ use crate::{
     run_id::RunId,
 };
 use neo4j_format::{
-    DiskError,
+    DirHandle, DiskError,
     ids::DataSource,
     log::LogFormat,
     store::{Header, lucene_store, neo4j_lock::Neo4jLock},
@@ -36,25 +37,25 @@ use neo4j_format::{
 /// There is a manifest already, or no database; it is in use; of the disk; the run was cancelled.
 pub fn adopt(dir: &Path, progress: &dyn Progress, cancel: &Cancel) -> Result<Manifest, Error> {
     refuse_if_at_work(dir)?;
-    let target = Target::lock(dir, &RunId::random()?.to_string(), now())?;
+    let target = Target::lock(dir, &RunId::random()?.to_string(), now(), SharedDirectories::Refused)?;
     let result = locked(&target, progress, cancel);
     target.release(&result);
     result
 }
 
 fn locked(target: &Target, progress: &dyn Progress, cancel: &Cancel) -> Result<Manifest, Error> {
-    let dir = target.dir();
     if target.occupant()? != Occupant::Database {
-        let text = format!("{}: holds no database", dir.display());
+        let text = format!("{}: holds no database", target.dir().display());
         return Err(Error::new(ErrorKind::NotOurs, text).with_hint("name the directory that has the file neostore"));
     }
-    if fs::symlink_metadata(dir.join(MANIFEST)).is_ok() {
+    let dir = &target.open()?;
+    if dir.has(MANIFEST) {
         let text = format!("{}: has a manifest already", dir.display());
         return Err(Error::new(ErrorKind::NotOurs, text)
             .with_hint("verify it; to forget what it was, remove neo4j-backup.json first")
             .see(&[Setting::Adopt]));
     }
-    links::refuse(dir)?;
+    links::refuse(dir, progress)?;
     let _lock = Neo4jLock::take(dir)?;
     let header = Header::open(dir)?;
     let format = header.format()?;
@@ -74,7 +75,7 @@ fn locked(target: &Target, progress: &dyn Progress, cancel: &Cancel) -> Result<M
         files: Vec::new(),
     };
     if let Err(error) = checksums::write(dir, None, &BTreeMap::new(), &mut manifest, cancel) {
-        let _ = fs::remove_file(dir.join(NEW_SUMS));
+        let _ = dir.remove_file(NEW_SUMS);
         return Err(error);
     }
     manifest.finished = Some(now());
@@ -84,7 +85,7 @@ fn locked(target: &Target, progress: &dyn Progress, cancel: &Cancel) -> Result<M
 
 /// The last transactions of a directory that nobody received them for.
 pub(crate) fn last_transactions(
-    dir: &Path,
+    dir: &DirHandle,
     header: &Header,
     format: LogFormat,
     progress: &dyn Progress,
@@ -105,7 +106,7 @@ pub(crate) fn last_transactions(
         id: graph.0,
         fingerprint: fingerprint.map(|fingerprint| fingerprint.to_string()),
     }];
-    if dir.join(lucene_store::PATH).exists() {
+    if dir.has(lucene_store::PATH) {
         last.push(LastTransaction {
             data_source: DataSource::Lucene.name().to_owned(),
             id: PendingIndex::inspect(dir, format)?.last_tx.0,
@@ -115,8 +116,7 @@ pub(crate) fn last_transactions(
     Ok(last)
 }
 
-fn publish(dir: &Path, manifest: &Manifest) -> Result<(), DiskError> {
-    let (new, path) = (dir.join(NEW_MANIFEST), dir.join(MANIFEST));
-    manifest.write(&new)?;
-    durable::rename(&new, &path)
+fn publish(dir: &DirHandle, manifest: &Manifest) -> Result<(), DiskError> {
+    manifest.write(dir, NEW_MANIFEST)?;
+    durable::rename(dir, NEW_MANIFEST, MANIFEST)
 }

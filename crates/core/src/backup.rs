@@ -26,7 +26,7 @@ use crate::{
     full::{Announcement, Full, full},
     incremental::{Incremental, incremental},
     outcome::{BackupOutcome, Verdict},
-    progress::{Phase, Progress},
+    progress::{Phase, Progress, Total},
     receive::{
         database::{ask_store_id, require_database},
         proof::Unproven,
@@ -44,9 +44,10 @@ use crate::{
         failover::{Attempt, Cluster, Failover, Served},
         uri::Source,
     },
-    target::{archived_logs::KeepLogs, staging::Target},
+    target::{archived_logs::KeepLogs, owners::SharedDirectories, staging::Target},
 };
 use neo4j_format::{
+    DirHandle,
     ids::MemberId,
     store::{Header, StoreFile, neo4j_lock::Neo4jLock},
 };
@@ -108,6 +109,8 @@ pub struct Backup {
     time_limit: Option<Duration>,
     silence_timeout: Option<Duration>,
     max_rate: Option<NonZeroU64>,
+    directory_mode: Option<u32>,
+    shared: SharedDirectories,
     min_rate: u64,
     cluster: ClusterOptions,
     repository: Option<Repository>,
@@ -131,6 +134,8 @@ impl Backup {
             time_limit: None,
             silence_timeout: None,
             max_rate: None,
+            directory_mode: None,
+            shared: SharedDirectories::Refused,
             min_rate: MIN_RATE,
             cluster: ClusterOptions::default(),
             repository: None,
@@ -212,6 +217,28 @@ impl Backup {
             max_rate: Some(bytes),
             ..self
         }
+    }
+
+    /// The permission bits of a directory that a full backup creates, such as `0o750`; its files get those to read and
+    /// write. Default: 0700 and 0600, narrowed by the umask. A directory that exists keeps its own.
+    #[must_use]
+    pub fn directory_mode(self, mode: u32) -> Backup {
+        Backup {
+            directory_mode: Some(mode & 0o777),
+            ..self
+        }
+    }
+
+    /// Whether root works in a directory in which a user can rename files who is neither root nor the owner of the backup;
+    /// by default it refuses.
+    #[must_use]
+    pub fn allow_shared_directory(self, allow: bool) -> Backup {
+        let shared = if allow {
+            SharedDirectories::Allowed
+        } else {
+            SharedDirectories::Refused
+        };
+        Backup { shared, ..self }
     }
 
     /// The least bytes per second that a server may send, on the average over the time that it may send nothing; 0 is no
@@ -513,6 +540,10 @@ impl BackupRun<'_> {
             if let (Pipeline::Full(_), Some(expected)) = (pipeline, expected) {
                 require_database(&member, expected)?;
             }
+            if let (Some(base), Some(last)) = (base, found.last) {
+                let missing = u64::try_from(last.0.saturating_sub(base.last.0)).unwrap_or_default();
+                progress.expected(Total::Transactions(missing));
+            }
             let find = || self.other_master(search, found.id, &member);
             let authority = (found.role != Role::Master).then_some(Authority {
                 find: &find,
@@ -626,6 +657,7 @@ impl BackupRun<'_> {
             target: &self.backup.target,
             growth: self.backup.growth,
             checks: self.backup.checks,
+            shared: self.backup.shared,
             run_id: &self.run_id,
         };
         match pipeline {
@@ -633,6 +665,7 @@ impl BackupRun<'_> {
                 let request = Full {
                     context,
                     replace,
+                    mode: self.backup.directory_mode,
                     announcement,
                 };
                 full(&request, progress, self.cancel)
@@ -659,7 +692,7 @@ fn not_even_full(incremental: &Error, refused: &Error) -> Error {
 
 /// What an incremental backup continues. If it cannot be read, the transfer reports why.
 fn base(target: &Path) -> Option<Base> {
-    let header = Header::open(target).ok()?;
+    let header = Header::open_read_only(&DirHandle::open(target).ok()?).ok()?;
     Some(Base {
         store_id: header.store_id().ok()?,
         last: header.last_transaction().ok()?,

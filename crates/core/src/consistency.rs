@@ -1,9 +1,6 @@
 //! The consistency check at the end of a backup. What it finds changes the verdict and never the backup.
 
-use std::{
-    fs::File,
-    path::{Path, PathBuf},
-};
+use std::path::PathBuf;
 
 use serde::Serialize;
 
@@ -13,7 +10,7 @@ use crate::{
     cancel::Cancel,
     check::{self, CheckError, CheckOptions, CheckReport, Origin, RecordRef, What, WrittenRecords},
 };
-use neo4j_format::{DiskError, log::Layout, store::StoreFile};
+use neo4j_format::{DirHandle, DiskError, log::Layout, store::StoreFile};
 
 /// Findings of each rule in a backup's report; `check` shows more.
 const SHOWN: usize = 10;
@@ -63,7 +60,7 @@ impl Checked {
 /// A backup whose store files are all written.
 pub(crate) struct CompletedStore<'a> {
     /// Its directory.
-    pub(crate) dir: &'a Path,
+    pub(crate) dir: &'a DirHandle,
     /// The graph's log of this run, if anything was received.
     pub(crate) log: Option<PathBuf>,
     /// Format of that log.
@@ -108,7 +105,7 @@ impl CompletedStore<'_> {
             limit: SHOWN,
             ..CheckOptions::default()
         };
-        match check::check(self.dir, &options, cancel) {
+        match check::check_handle(self.dir, &options, cancel) {
             Ok(report) => Ok(Checked::Report(report)),
             Err(CheckError::Cancelled(error)) => Err(*error),
             Err(error) => Ok(Checked::not_run(&error)),
@@ -119,7 +116,7 @@ impl CompletedStore<'_> {
     fn written(&self, cancel: &Cancel) -> Result<WrittenRecords, Error> {
         let mut written = WrittenRecords::default();
         if let Some(path) = &self.log {
-            let file = File::open(path).map_err(DiskError::at(path))?;
+            let file = self.dir.open_file(path).map_err(DiskError::at(path))?;
             replay::changes(&file, path, self.layout, cancel, |change| {
                 written.note(change);
                 Ok(())

@@ -10,6 +10,7 @@ use super::{
     manifest::{BackupKind, Run},
     replay::apply::Growth,
     source::confirm::Authority,
+    target::owners::SharedDirectories,
 };
 use crate::{Error, progress::Progress, source::client::Member};
 use neo4j_format::{
@@ -32,6 +33,8 @@ pub(crate) struct BackupContext<'a> {
     pub(crate) growth: Growth,
     /// How much of the result is checked.
     pub(crate) checks: Checks,
+    /// Whether root works where other users can rename files.
+    pub(crate) shared: SharedDirectories,
     /// A random id of this run.
     pub(crate) run_id: &'a str,
 }

@@ -46,6 +46,8 @@ pub enum ErrorKind {
     NoSuchMoment,
     /// There is no repository, or it cannot be opened with this password.
     NoRepository,
+    /// `export`: the target cannot hold everything, or a record is damaged and the export is strict.
+    Unexportable,
     /// The command line is wrong.
     Usage,
     /// The surroundings are wrong: a mount point as target, an unreadable configuration.
@@ -79,7 +81,7 @@ macro_rules! exit_statuses {
 
 exit_statuses! {
     SUCCESS = 0, "success", "success; a backup is complete and durable";
-    FAILED = 1, "failed", "failed for a reason that no other code covers";
+    FAILED = 1, "failed", "failed for a reason that no other code covers; diff: the graphs differ";
     NOT_CHECKED = 2, "not-checked", "backup or restore complete, but the consistency check could not run";
     INCONSISTENT = 3, "inconsistent", "backup or restore complete, but inconsistent or without some of its indexes";
     SOURCE_DEMOTED = 4, "source-demoted", "backup complete, but its source lost the master role during the backup";
@@ -98,6 +100,7 @@ exit_statuses! {
     CHANGED = 21, "changed", "verify, restore: no damage, but changed by Neo4j or by an interrupted update";
     NO_SUCH_MOMENT = 22, "no-such-moment", "restore: the requested moment cannot be reached";
     NO_REPOSITORY = 23, "no-repository", "there is no such repository, or the password is wrong";
+    UNEXPORTABLE = 24, "unexportable", "export: the target cannot hold every value, or a record is damaged (-strict)";
     USAGE = 64, "usage", "usage error";
     PERMISSION_DENIED = 77, "permission-denied", "permission denied";
     CONFIGURATION = 78, "configuration", "configuration error";
@@ -128,6 +131,7 @@ impl ErrorKind {
             ErrorKind::Changed => CHANGED,
             ErrorKind::NoSuchMoment => NO_SUCH_MOMENT,
             ErrorKind::NoRepository => NO_REPOSITORY,
+            ErrorKind::Unexportable => UNEXPORTABLE,
             ErrorKind::Usage => USAGE,
             ErrorKind::Configuration => CONFIGURATION,
             ErrorKind::Interrupted => INTERRUPTED,
@@ -189,6 +193,7 @@ impl ErrorScope {
             | ErrorKind::Usage
             | ErrorKind::Configuration
             | ErrorKind::Interrupted
+            | ErrorKind::Unexportable
             | ErrorKind::Terminated => ErrorScope::Run,
         }
     }
@@ -225,6 +230,8 @@ pub enum Setting {
     Incremental,
     /// [`crate::Backup::overwrite`].
     Overwrite,
+    /// [`crate::Backup::allow_shared_directory`].
+    AllowShared,
     /// [`crate::Backup::require_history`].
     RequireHistory,
     /// [`crate::Backup::time_limit`].

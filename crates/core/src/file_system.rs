@@ -12,7 +12,7 @@ use std::{
 use rustix::{io::Errno, process::geteuid};
 
 use crate::{Error, ErrorKind, error::ErrorScope};
-use neo4j_format::DiskError;
+use neo4j_format::{DiskError, directory::NotUsable};
 
 /// The kind of a failed system call on a file.
 pub(crate) fn kind(cause: &io::Error) -> ErrorKind {
@@ -65,6 +65,10 @@ pub(crate) fn failed_at(path: &Path, cause: &io::Error, error: impl error::Error
 }
 
 fn meaning(cause: &io::Error) -> (ErrorKind, Option<&'static str>) {
+    if NotUsable::of(cause).is_some() {
+        let hint = "put the file or directory itself there: links, pipes and devices are not used";
+        return (ErrorKind::Configuration, Some(hint));
+    }
     match errno(cause) {
         Some(Errno::NOSPC | Errno::DQUOT) => (
             ErrorKind::NoSpace,
@@ -124,9 +128,10 @@ fn errno(cause: &io::Error) -> Option<Errno> {
 
 /// The same error; what the system says is in its number.
 pub(crate) fn copy(cause: &io::Error) -> io::Error {
-    match cause.raw_os_error() {
-        Some(number) => io::Error::from_raw_os_error(number),
-        None => cause.kind().into(),
+    match (cause.raw_os_error(), NotUsable::of(cause)) {
+        (Some(number), _) => io::Error::from_raw_os_error(number),
+        (None, Some(not_usable)) => not_usable.into(),
+        (None, None) => cause.kind().into(),
     }
 }
 

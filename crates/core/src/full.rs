@@ -3,9 +3,8 @@
 use std::{
     cell::RefCell,
     collections::{BTreeMap, BTreeSet},
-    fs::{self, File},
     io,
-    path::{Path, PathBuf},
+    path::Path,
     time::Duration,
 };
 
@@ -21,7 +20,7 @@ use super::{
         database::same_database,
         files::{self, RECEIVED_SUMS, ReceivedFiles},
         missing_indexes::{self, MissingIndexes},
-        transactions::{Overlap, RECEIVED_INDEX_LOG, ReceivedLogs},
+        transactions::{LogPlace, Overlap, RECEIVED_INDEX_LOG, ReceivedLogs},
     },
     replace::{self, Replace, Replaced},
     replay::{
@@ -30,17 +29,22 @@ use super::{
         pending_index::{Existing, PendingIndex, read_config},
         seal,
     },
-    target::{archived_logs, durable, staging::Target},
+    target::{
+        archived_logs,
+        durable::{self, remove},
+        owners::warn_of_refused,
+        staging::Target,
+    },
 };
 use crate::{
     Error, ErrorKind,
     cancel::Cancel,
     error::Condition,
-    progress::{Phase, Progress},
+    progress::{Phase, Progress, Total},
     retry::{self, Policy, Retry},
 };
 use neo4j_format::{
-    DiskError,
+    DirHandle, DiskError,
     ids::{DataSource, LogVersion, TxId},
     log::{self, Layout, LogFormat},
     store::{
@@ -65,6 +69,8 @@ pub(crate) struct Full<'a> {
     pub(crate) context: BackupContext<'a>,
     /// Whether an older backup may be replaced.
     pub(crate) replace: Replace,
+    /// The mode of a new directory; by default it is private.
+    pub(crate) mode: Option<u32>,
     /// A warning to give once it is certain that the target may be filled or replaced, and before anything is received.
     pub(crate) announcement: &'a Announcement,
 }
@@ -96,7 +102,12 @@ impl Announcement {
 /// # Errors
 /// Of the target, the member and the disk. The target is then what it was before, and the next run needs no clean-up.
 pub(crate) fn full(request: &Full<'_>, progress: &dyn Progress, cancel: &Cancel) -> Result<BackupOutcome, Error> {
-    let target = Target::lock(request.context.target, request.context.run_id, now())?;
+    let target = Target::lock(
+        request.context.target,
+        request.context.run_id,
+        now(),
+        request.context.shared,
+    )?;
     let result = staged(request, &target, progress, cancel);
     if result.is_err() {
         target.discard_partial();
@@ -121,7 +132,7 @@ fn staged(
         tries = tries.saturating_add(1);
         let run = FullRun {
             request,
-            dir: target.create_partial(progress)?,
+            dir: target.create_partial(request.mode)?,
             progress,
             cancel,
             replaced: replaced.as_ref(),
@@ -138,11 +149,12 @@ fn staged(
         |error| progress.warning(&format!("{error}; starting again from the beginning")),
     )?;
     progress.phase(Phase::Syncing);
-    sealed.make_durable(target, progress)?;
+    sealed.make_durable()?;
     cancel.check()?;
     progress.phase(Phase::Publishing);
-    target.make_ready()?;
+    target.make_ready(&sealed.dir)?;
     target.publish()?;
+    warn_of_refused(&sealed.dir, progress);
     Ok(sealed.outcome)
 }
 
@@ -160,7 +172,7 @@ fn lost_a_race(error: &Error, dialect: Dialect) -> bool {
 struct FullRun<'a> {
     request: &'a Full<'a>,
     /// The staging directory.
-    dir: PathBuf,
+    dir: DirHandle,
     progress: &'a dyn Progress,
     cancel: &'a Cancel,
     /// The backup that is going to be replaced.
@@ -194,7 +206,7 @@ struct Applied {
 
 /// A backup that is complete but for its durability.
 struct Sealed {
-    dir: PathBuf,
+    dir: DirHandle,
     manifest: Manifest,
     outcome: BackupOutcome,
 }
@@ -205,8 +217,11 @@ impl FullRun<'_> {
         let context = &self.request.context;
         let member = context.member;
         let manifest = Manifest::receiving(self.run.clone(), self.replaced.and_then(|old| old.name.clone()));
-        manifest.write(&self.dir.join(MANIFEST))?;
+        manifest.write(&self.dir, MANIFEST)?;
         self.progress.phase(Phase::Receiving);
+        if let Some(bytes) = self.replaced.and_then(|old| old.bytes) {
+            self.progress.expected(Total::Bytes(bytes));
+        }
         let mut incoming = member.full();
         let files = files::receive(&mut incoming, &self.dir, self.progress)?;
         let (format, version) = self.judge_files(&files)?;
@@ -244,14 +259,18 @@ impl FullRun<'_> {
 
     /// Logs for what follows the files.
     fn new_logs(&self, format: StoreFormat, version: LogVersion) -> Result<ReceivedLogs, Error> {
-        let index = self.dir.join("index");
-        fs::create_dir_all(&index).map_err(DiskError::at(index))?;
-        let graph = self.dir.join(log::files::archived(DataSource::Graph, version));
+        self.dir
+            .create_folders("index")
+            .map_err(DiskError::at(self.dir.join("index")))?;
+        let graph = log::files::archived(DataSource::Graph, version);
         let logs = ReceivedLogs::new(
             format.into(),
             BTreeMap::from([
-                (DataSource::Graph, (graph, version)),
-                (DataSource::Lucene, (self.dir.join(RECEIVED_INDEX_LOG), LogVersion(0))),
+                (DataSource::Graph, LogPlace::new(&self.dir, graph, version)),
+                (
+                    DataSource::Lucene,
+                    LogPlace::new(&self.dir, RECEIVED_INDEX_LOG, LogVersion(0)),
+                ),
             ]),
         );
         Ok(logs.with_indexes(Existing::new(read_config(&self.dir)?.indexes())))
@@ -316,13 +335,12 @@ impl FullRun<'_> {
         ];
         manifest.store_id = Some(received.files.store_id.into());
         manifest.store_format = Some(received.format.version().to_owned());
-        let received_sums = self.dir.join(RECEIVED_SUMS);
         let known = Known {
             files: &received.files.files,
-            sums: &received_sums,
+            sums: RECEIVED_SUMS,
         };
         checksums::write(&self.dir, Some(&known), &dirty, &mut manifest, self.cancel)?;
-        fs::remove_file(&received_sums).map_err(DiskError::at(&received_sums))?;
+        remove(&self.dir, RECEIVED_SUMS)?;
         manifest.chain = vec![run];
         manifest.state = State::Complete;
         manifest.finished = Some(now());
@@ -409,7 +427,7 @@ impl FullRun<'_> {
     fn base(&self) -> Result<BTreeMap<DataSource, TxId>, Error> {
         let mut base = BTreeMap::from([(DataSource::Graph, Header::open(&self.dir)?.last_transaction()?)]);
         let path = self.dir.join(lucene_store::PATH);
-        match fs::read(&path) {
+        match self.dir.read(&path, lucene_store::SIZE_MAX) {
             Ok(bytes) => {
                 let store = LuceneStore::decode(&bytes).map_err(|e| Error::new(ErrorKind::Protocol, e))?;
                 base.insert(DataSource::Lucene, store.last_tx);
@@ -423,7 +441,10 @@ impl FullRun<'_> {
     fn replay(&self, logs: &ReceivedLogs, format: StoreFormat) -> Result<BTreeMap<StoreFile, DirtyChunks>, Error> {
         let mut applier = Applier::open(&self.dir, format, self.request.context.growth)?;
         if let Some(received) = logs.log(DataSource::Graph) {
-            let file = File::open(&received.path).map_err(DiskError::at(&received.path))?;
+            let file = self
+                .dir
+                .open_file(&received.path)
+                .map_err(DiskError::at(&received.path))?;
             let layout = Layout {
                 format: LogFormat::from(format),
                 source: DataSource::Graph,
@@ -472,18 +493,17 @@ impl FullRun<'_> {
 }
 
 impl Sealed {
-    fn make_durable(&self, target: &Target, progress: &dyn Progress) -> Result<(), Error> {
-        self.manifest.write(&self.dir.join(MANIFEST))?;
-        target.adopt_owner(progress)?;
+    fn make_durable(&self) -> Result<(), Error> {
+        self.manifest.write(&self.dir, MANIFEST)?;
         // all of it at once: the directory gets its name only after this
-        let mut paths = BTreeSet::from([self.dir.clone()]);
+        let mut paths = BTreeSet::from([self.dir.path().to_owned()]);
         for entry in &self.manifest.files {
             let path = self.dir.join(&entry.path);
-            let folders = path.ancestors().skip(1).take_while(|folder| *folder != self.dir);
+            let folders = path.ancestors().skip(1).take_while(|folder| *folder != self.dir.path());
             paths.extend(folders.map(Path::to_owned));
             paths.insert(path);
         }
         // files that were synced while they arrived cost nothing here
-        Ok(durable::sync_together(&Vec::from_iter(paths))?)
+        Ok(durable::sync_together(&self.dir, &Vec::from_iter(paths))?)
     }
 }

@@ -18,8 +18,6 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs,
-    path::Path,
     time::SystemTime,
 };
 
@@ -36,7 +34,7 @@ use super::{
     receive::{
         database::{ask_store_id, same_database},
         proof::{self, Unproven},
-        transactions::{Overlap, RECEIVED_INDEX_LOG, ReceivedLogs},
+        transactions::{LogPlace, Overlap, RECEIVED_INDEX_LOG, ReceivedLogs},
         validation::Inspector,
     },
     replay::{
@@ -51,6 +49,7 @@ use super::{
         base,
         durable::{self, remove},
         hard_links, links,
+        owners::warn_of_refused,
         staging::{Occupant, Target},
     },
 };
@@ -61,7 +60,7 @@ use crate::{
     verify::traces::{self, Since},
 };
 use neo4j_format::{
-    DiskError,
+    DirHandle, DiskError,
     ids::{DataSource, LogVersion, StoreId, TxId},
     log::{self, Layout, LogFormat},
     store::{Header, StoreFile, StoreFormat, lucene_store, neo4j_lock::Neo4jLock},
@@ -89,7 +88,12 @@ pub(crate) fn incremental(
     progress: &dyn Progress,
     cancel: &Cancel,
 ) -> Result<BackupOutcome, Error> {
-    let target = Target::lock(request.context.target, request.context.run_id, now())?;
+    let target = Target::lock(
+        request.context.target,
+        request.context.run_id,
+        now(),
+        request.context.shared,
+    )?;
     let result = locked(request, &target, progress, cancel);
     target.release(&result);
     durable::warn_of_missing_syncs(request.context.target, progress);
@@ -102,13 +106,13 @@ fn locked(
     progress: &dyn Progress,
     cancel: &Cancel,
 ) -> Result<BackupOutcome, Error> {
-    let dir = target.dir();
     target.recover_interrupted_run(progress, cancel)?;
     if target.occupant()? != Occupant::Database {
-        let text = format!("{} doesn't contain a database", dir.display());
+        let text = format!("{} doesn't contain a database", target.dir().display());
         return Err(Error::new(ErrorKind::FullNeeded, text).with_hint("take a full backup first"));
     }
-    links::refuse(dir)?;
+    let dir = &target.open()?;
+    links::refuse(dir, progress)?;
     let _lock = Neo4jLock::take(dir)?;
     let before = Manifest::read(dir)?;
     let since = traces::since(dir, before.as_ref());
@@ -139,12 +143,13 @@ fn locked(
     let discarded = run.discard_received();
     let outcome = result?;
     discarded?;
+    warn_of_refused(dir, progress);
     Ok(outcome)
 }
 
 struct IncrementalRun<'a> {
     request: &'a Incremental<'a>,
-    dir: &'a Path,
+    dir: &'a DirHandle,
     graph: Graph<'a>,
     /// The manifest as the last run left it.
     before: Option<Manifest>,
@@ -199,7 +204,7 @@ struct Sealed {
 impl IncrementalRun<'_> {
     fn take(&self) -> Result<BackupOutcome, Error> {
         self.discard_received()?;
-        remove(&self.dir.join(NEW_MANIFEST))?;
+        remove(self.dir, NEW_MANIFEST)?;
         self.graph.finish_archiving()?;
         let recovered = self.recover()?;
         let received = self.receive()?;
@@ -264,8 +269,9 @@ impl IncrementalRun<'_> {
         self.progress.phase(Phase::Sealing);
         let logs = &applied.received.logs;
         let manifest = &mut applied.manifest;
-        let index = self.dir.join("index");
-        fs::create_dir_all(&index).map_err(DiskError::at(&index))?;
+        self.dir
+            .create_folders("index")
+            .map_err(DiskError::at(self.dir.join("index")))?;
         let dialect = self.request.context.member.dialect();
         let pending = replay::leave_index_log(self.dir, dialect, logs, None, self.log_format())?;
         let header = Header::open(self.dir)?;
@@ -316,7 +322,7 @@ impl IncrementalRun<'_> {
         };
         let logs = &applied.received.logs;
         let member = self.request.context.member;
-        let mut outcome = BackupOutcome::of(BackupKind::Incremental, member, self.dir, store_id);
+        let mut outcome = BackupOutcome::of(BackupKind::Incremental, member, self.dir.path(), store_id);
         outcome.last_transactions = BTreeMap::from([(DataSource::Graph, last), (DataSource::Lucene, pending.last_tx)]);
         outcome.bytes = logs.bytes();
         outcome.stored_bytes = applied.manifest.stored_bytes();
@@ -352,7 +358,7 @@ impl IncrementalRun<'_> {
     /// Last transaction per data source.
     fn had(&self, index: &PendingIndex) -> Result<BTreeMap<DataSource, TxId>, Error> {
         let mut had = BTreeMap::from([(DataSource::Graph, Header::open(self.dir)?.last_transaction()?)]);
-        if self.dir.join(lucene_store::PATH).exists() {
+        if self.dir.has(lucene_store::PATH) {
             had.insert(DataSource::Lucene, index.last_tx);
         }
         Ok(had)
@@ -367,8 +373,11 @@ impl IncrementalRun<'_> {
         let had = self.had(&index)?;
         let version = self.graph.free_version()?;
         let places = BTreeMap::from([
-            (DataSource::Graph, (self.dir.join(graph_log::RECEIVED), version)),
-            (DataSource::Lucene, (self.dir.join(RECEIVED_INDEX_LOG), LogVersion(0))),
+            (DataSource::Graph, LogPlace::new(self.dir, graph_log::RECEIVED, version)),
+            (
+                DataSource::Lucene,
+                LogPlace::new(self.dir, RECEIVED_INDEX_LOG, LogVersion(0)),
+            ),
         ]);
         let inspector = Inspector::open(self.dir, self.graph.format, self.request.context.growth)?;
         let mut logs = ReceivedLogs::new(self.log_format(), places)
@@ -383,6 +392,10 @@ impl IncrementalRun<'_> {
             had: &had,
         };
         let proof = self.same_format().and_then(|()| {
+            if let Some(theirs) = target.is_unchanged(self.request.unproven)? {
+                same_database(Header::open(self.dir)?.store_id()?, theirs, self.dir)?;
+                return Ok(HistoryProof::Unchanged);
+            }
             let (asked, answered) = logs.catch_up(member, &had, Overlap::Compared, self.progress)?;
             if let Some(theirs) = answered {
                 same_database(Header::open(self.dir)?.store_id()?, theirs, self.dir)?;
@@ -480,15 +493,14 @@ impl IncrementalRun<'_> {
     }
 
     fn discard_received(&self) -> Result<(), DiskError> {
-        remove(&self.dir.join(hard_links::OWN_COPY))?;
-        remove(&self.dir.join(graph_log::RECEIVED))?;
-        remove(&self.dir.join(RECEIVED_INDEX_LOG))
+        remove(self.dir, hard_links::OWN_COPY)?;
+        remove(self.dir, graph_log::RECEIVED)?;
+        remove(self.dir, RECEIVED_INDEX_LOG)
     }
 
     /// Refuses a base in which something that is going to be written or digested again is not what it was.
     fn require_undamaged(&self, changes: Changes<'_>) -> Result<(), Error> {
-        let sums = self.dir.join(SUMS);
-        match self.known_digests(&sums)? {
+        match self.known_digests()? {
             Some(known) => precheck::require_undamaged(self.dir, self.graph.format, &known, changes, self.cancel),
             None => Ok(()),
         }
@@ -508,18 +520,21 @@ impl IncrementalRun<'_> {
                 names.push(found.path);
             }
         }
-        let separated = hard_links::separate(self.dir, names.iter().map(String::as_str), self.progress)?;
+        let separated = hard_links::separate(self.dir, names.iter().map(String::as_str), self.cancel)?;
         let is_new = separated.iter().any(|name| *name == StoreFile::Neostore.name());
         Ok(is_new.then(|| Neo4jLock::take_store(self.dir)).transpose()?)
     }
 
     /// The digests that the last run recorded; `None` where they say nothing about the directory as it is.
-    fn known_digests<'k>(&'k self, sums: &'k Path) -> Result<Option<Known<'k>>, Error> {
+    fn known_digests(&self) -> Result<Option<Known<'_>>, Error> {
         let Some(manifest) = self.before.as_ref().filter(|_| self.since == Since::Untouched) else {
             return Ok(None);
         };
-        let known = Known::of(manifest, sums)?.ok_or_else(|| {
-            let text = format!("{}: damaged, or does not belong to this manifest", sums.display());
+        let known = Known::of(self.dir, manifest, SUMS)?.ok_or_else(|| {
+            let text = format!(
+                "{}: damaged, or does not belong to this manifest",
+                self.dir.join(SUMS).display()
+            );
             Error::new(ErrorKind::FullNeeded, text).with_hint("the backup is damaged: take a full backup")
         })?;
         Ok(Some(known))
@@ -533,16 +548,14 @@ impl IncrementalRun<'_> {
 
     /// Records new digests: of what was touched, where the others still hold, and of everything elsewhere.
     fn checksum(&self, touched: &BTreeMap<StoreFile, DirtyChunks>, manifest: &mut Manifest) -> Result<(), Error> {
-        let sums = self.dir.join(SUMS);
-        let known = self.known_digests(&sums)?;
+        let known = self.known_digests()?;
         checksums::write(self.dir, known.as_ref(), touched, manifest, self.cancel)?;
         // their name and the archived log's, before the manifest counts on both
         Ok(durable::sync(self.dir)?)
     }
 
     fn publish_manifest(&self, manifest: &Manifest) -> Result<(), DiskError> {
-        let (new, path) = (self.dir.join(NEW_MANIFEST), self.dir.join(MANIFEST));
-        manifest.write(&new)?;
-        durable::rename(&new, &path)
+        manifest.write(self.dir, NEW_MANIFEST)?;
+        durable::rename(self.dir, NEW_MANIFEST, MANIFEST)
     }
 }

@@ -21,6 +21,9 @@ pub enum HistoryProof {
     NotNeeded,
     /// The last transaction of every data source was compared and is the same on both sides.
     Proven,
+    /// Nothing was new, and the last transactions were compared when they arrived: they are so large that the source would
+    /// take seconds to send them again.
+    Unchanged,
     /// There was nothing to compare with: logs pruned, or a base without its last transaction.
     NotProven,
 }

@@ -17,10 +17,23 @@ pub enum Phase {
     Syncing,
     /// Looking for inconsistencies.
     Checking,
+    /// Reading a store before something is made of it.
+    Reading,
+    /// Writing what is read from a store.
+    Exporting,
     /// Renaming the new backup into place.
     Publishing,
     /// Adding the backup to the repository.
     Archiving,
+}
+
+/// How much will come, by what is known beforehand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Total {
+    /// Bytes of files and transactions: as many as the last full backup had.
+    Bytes(u64),
+    /// Transactions of the graph: those that the source has and the backup lacks.
+    Transactions(u64),
 }
 
 /// Receives what happens; every method may be called from the thread that does the disk work.
@@ -28,6 +41,10 @@ pub trait Progress: Send + Sync {
     /// A new phase has begun.
     fn phase(&self, phase: Phase) {
         let _ = phase;
+    }
+    /// So much is expected of what is about to be received, as far as that is known.
+    fn expected(&self, total: Total) {
+        let _ = total;
     }
     /// A file of the store begins to arrive.
     fn file(&self, path: &str) {

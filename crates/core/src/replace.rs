@@ -2,9 +2,12 @@
 //! (`docs/decisions/0009-no-less-in-place-of-more.md`), and only where that is allowed.
 
 use super::{
-    manifest::Manifest,
+    manifest::{BackupKind, Manifest},
     receive::database::{ask_store_id, same_database},
-    target::staging::{Leftover, Occupant, Target, TargetError},
+    target::{
+        links,
+        staging::{Leftover, Occupant, Target, TargetError},
+    },
 };
 use crate::{Error, ErrorKind, cancel::Cancel, progress::Progress, source::client::Member};
 use neo4j_format::{
@@ -29,13 +32,18 @@ pub(crate) struct Replaced {
     last: TxId,
     /// Whether it has index transactions.
     has_indexes: bool,
+    /// Bytes that its full backup received.
+    pub(crate) bytes: Option<u64>,
 }
 
 impl Replaced {
     fn of(target: &Target, header: &Header) -> Result<Replaced, Error> {
-        let manifest = Manifest::read(target.dir())?;
+        let manifest = Manifest::read(&target.open()?)?;
         let taken = |source| manifest.as_ref()?.last_transaction(source).map(|(last, _)| last);
+        let mut runs = manifest.iter().flat_map(|manifest| &manifest.chain);
+        let full = runs.rfind(|run| run.mode == BackupKind::Full);
         Ok(Replaced {
+            bytes: full.map(|run| run.bytes),
             name: target.to_replace(manifest.as_ref()),
             has_indexes: taken(DataSource::Lucene).is_some_and(|last| last > TxId::BASE),
             last: match taken(DataSource::Graph) {
@@ -100,10 +108,15 @@ pub(crate) fn judge(
         .into()),
         Occupant::Database => {
             // one that has it open now would keep writing into a directory that is gone
-            drop(Neo4jLock::take(target.dir())?);
+            let dir = target.open()?;
+            if let Some(names) = links::foreign(&dir)? {
+                let path = dir.path().to_owned();
+                return Err(TargetError::ForeignFiles { path, names }.into());
+            }
+            drop(Neo4jLock::take(&dir)?);
             let theirs = ask_store_id(member)?;
-            let header = Header::open(target.dir())?;
-            same_database(header.store_id()?, theirs, target.dir())?;
+            let header = Header::open(&dir)?;
+            same_database(header.store_id()?, theirs, &dir)?;
             target.has_room()?;
             target.require_replaceable(progress)?;
             Replaced::of(target, &header).map(Some)

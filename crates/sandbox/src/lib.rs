@@ -17,7 +17,6 @@ mod plan;
 mod process;
 mod prompt;
 mod registration;
-pub mod value;
 
 #[cfg(test)]
 #[path = "../../format/src/hex.rs"]
@@ -26,6 +25,7 @@ mod hex;
 pub use cluster::Cluster;
 pub use live::Live;
 pub use member::MemberError;
+pub use neo4j_format::store::value;
 pub use plan::{ClusterError, Plan, State, Status};
 pub use prompt::{HELP, PromptCommand, PromptError};
 pub use registration::Generation;

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use super::database::{Database, DatabaseError, Feed};
 use neo4j_backup_core::serve::{Copy, Identity, Moment, Refusal, Release, Source, files_of};
 use neo4j_format::{
+    DirHandle,
     ids::{DataSource, TxId},
     log::{Layout, LogFormat, TransactionRange},
 };
@@ -48,6 +49,10 @@ impl Live {
         &self.feed
     }
 
+    fn handle(&self) -> Result<DirHandle, Refusal> {
+        DirHandle::open(&self.dir).map_err(|error| Refusal::Failed(error.to_string()))
+    }
+
     fn range(&self, source: DataSource, after: TxId) -> Result<TransactionRange, Refusal> {
         let layout = Layout {
             format: LogFormat::from(self.identity.format),
@@ -66,7 +71,7 @@ impl Live {
         }
         let active = self.feed.active_log(source);
         Ok(TransactionRange::find(
-            &self.dir,
+            &self.handle()?,
             layout,
             active.as_deref(),
             after,
@@ -87,7 +92,7 @@ impl Source for Live {
             (DataSource::Lucene, TxId::BASE),
         ];
         Ok(Copy {
-            files: files_of(&self.dir, self.identity.format)?,
+            files: files_of(&self.handle()?, self.identity.format)?,
             moment: Moment { after, copy: None },
         })
     }

@@ -85,10 +85,11 @@ fn values(program: &Command, argument: &Arg) -> Values {
         (Some("verify"), _) => words(&["true", "false", "full"]),
         (Some("ha-prefer"), _) => words(&["master", "slave", "any"]),
         (Some("prune-logs"), _) => words(&["7d", "30d", "512mb", "2gb"]),
+        (Some("format"), _) => words(&["neo4j-admin", "jsonl", "cypher"]),
         (Some("release"), _) => words(&["1.3", "1.4.2", "1.5", "1.6.1", "1.7.2", "1.8"]),
         (None, "SHELL") => words(&["bash", "zsh", "fish"]),
         (None, "COMMAND") => Values::Words(names(program).into_iter().chain([EXIT_STATUS.to_owned()]).collect()),
-        (_, "DIR") => Values::Directories,
+        (_, "DIR" | "OTHER") => Values::Directories,
         (_, "FILE") => Values::Files,
         _ => Values::Unknown,
     }

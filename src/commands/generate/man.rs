@@ -36,7 +36,7 @@ const BESIDE_THE_BACKUP: [(&str, &str); 3] = [
 ];
 
 /// Commands that read a backup.
-const READERS: [&str; 4] = ["inspect", "verify", "check", "serve"];
+const READERS: [&str; 7] = ["inspect", "verify", "check", "stats", "diff", "export", "serve"];
 
 /// The name of the page of `command`, or of the program.
 pub(super) fn name(program: &Command, command: Option<&Command>) -> String {

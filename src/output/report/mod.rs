@@ -141,6 +141,7 @@ impl Report<'_> {
         let history = match outcome.history {
             HistoryProof::NotNeeded => None,
             HistoryProof::Proven => Some("verified: the source continues this backup".to_owned()),
+            HistoryProof::Unchanged => Some("verified when the last transaction arrived: nothing is new".to_owned()),
             HistoryProof::NotProven => Some("not verified: nothing to compare with".to_owned()),
         };
         let index_log = (outcome.pending_index_log_bytes > 0).then(|| {

@@ -8,14 +8,14 @@ use std::{
 
 /// A set of record ids.
 #[derive(Debug)]
-pub(super) struct Bits {
+pub(crate) struct Bits {
     range: Range<u64>,
     words: Vec<AtomicU64>,
 }
 
 impl Bits {
     /// None of `range`.
-    pub(super) fn new(range: Range<u64>) -> Bits {
+    pub(crate) fn new(range: Range<u64>) -> Bits {
         let count = range.end.saturating_sub(range.start).div_ceil(64);
         let mut words = Vec::new();
         words.resize_with(to_usize(count), AtomicU64::default);
@@ -31,20 +31,20 @@ impl Bits {
 
     /// Whether it can hold this id.
     #[inline]
-    pub(super) fn covers(&self, id: u64) -> bool {
+    pub(crate) fn covers(&self, id: u64) -> bool {
         self.range.contains(&id)
     }
 
     /// Adds an id that it covers; whether it was there.
     #[inline]
-    pub(super) fn insert(&self, id: u64) -> bool {
+    pub(crate) fn insert(&self, id: u64) -> bool {
         self.at(id)
             .is_some_and(|(word, bit)| word.fetch_or(bit, Ordering::Relaxed) & bit != 0)
     }
 
     /// Whether an id is there.
     #[inline]
-    pub(super) fn contains(&self, id: u64) -> bool {
+    pub(crate) fn contains(&self, id: u64) -> bool {
         self.at(id)
             .is_some_and(|(word, bit)| word.load(Ordering::Relaxed) & bit != 0)
     }

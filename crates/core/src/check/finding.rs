@@ -97,13 +97,13 @@ pub trait Listener: fmt::Debug + Sync {
 
 /// Findings on their way into a report.
 #[derive(Debug)]
-pub(super) struct Collector<'a> {
+pub(crate) struct Collector<'a> {
     pub(super) findings: Findings,
     listener: Option<&'a dyn Listener>,
 }
 
 impl<'a> Collector<'a> {
-    pub(super) fn new(limit: usize, listener: Option<&'a dyn Listener>) -> Collector<'a> {
+    pub(crate) fn new(limit: usize, listener: Option<&'a dyn Listener>) -> Collector<'a> {
         Collector {
             findings: Findings::new(limit),
             listener,

@@ -1,7 +1,7 @@
 //! `neostore`: its records, and the first property of the graph (`docs/formats/store-format.md` §4).
 
 use neo4j_format::width::to_usize;
-use std::{fs::File, io, os::unix::fs::FileExt};
+use std::{io, os::unix::fs::FileExt};
 
 use super::{
     error::CheckError,
@@ -35,7 +35,7 @@ pub(super) fn check(stores: &Stores, findings: &mut Collector<'_>) -> Result<Hea
     let mut bytes = [0; 6 * RECORD];
     let length = to_usize(store.records.saturating_mul(store.size));
     let present = length.min(bytes.len());
-    let file = File::open(&store.path).map_err(CheckError::at(&store.path))?;
+    let file = stores.dir.open_file(&store.path).map_err(CheckError::at(&store.path))?;
     match file.read_exact_at(bytes.get_mut(..present).expect("no more is read than there is room"), 0) {
         Err(e) if e.kind() != io::ErrorKind::UnexpectedEof => return Err(CheckError::at(&store.path)(e)),
         _ => {}

@@ -12,9 +12,12 @@ use super::{
     stores::{Store, Stores},
 };
 use crate::cancel::Cancel;
-use neo4j_format::store::{
-    StoreFile,
-    record::{Node, PropertyKey, Relationship, RelationshipType},
+use neo4j_format::{
+    DirHandle,
+    store::{
+        StoreFile,
+        record::{Node, PropertyKey, Relationship, RelationshipType},
+    },
 };
 
 /// Bytes before the free ids.
@@ -40,7 +43,7 @@ pub(super) fn check(
             record: None,
             offset,
         };
-        let Some((file, length)) = open(&path)? else {
+        let Some((file, length)) = open(&stores.dir, &path)? else {
             findings.add(Rule::IdFileMissing, place(0), || "the file is missing".into(), None);
             continue;
         };
@@ -90,8 +93,8 @@ pub(super) fn check(
     Ok(())
 }
 
-fn open(path: &Path) -> Result<Option<(File, u64)>, CheckError> {
-    match File::open(path).and_then(|file| Ok((file.metadata()?, file))) {
+fn open(dir: &DirHandle, path: &Path) -> Result<Option<(File, u64)>, CheckError> {
+    match dir.open_file(path).and_then(|file| Ok((file.metadata()?, file))) {
         Ok((found, file)) => Ok(Some((file, found.len()))),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(e) => Err(CheckError::at(path)(e)),

@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    fs::{self, File},
+    fs::File,
     io::{self, Read},
     os::unix::fs::FileExt,
     path::Path,
@@ -16,6 +16,7 @@ use super::{
 };
 use crate::cancel::Cancel;
 use neo4j_format::{
+    DirHandle,
     ids::{DataSource, LogVersion, TxId},
     log::{
         Buffer, Layout, LogError, LogFormat, LogHeader, SlotReader, archived_logs,
@@ -38,7 +39,7 @@ pub(super) enum Which {
 
 /// Checks the logs of both data sources and what belongs to them.
 pub(super) fn check(
-    dir: &Path,
+    dir: &DirHandle,
     format: StoreFormat,
     graph: &Header,
     which: Which,
@@ -82,17 +83,20 @@ fn place(file: impl Into<String>, offset: u64) -> RecordRef {
 }
 
 /// Content of a small file; `None` if it is missing.
-fn small(path: &Path, limit: u64) -> Result<Option<Vec<u8>>, CheckError> {
+fn small(dir: &DirHandle, name: &str, limit: u64) -> Result<Option<Vec<u8>>, CheckError> {
     let mut bytes = Vec::new();
-    match File::open(path).and_then(|file| file.take(limit).read_to_end(&mut bytes)) {
+    match dir
+        .open_file(name)
+        .and_then(|file| file.take(limit).read_to_end(&mut bytes))
+    {
         Ok(_) => Ok(Some(bytes)),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(e) => Err(CheckError::at(path)(e)),
+        Err(e) => Err(CheckError::at(&dir.join(name))(e)),
     }
 }
 
-fn lucene_store(dir: &Path, findings: &mut Collector<'_>) -> Result<Option<LuceneStore>, CheckError> {
-    let Some(bytes) = small(&dir.join(lucene_store::PATH), lucene_store::SIZE_MAX)? else {
+fn lucene_store(dir: &DirHandle, findings: &mut Collector<'_>) -> Result<Option<LuceneStore>, CheckError> {
+    let Some(bytes) = small(dir, lucene_store::PATH, lucene_store::SIZE_MAX)? else {
         return Ok(None);
     };
     match LuceneStore::decode(&bytes) {
@@ -105,16 +109,16 @@ fn lucene_store(dir: &Path, findings: &mut Collector<'_>) -> Result<Option<Lucen
     }
 }
 
-fn index_config(dir: &Path, findings: &mut Collector<'_>) -> Result<(), CheckError> {
+fn index_config(dir: &DirHandle, findings: &mut Collector<'_>) -> Result<(), CheckError> {
     let at = || place(index_config::PATH, 0);
-    match small(&dir.join(index_config::PATH), index_config::FILE_MAX + 1)? {
+    match small(dir, index_config::PATH, index_config::FILE_MAX + 1)? {
         Some(bytes) => {
             if let Err(error) = IndexConfig::decode(&bytes) {
                 findings.add(Rule::IndexConfigUnreadable, at(), || error.to_string(), None);
             }
         }
         None => {
-            if small(&dir.join(index_config::OLD_PATH), 1)?.is_none() && has_lucene_files(dir) {
+            if small(dir, index_config::OLD_PATH, 1)?.is_none() && has_lucene_files(dir) {
                 let explain = || format!("the file is missing, but {} is not empty", index_config::LUCENE_DIR);
                 findings.add(Rule::IndexConfigMissing, at(), explain, None);
             }
@@ -124,18 +128,21 @@ fn index_config(dir: &Path, findings: &mut Collector<'_>) -> Result<(), CheckErr
 }
 
 /// Whether there is a directory of an index with something in it.
-fn has_lucene_files(dir: &Path) -> bool {
-    let entries = |path: &Path| fs::read_dir(path).into_iter().flatten().flatten();
+fn has_lucene_files(dir: &DirHandle) -> bool {
     IndexKind::ALL.iter().any(|kind| {
-        let indexes = dir.join(index_config::LUCENE_DIR).join(kind.directory());
-        entries(&indexes).any(|index| entries(&index.path()).next().is_some())
+        let indexes = Path::new(index_config::LUCENE_DIR).join(kind.directory());
+        let Ok(indexes) = dir.folder(indexes) else { return false };
+        let names = indexes.entries().into_iter().flatten();
+        names
+            .filter_map(|index| indexes.folder(index.name).ok()?.entries().ok())
+            .any(|files| !files.is_empty())
     })
 }
 
 /// `active_tx_log` and the file it names are there, or neither.
-fn transaction_manager(dir: &Path, findings: &mut Collector<'_>) -> Result<(), CheckError> {
-    let Some(name) = small(&dir.join("active_tx_log"), 64)? else {
-        if dir.join("tm_tx_log.1").exists() {
+fn transaction_manager(dir: &DirHandle, findings: &mut Collector<'_>) -> Result<(), CheckError> {
+    let Some(name) = small(dir, "active_tx_log", 64)? else {
+        if dir.has("tm_tx_log.1") {
             let message = || "tm_tx_log.1 exists, but active_tx_log does not".to_owned();
             findings.add(Rule::TransactionManager, place("active_tx_log", 0), message, None);
         }
@@ -143,7 +150,7 @@ fn transaction_manager(dir: &Path, findings: &mut Collector<'_>) -> Result<(), C
     };
     let known = ["tm_tx_log.1", "tm_tx_log.2"];
     let named = known.into_iter().find(|known| name == known.as_bytes());
-    if named.is_none_or(|named| !dir.join(named).exists()) {
+    if named.is_none_or(|named| !dir.has(named)) {
         let message = || format!("names {:?}, which does not exist", String::from_utf8_lossy(&name));
         findings.add(Rule::TransactionManager, place("active_tx_log", 0), message, None);
     }
@@ -152,7 +159,7 @@ fn transaction_manager(dir: &Path, findings: &mut Collector<'_>) -> Result<(), C
 
 /// The logs of one data source.
 struct Logs<'a, 'l> {
-    dir: &'a Path,
+    dir: &'a DirHandle,
     layout: Layout,
     next_version: Option<LogVersion>,
     which: Which,
@@ -227,7 +234,7 @@ impl Logs<'_, '_> {
     fn active(&mut self) -> Result<(), CheckError> {
         let source = self.layout.source;
         let marker_name = files::marker(source);
-        let bytes = small(&self.dir.join(marker_name), 64)?;
+        let bytes = small(self.dir, marker_name, 64)?;
         let marker = bytes.as_deref().and_then(Marker::decode);
         if let (Some(bytes), None) = (bytes, marker) {
             let message = || format!("its bytes are {bytes:02x?}");
@@ -240,7 +247,7 @@ impl Logs<'_, '_> {
             None => Slot::One,
         };
         let name = files::slot(source, slot);
-        let length = fs::metadata(self.dir.join(name)).map(|found| found.len());
+        let length = self.dir.status_of(name).map(|found| found.length());
         let problem = match (length, marker) {
             (Ok(0), _) => return Ok(()),
             (Err(e), None) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -281,7 +288,7 @@ impl Logs<'_, '_> {
     /// Reads a log to its end; the end of one that was active may be torn.
     fn read(&mut self, name: &str, is_archived: bool) -> Result<Option<Content>, CheckError> {
         let path = self.dir.join(name);
-        let file = File::open(&path).map_err(CheckError::at(&path))?;
+        let file = self.dir.open_file(name).map_err(CheckError::at(&path))?;
         let mut buffer = Buffer::new();
         let result = self.scan(&file, &mut buffer);
         let (content, end) = match result {
@@ -298,7 +305,7 @@ impl Logs<'_, '_> {
                 return Ok(None);
             }
         };
-        if is_archived && let Some(offset) = torn(&file, end).map_err(CheckError::at(&path))? {
+        if is_archived && let Some(offset) = torn(&file, end, self.cancel, &path)? {
             let message = || format!("no valid entry at byte {end}");
             self.findings
                 .add(Rule::LogUnreadable, place(name, offset), message, None);
@@ -331,11 +338,12 @@ enum Stopped {
 }
 
 /// The first byte behind `end` that is not zero.
-fn torn(file: &File, end: u64) -> io::Result<Option<u64>> {
+fn torn(file: &File, end: u64, cancel: &Cancel, path: &Path) -> Result<Option<u64>, CheckError> {
     let mut buffer = vec![0; 64 * 1024];
     let mut at = end;
     loop {
-        let count = file.read_at(&mut buffer, at)?;
+        cancel.check().map_err(|error| CheckError::Cancelled(Box::new(error)))?;
+        let count = file.read_at(&mut buffer, at).map_err(CheckError::at(path))?;
         let Some(read) = buffer.get(..count).filter(|read| !read.is_empty()) else {
             return Ok(None);
         };

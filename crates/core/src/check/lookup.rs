@@ -16,8 +16,8 @@ const BLOCK: u64 = 16 * 1024;
 const SLOTS: usize = 128;
 
 /// Reads records of any store in any order.
-pub(super) struct Lookup<'a> {
-    pub(super) stores: &'a Stores,
+pub(crate) struct Lookup<'a> {
+    pub(crate) stores: &'a Stores,
     slots: Vec<Slot>,
 }
 
@@ -30,15 +30,15 @@ struct Slot {
 
 /// Neighbours, blocks and the like of a property record of either format.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct PropertyRecord {
-    pub(super) previous: Pointer,
-    pub(super) next: Pointer,
-    pub(super) content: Content,
+pub(crate) struct PropertyRecord {
+    pub(crate) previous: Pointer,
+    pub(crate) next: Pointer,
+    pub(crate) content: Content,
 }
 
 /// What a property record holds.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Content {
+pub(crate) enum Content {
     /// Longs of up to four blocks.
     Blocks(Property),
     /// One property.
@@ -48,7 +48,7 @@ pub(super) enum Content {
 impl PropertyRecord {
     /// The record in these bytes, `None` where it is not in use.
     #[inline]
-    pub(super) fn decode(format: StoreFormat, bytes: &[u8]) -> Option<PropertyRecord> {
+    pub(crate) fn decode(format: StoreFormat, bytes: &[u8]) -> Option<PropertyRecord> {
         match format {
             StoreFormat::Legacy => PropertyRecord::legacy(bytes),
             StoreFormat::Current => PropertyRecord::current(bytes),
@@ -57,7 +57,7 @@ impl PropertyRecord {
 
     /// The same for the old format.
     #[inline]
-    pub(super) fn legacy(bytes: &[u8]) -> Option<PropertyRecord> {
+    pub(crate) fn legacy(bytes: &[u8]) -> Option<PropertyRecord> {
         let one = LegacyProperty::decode(bytes.first_chunk()?)?;
         Some(PropertyRecord {
             previous: one.previous,
@@ -68,7 +68,7 @@ impl PropertyRecord {
 
     /// The same for the current format.
     #[inline]
-    pub(super) fn current(bytes: &[u8]) -> Option<PropertyRecord> {
+    pub(crate) fn current(bytes: &[u8]) -> Option<PropertyRecord> {
         let property = Property::decode(bytes.first_chunk()?)?;
         Some(PropertyRecord {
             previous: property.previous,
@@ -79,14 +79,14 @@ impl PropertyRecord {
 }
 
 impl<'a> Lookup<'a> {
-    pub(super) fn new(stores: &'a Stores) -> Lookup<'a> {
+    pub(crate) fn new(stores: &'a Stores) -> Lookup<'a> {
         let mut slots = Vec::new();
         slots.resize_with(SLOTS, Slot::default);
         Lookup { stores, slots }
     }
 
     /// The bytes of a record, `None` behind the end of the file.
-    pub(super) fn bytes(&mut self, kind: StoreFile, id: u64) -> Result<Option<&[u8]>, CheckError> {
+    pub(crate) fn bytes(&mut self, kind: StoreFile, id: u64) -> Result<Option<&[u8]>, CheckError> {
         let store = self.stores.get(kind);
         if id >= store.records {
             return Ok(None);
@@ -110,38 +110,38 @@ impl<'a> Lookup<'a> {
     }
 
     /// A node, `None` if it is not in use.
-    pub(super) fn node(&mut self, RecordId(id): RecordId) -> Result<Option<Node>, CheckError> {
+    pub(crate) fn node(&mut self, RecordId(id): RecordId) -> Result<Option<Node>, CheckError> {
         let bytes = self.bytes(StoreFile::Node, id)?;
         Ok(bytes.and_then(<[u8]>::first_chunk).and_then(Node::decode))
     }
 
     /// A relationship, `None` if it is not in use.
-    pub(super) fn relationship(&mut self, RecordId(id): RecordId) -> Result<Option<Relationship>, CheckError> {
+    pub(crate) fn relationship(&mut self, RecordId(id): RecordId) -> Result<Option<Relationship>, CheckError> {
         let bytes = self.bytes(StoreFile::Relationship, id)?;
         Ok(bytes.and_then(<[u8]>::first_chunk).and_then(Relationship::decode))
     }
 
     /// A property record, `None` if it is not in use.
-    pub(super) fn property(&mut self, RecordId(id): RecordId) -> Result<Option<PropertyRecord>, CheckError> {
+    pub(crate) fn property(&mut self, RecordId(id): RecordId) -> Result<Option<PropertyRecord>, CheckError> {
         let format = self.stores.format;
         let bytes = self.bytes(StoreFile::Property, id)?;
         Ok(bytes.and_then(|bytes| PropertyRecord::decode(format, bytes)))
     }
 
     /// A relationship type, `None` if it is not in use.
-    pub(super) fn relationship_type(&mut self, id: u64) -> Result<Option<RelationshipType>, CheckError> {
+    pub(crate) fn relationship_type(&mut self, id: u64) -> Result<Option<RelationshipType>, CheckError> {
         let bytes = self.bytes(StoreFile::RelationshipType, id)?;
         Ok(bytes.and_then(<[u8]>::first_chunk).and_then(RelationshipType::decode))
     }
 
     /// A property key, `None` if it is not in use.
-    pub(super) fn property_key(&mut self, id: u64) -> Result<Option<PropertyKey>, CheckError> {
+    pub(crate) fn property_key(&mut self, id: u64) -> Result<Option<PropertyKey>, CheckError> {
         let bytes = self.bytes(StoreFile::PropertyKey, id)?;
         Ok(bytes.and_then(<[u8]>::first_chunk).and_then(PropertyKey::decode))
     }
 
     /// A block with its data, `None` if it is not in use; block 0 never is.
-    pub(super) fn block(
+    pub(crate) fn block(
         &mut self,
         kind: StoreFile,
         id: RecordId,
@@ -155,7 +155,7 @@ impl<'a> Lookup<'a> {
     }
 
     /// Why a record is not there.
-    pub(super) fn absent(&self, kind: StoreFile, id: RecordId) -> &'static str {
+    pub(crate) fn absent(&self, kind: StoreFile, id: RecordId) -> &'static str {
         if kind.is_dynamic() && id.0 == 0 {
             "is the header block"
         } else if id.0 >= self.stores.get(kind).records {

@@ -12,7 +12,7 @@
 //! `links` holds the rules between two records, `record` those within one, `value` and `chain` those of values.
 #![cfg_attr(not(test), warn(clippy::indexing_slicing))]
 
-mod bits;
+pub(crate) mod bits;
 mod blocks;
 mod budget;
 mod chain;
@@ -26,7 +26,7 @@ mod judge;
 mod ledger;
 mod links;
 mod logs;
-mod lookup;
+pub(crate) mod lookup;
 mod options;
 mod part;
 mod pass;
@@ -36,15 +36,17 @@ mod report;
 mod rings;
 mod rules;
 mod scan;
-mod stores;
+pub(crate) mod stores;
 mod value;
 mod whole;
 mod written;
 
 pub use budget::Memory;
 pub use error::CheckError;
+pub(crate) use finding::Collector;
 pub use finding::{Finding, Findings, Listener, Origin, RecordRef};
 pub use options::{CheckOptions, What};
+pub(crate) use report::check_handle;
 pub use report::{CheckReport, Totals, check};
 pub use rules::{Rule, Severity};
 pub use written::WrittenRecords;

@@ -1,6 +1,6 @@
 //! One check from beginning to end, and its report.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{collections::BTreeMap, io, path::Path};
 
 use serde::{Serialize, Serializer};
 
@@ -9,7 +9,10 @@ use super::{
     stores::Stores, whole,
 };
 use crate::cancel::Cancel;
-use neo4j_format::store::{StoreFile, StoreFormat};
+use neo4j_format::{
+    DirHandle,
+    store::{StoreFile, StoreFormat},
+};
 
 /// What a check found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,6 +78,22 @@ impl CheckReport {
 /// # Errors
 /// Files that cannot be read, no store, or cancelled; inconsistencies are no errors.
 pub fn check(dir: &Path, options: &CheckOptions<'_>, cancel: &Cancel) -> Result<CheckReport, CheckError> {
+    let opened = DirHandle::open(dir).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => CheckError::NoStore(dir.to_owned()),
+        _ => CheckError::at(dir)(error),
+    });
+    check_handle(&opened?, options, cancel)
+}
+
+/// Checks the store in a directory that is open.
+///
+/// # Errors
+/// As [`check`].
+pub(crate) fn check_handle(
+    dir: &DirHandle,
+    options: &CheckOptions<'_>,
+    cancel: &Cancel,
+) -> Result<CheckReport, CheckError> {
     let collector = || Collector::new(options.limit, options.listener);
     let mut findings = collector();
     let mut stores = Stores::open(dir, &mut findings)?;

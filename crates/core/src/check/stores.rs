@@ -3,7 +3,7 @@
 
 use neo4j_format::width::to_usize;
 use std::{
-    fs::{self, File},
+    fs::File,
     io,
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
@@ -14,38 +14,42 @@ use super::{
     finding::{Collector, RecordRef},
     rules::Rule,
 };
-use neo4j_format::store::{
-    Header, HeaderError, StoreFile, StoreFormat,
-    record::{DynamicHeader, RecordId},
+use neo4j_format::{
+    DirHandle,
+    directory::NotUsable,
+    store::{
+        Header, HeaderError, StoreFile, StoreFormat,
+        record::{DynamicHeader, RecordId},
+    },
 };
 
 /// One store file.
 #[derive(Debug)]
-pub(super) struct Store {
-    pub(super) kind: StoreFile,
-    pub(super) path: PathBuf,
+pub(crate) struct Store {
+    pub(crate) kind: StoreFile,
+    pub(crate) path: PathBuf,
     /// `None` where it is missing.
     file: Option<File>,
     /// Bytes of a record or block.
-    pub(super) size: u64,
+    pub(crate) size: u64,
     /// Whole records before the trailer or the end.
-    pub(super) records: u64,
+    pub(crate) records: u64,
 }
 
 /// The store files of one directory.
 #[derive(Debug)]
-pub(super) struct Stores {
-    pub(super) dir: PathBuf,
-    pub(super) format: StoreFormat,
+pub(crate) struct Stores {
+    pub(crate) dir: DirHandle,
+    pub(crate) format: StoreFormat,
     /// First property of the graph itself.
-    pub(super) graph_property: Option<RecordId>,
+    pub(crate) graph_property: Option<RecordId>,
     neostore: Store,
     others: Vec<Store>,
 }
 
 impl Store {
     /// Where a record stands.
-    pub(super) fn place(&self, record: u64) -> RecordRef {
+    pub(crate) fn place(&self, record: u64) -> RecordRef {
         RecordRef {
             file: self.kind.name().into(),
             record: Some(record),
@@ -54,7 +58,7 @@ impl Store {
     }
 
     /// Reads whole records from `first` on; they must be there.
-    pub(super) fn read(&self, first: u64, buffer: &mut [u8]) -> Result<(), CheckError> {
+    pub(crate) fn read(&self, first: u64, buffer: &mut [u8]) -> Result<(), CheckError> {
         match &self.file {
             Some(file) => file
                 .read_exact_at(buffer, first.saturating_mul(self.size))
@@ -64,17 +68,20 @@ impl Store {
     }
 
     /// Bytes of a record, for slices.
-    pub(super) fn width(&self) -> usize {
+    pub(crate) fn width(&self) -> usize {
         to_usize(self.size)
     }
 }
 
 impl Stores {
     /// Opens the files and judges how they are framed.
-    pub(super) fn open(dir: &Path, findings: &mut Collector<'_>) -> Result<Stores, CheckError> {
-        let neostore = dir.join(StoreFile::Neostore.name());
-        if !neostore.try_exists().map_err(CheckError::at(&neostore))? {
-            return Err(CheckError::NoStore(dir.to_owned()));
+    pub(crate) fn open(dir: &DirHandle, findings: &mut Collector<'_>) -> Result<Stores, CheckError> {
+        match dir.status_of(StoreFile::Neostore.name()) {
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(CheckError::NoStore(dir.path().to_owned()));
+            }
+            Err(error) => return Err(CheckError::at(&dir.join(StoreFile::Neostore.name()))(error)),
         }
         let format = format(dir, findings)?;
         let others = StoreFile::ALL
@@ -83,7 +90,7 @@ impl Stores {
             .map(|kind| open(dir, kind, format, findings))
             .collect::<Result<_, _>>()?;
         Ok(Stores {
-            dir: dir.to_owned(),
+            dir: dir.clone(),
             format,
             graph_property: None,
             neostore: open(dir, StoreFile::Neostore, format, findings)?,
@@ -92,30 +99,30 @@ impl Stores {
     }
 
     /// One of the ten.
-    pub(super) fn get(&self, kind: StoreFile) -> &Store {
+    pub(crate) fn get(&self, kind: StoreFile) -> &Store {
         let other = self.others.iter().find(|store| store.kind == kind);
         other.unwrap_or(&self.neostore)
     }
 
     /// All but `neostore`.
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Store> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Store> {
         self.others.iter()
     }
 
     /// Bytes of data in a full block.
-    pub(super) fn room(&self, kind: StoreFile) -> u32 {
+    pub(crate) fn room(&self, kind: StoreFile) -> u32 {
         let header = u64::try_from(self.format.dynamic_header()).unwrap_or_default();
         u32::try_from(self.get(kind).size.saturating_sub(header)).unwrap_or(u32::MAX)
     }
 
     /// Header and data of a block; `None` where it is not in use. Data are cut at the end of the block.
-    pub(super) fn block<'a>(&self, bytes: &'a [u8]) -> Option<(DynamicHeader, &'a [u8])> {
+    pub(crate) fn block<'a>(&self, bytes: &'a [u8]) -> Option<(DynamicHeader, &'a [u8])> {
         block(self.format, bytes)
     }
 }
 
 /// See [`Stores::block`].
-pub(super) fn block(format: StoreFormat, bytes: &[u8]) -> Option<(DynamicHeader, &[u8])> {
+pub(crate) fn block(format: StoreFormat, bytes: &[u8]) -> Option<(DynamicHeader, &[u8])> {
     let (header, rest) = match format {
         StoreFormat::Legacy => {
             let (header, rest) = bytes.split_first_chunk::<{ DynamicHeader::LEGACY_SIZE }>()?;
@@ -131,7 +138,7 @@ pub(super) fn block(format: StoreFormat, bytes: &[u8]) -> Option<(DynamicHeader,
 }
 
 /// The format as `neostore` has it or, where that is damaged, as the other files have it.
-fn format(dir: &Path, findings: &mut Collector<'_>) -> Result<StoreFormat, CheckError> {
+fn format(dir: &DirHandle, findings: &mut Collector<'_>) -> Result<StoreFormat, CheckError> {
     let header = match Header::open_read_only(dir) {
         Ok(header) => header,
         Err(HeaderError::Io { path, source }) => return Err(CheckError::at(&path)(source)),
@@ -145,7 +152,7 @@ fn format(dir: &Path, findings: &mut Collector<'_>) -> Result<StoreFormat, Check
     let others = |format: StoreFormat| {
         let names = [StoreFile::RelationshipTypeName, StoreFile::PropertyKeyName];
         let blocks = names.into_iter().filter(|kind| {
-            let first = first_word(&dir.join(kind.name()));
+            let first = first_word(dir, *kind);
             first.is_ok_and(|size| Some(size) == usual_block(*kind, format))
         });
         blocks.count()
@@ -176,30 +183,36 @@ fn usual_block(kind: StoreFile, format: StoreFormat) -> Option<u32> {
     Some(data + u32::try_from(format.dynamic_header()).unwrap_or_default())
 }
 
-fn first_word(path: &Path) -> io::Result<u32> {
+fn first_word(dir: &DirHandle, kind: StoreFile) -> io::Result<u32> {
     let mut bytes = [0; 4];
-    File::open(path)?.read_exact_at(&mut bytes, 0)?;
+    dir.open_file(kind.name())?.read_exact_at(&mut bytes, 0)?;
     Ok(u32::from_be_bytes(bytes))
 }
 
-fn open(dir: &Path, kind: StoreFile, format: StoreFormat, findings: &mut Collector<'_>) -> Result<Store, CheckError> {
+fn open(
+    dir: &DirHandle,
+    kind: StoreFile,
+    format: StoreFormat,
+    findings: &mut Collector<'_>,
+) -> Result<Store, CheckError> {
     let path = dir.join(kind.name());
     let place = |offset| RecordRef {
         file: kind.name().into(),
         record: None,
         offset,
     };
-    let opened = fs::metadata(&path).and_then(|found| {
-        if found.is_file() {
-            Ok((File::open(&path)?, found.len()))
-        } else {
-            Err(io::Error::from(io::ErrorKind::NotFound))
-        }
+    let opened = dir.open_file(kind.name()).and_then(|file| {
+        let length = file.metadata()?.len();
+        Ok((file, length))
     });
     let (file, length) = match opened {
         Ok((file, length)) => (Some(file), length),
         Err(e) if e.kind() == io::ErrorKind::NotFound => {
             findings.add(Rule::StoreMissing, place(0), || "the file is missing".into(), None);
+            (None, 0)
+        }
+        Err(e) if NotUsable::of(&e).is_some() => {
+            findings.add(Rule::StoreMissing, place(0), || e.to_string(), None);
             (None, 0)
         }
         Err(e) => return Err(CheckError::at(&path)(e)),

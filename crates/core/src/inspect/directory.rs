@@ -15,10 +15,11 @@ use crate::{
     Error, ErrorKind, file_system,
     manifest::{MANIFEST, Manifest, Run, State},
     target::staging::refuse_if_at_work,
+    verification::readable,
     verify::traces::{Opened, Traces},
 };
 use neo4j_format::{
-    DiskError,
+    DirHandle, DiskError,
     ids::{DataSource, StoreId, TxId},
     store::{Header, StoreFile, StoreFormat, neo4j_lock},
 };
@@ -92,6 +93,7 @@ pub struct Inspection {
 /// # Errors
 /// The directory does not exist or holds no database.
 pub fn inspect(dir: &Path) -> Result<Inspection, Error> {
+    let dir = &readable(dir)?;
     judge(dir)?;
     let mut problems = Vec::new();
     let (kind, manifest) = match Manifest::read(dir) {
@@ -150,23 +152,17 @@ pub fn inspect(dir: &Path) -> Result<Inspection, Error> {
     })
 }
 
-fn judge(dir: &Path) -> Result<(), Error> {
+fn judge(dir: &DirHandle) -> Result<(), Error> {
     for name in StoreFile::ALL.into_iter().map(StoreFile::name).chain([MANIFEST]) {
-        let path = dir.join(name);
-        match path.symlink_metadata() {
+        match dir.status_of(name) {
             Ok(_) => return Ok(()),
-            Err(error) if file_system::is_denied(&error) => return Err(DiskError::new(path, error).into()),
+            Err(error) if file_system::is_denied(&error) => return Err(DiskError::new(dir.join(name), error).into()),
             Err(_) => {}
         }
     }
-    refuse_if_at_work(dir)?;
-    let what = if dir.is_dir() {
-        "holds neither a backup nor a database"
-    } else {
-        "is not a directory"
-    };
-    Err(Error::new(ErrorKind::NotOurs, format!("{}: {what}", dir.display()))
-        .with_hint("name the directory of a backup or of a database"))
+    refuse_if_at_work(dir.path())?;
+    let text = format!("{}: holds neither a backup nor a database", dir.display());
+    Err(Error::new(ErrorKind::NotOurs, text).with_hint("name the directory of a backup or of a database"))
 }
 
 /// What can be read of `neostore`.
@@ -178,7 +174,7 @@ struct Head {
 }
 
 impl Head {
-    fn read(dir: &Path, problems: &mut Vec<String>) -> Head {
+    fn read(dir: &DirHandle, problems: &mut Vec<String>) -> Head {
         let mut head = Head {
             header: None,
             format: None,
@@ -224,7 +220,7 @@ mod tests {
     fn a_directory_locked_by_a_run_of_this_tool_is_not_open_in_another_process() {
         let dir = tempfile::tempdir().expect("a temporary directory");
         std::fs::write(dir.path().join("neostore"), [1; 54]).expect("a file");
-        let lock = Neo4jLock::take(dir.path()).expect("the directory was just created");
+        let lock = Neo4jLock::take(&DirHandle::open(dir.path()).unwrap()).expect("the directory was just created");
         assert!(!inspect(dir.path()).expect("a database").in_use);
         drop(lock);
     }

@@ -1,18 +1,18 @@
 //! The indexes of a directory: those that are configured, and those whose files are there
 //! (`docs/formats/store-format.md` §7).
 
-use std::{collections::BTreeSet, fs, path::Path};
+use std::{collections::BTreeSet, path::Path};
 
 use serde::Serialize;
 
 use super::bounded;
-use neo4j_format::store::{
-    IndexConfig, IndexKey, IndexKind, IndexName, index_config,
-    lucene_store::{self, LuceneStore},
+use neo4j_format::{
+    DirHandle,
+    store::{
+        IndexConfig, IndexKey, IndexKind, IndexName, index_config,
+        lucene_store::{self, LuceneStore},
+    },
 };
-
-/// Files of one index that are looked at; Lucene has some dozens.
-const MAX_FILES: usize = 1000;
 
 /// One index.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -30,7 +30,7 @@ pub struct IndexSummary {
 }
 
 /// Indexes of `index.db`, and folders that it does not know.
-pub fn look(dir: &Path, problems: &mut Vec<String>) -> Vec<IndexSummary> {
+pub fn look(dir: &DirHandle, problems: &mut Vec<String>) -> Vec<IndexSummary> {
     let config = config(dir, problems);
     let mut indexes: Vec<IndexSummary> = config
         .iter()
@@ -47,13 +47,13 @@ pub fn look(dir: &Path, problems: &mut Vec<String>) -> Vec<IndexSummary> {
         .map(|(key, _)| (key.kind.directory(), key.name.to_string()))
         .collect();
     for kind in IndexKind::ALL {
-        let folder = dir.join(index_config::LUCENE_DIR).join(kind.directory());
-        for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-            let Ok(name) = entry.file_name().into_string() else {
+        let folder = Path::new(index_config::LUCENE_DIR).join(kind.directory());
+        let entries = dir.folder(folder).and_then(|folder| folder.entries());
+        for entry in entries.into_iter().flatten() {
+            let Ok(name) = entry.name.into_string() else {
                 continue;
             };
-            let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
-            if is_folder && !known.contains(&(kind.directory(), name.clone())) {
+            if entry.status.is_folder() && !known.contains(&(kind.directory(), name.clone())) {
                 let key = IndexKey {
                     kind,
                     name: IndexName::from(name.as_str()),
@@ -73,9 +73,9 @@ pub fn look(dir: &Path, problems: &mut Vec<String>) -> Vec<IndexSummary> {
 }
 
 /// `index.db`, or `index.db.old` in its place as Neo4j would take it; empty where there is neither.
-fn config(dir: &Path, problems: &mut Vec<String>) -> IndexConfig {
+fn config(dir: &DirHandle, problems: &mut Vec<String>) -> IndexConfig {
     for name in [index_config::PATH, index_config::OLD_PATH] {
-        match bounded::whole(&dir.join(name), index_config::FILE_MAX) {
+        match bounded::whole(dir, name, index_config::FILE_MAX) {
             Ok(None) => {}
             Ok(Some(bytes)) => {
                 return IndexConfig::decode(&bytes).unwrap_or_else(|error| {
@@ -92,18 +92,17 @@ fn config(dir: &Path, problems: &mut Vec<String>) -> IndexConfig {
     IndexConfig::default()
 }
 
-fn bytes(dir: &Path, key: &IndexKey) -> Option<u64> {
-    let folder = dir
-        .join(index_config::LUCENE_DIR)
+fn bytes(dir: &DirHandle, key: &IndexKey) -> Option<u64> {
+    let folder = Path::new(index_config::LUCENE_DIR)
         .join(key.kind.directory())
         .join(key.name.to_text()?);
-    let entries = fs::read_dir(folder).ok()?.flatten().take(MAX_FILES);
-    Some(entries.filter_map(|entry| Some(entry.metadata().ok()?.len())).sum())
+    let entries = dir.folder(folder).and_then(|folder| folder.entries()).ok()?;
+    Some(entries.iter().map(|entry| entry.status.length()).sum())
 }
 
 /// `index/lucene-store.db` and its length; `None` where it is missing.
-pub fn lucene_store(dir: &Path, problems: &mut Vec<String>) -> Option<(LuceneStore, u64)> {
-    match bounded::whole(&dir.join(lucene_store::PATH), lucene_store::SIZE_MAX) {
+pub fn lucene_store(dir: &DirHandle, problems: &mut Vec<String>) -> Option<(LuceneStore, u64)> {
+    match bounded::whole(dir, lucene_store::PATH, lucene_store::SIZE_MAX) {
         Ok(None) => None,
         Ok(Some(bytes)) => match LuceneStore::decode(&bytes) {
             Ok(store) => Some((store, bytes.len() as u64)),

@@ -4,13 +4,13 @@
 //! A log is not read through: its header says where it begins, the next one's where it ends, and the last COMMIT stands
 //! at the very end, where it is looked for.
 
-use std::{fs::File, io, os::unix::fs::FileExt, path::Path};
+use std::{fs::File, io, os::unix::fs::FileExt};
 
 use serde::Serialize;
 
 use super::bounded;
 use neo4j_format::{
-    DiskError,
+    DirHandle, DiskError,
     ids::{DataSource, LogVersion, TxId},
     log::{
         LogFormat, LogHeader, archived_logs,
@@ -90,7 +90,7 @@ pub struct LogSummary {
 }
 
 /// Looks at the logs of `source`; `format` where it is known.
-pub fn look(dir: &Path, source: DataSource, problems: &mut Vec<String>) -> LogSummary {
+pub fn look(dir: &DirHandle, source: DataSource, problems: &mut Vec<String>) -> LogSummary {
     let versions = archived(dir, source, problems);
     let active = active(dir, source).unwrap_or_else(|error| {
         problems.push(format!("{}: {error}", files::base(source)));
@@ -118,9 +118,9 @@ pub fn look(dir: &Path, source: DataSource, problems: &mut Vec<String>) -> LogSu
 }
 
 /// Versions and bytes of the archived logs, oldest first.
-fn archived(dir: &Path, source: DataSource, problems: &mut Vec<String>) -> Vec<(LogVersion, u64)> {
-    let found =
-        archived_logs(dir, source).and_then(|logs| logs.iter().map(|log| Ok((log.version, log.bytes()?))).collect());
+fn archived(dir: &DirHandle, source: DataSource, problems: &mut Vec<String>) -> Vec<(LogVersion, u64)> {
+    let found = archived_logs(dir, source);
+    let found = found.map(|logs| logs.iter().map(|log| (log.version, log.bytes)).collect());
     found.unwrap_or_else(|error: DiskError| {
         problems.push(error.to_string());
         Vec::new()
@@ -130,7 +130,7 @@ fn archived(dir: &Path, source: DataSource, problems: &mut Vec<String>) -> Vec<(
 /// What the logs without a gap behind them cover.
 fn cover(
     logs: &mut LogSummary,
-    dir: &Path,
+    dir: &DirHandle,
     source: DataSource,
     versions: &[(LogVersion, u64)],
     problems: &mut Vec<String>,
@@ -151,7 +151,7 @@ fn cover(
             continue;
         }
         let path = files::archived(source, *version);
-        match header_and_last(&dir.join(&path), index + 3 > row.len()) {
+        match header_and_last(dir, &path, index + 3 > row.len()) {
             Ok((header, last)) => {
                 // a log that makes no statement holds one transaction
                 let begins = match header.previous_last_tx {
@@ -171,8 +171,8 @@ fn cover(
     };
 }
 
-fn header_and_last(path: &Path, with_last: bool) -> io::Result<(LogHeader, Option<LastCommit>)> {
-    let Some((file, found)) = bounded::open(path)? else {
+fn header_and_last(dir: &DirHandle, path: &str, with_last: bool) -> io::Result<(LogHeader, Option<LastCommit>)> {
+    let Some((file, found)) = bounded::open(dir, path)? else {
         return Err(io::ErrorKind::NotFound.into());
     };
     let mut bytes = [0; LogHeader::SIZE];
@@ -236,9 +236,9 @@ pub(super) fn last_commit(tail: &[u8], header: LogHeader) -> Option<LastCommit> 
 }
 
 /// What marker and slots come to when Neo4j starts (§3.2).
-fn active(dir: &Path, source: DataSource) -> io::Result<Active> {
+fn active(dir: &DirHandle, source: DataSource) -> io::Result<Active> {
     let marker_path = files::marker(source);
-    let marker = match bounded::whole(&dir.join(marker_path), 4096)? {
+    let marker = match bounded::whole(dir, marker_path, 4096)? {
         None => None,
         Some(bytes) => match Marker::decode(&bytes) {
             Some(marker) => Some(marker),
@@ -251,7 +251,7 @@ fn active(dir: &Path, source: DataSource) -> io::Result<Active> {
         None => Slot::One,
     };
     let path = files::slot(source, slot);
-    let Some((file, found)) = bounded::open(&dir.join(path))? else {
+    let Some((file, found)) = bounded::open(dir, path)? else {
         return Ok(match marker {
             None => Active::Nothing,
             Some(_) => Active::Broken(format!("{marker_path} names {path}, which is missing")),
@@ -267,8 +267,8 @@ fn active(dir: &Path, source: DataSource) -> io::Result<Active> {
         )));
     }
     let bytes = data_end(&file, length)?;
-    let (header, last) = header_and_last(&dir.join(path), true)?;
-    if length == LogHeader::END || (last.is_none() && is_blank(&dir.join(path), length)?) {
+    let (header, last) = header_and_last(dir, path, true)?;
+    if length == LogHeader::END || (last.is_none() && is_blank(dir, path, length)?) {
         return Ok(Active::Nothing);
     }
     Ok(Active::Pending(Pending {
@@ -280,8 +280,8 @@ fn active(dir: &Path, source: DataSource) -> io::Result<Active> {
 }
 
 /// Whether a log has no entry: the first byte behind the header is where its end is said.
-fn is_blank(path: &Path, length: u64) -> io::Result<bool> {
-    let Some((file, _)) = bounded::open(path)? else {
+fn is_blank(dir: &DirHandle, path: &str, length: u64) -> io::Result<bool> {
+    let Some((file, _)) = bounded::open(dir, path)? else {
         return Ok(true);
     };
     let mut first = [0];

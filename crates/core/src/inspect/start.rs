@@ -1,7 +1,5 @@
 //! What the first start of Neo4j on a directory will do (`docs/formats/store-format.md` §8).
 
-use std::path::Path;
-
 use serde::Serialize;
 
 use super::{
@@ -10,7 +8,7 @@ use super::{
     stores::{IdFile, Seal, StoreSummary},
 };
 use crate::verify::traces::ACTIVE_TX_LOG;
-use neo4j_format::ids::LogVersion;
+use neo4j_format::{DirHandle, ids::LogVersion};
 
 /// What is to be expected.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -25,7 +23,7 @@ pub struct FirstStart {
 
 /// Foretells it. `log_version` is the one that the next log of the graph gets.
 pub fn predict_first_start(
-    dir: &Path,
+    dir: &DirHandle,
     stores: &[StoreSummary],
     logs: &[LogSummary],
     log_version: Option<LogVersion>,
@@ -110,9 +108,9 @@ fn replay(log: &LogSummary, start: &mut FirstStart) {
 }
 
 /// Why the transaction manager's files keep Neo4j from starting (`docs/formats/transaction-log.md` §11.1).
-fn transaction_manager(dir: &Path) -> Option<String> {
-    let there = |name: &str| dir.join(name).exists();
-    match bounded::whole(&dir.join(ACTIVE_TX_LOG), 4096) {
+fn transaction_manager(dir: &DirHandle) -> Option<String> {
+    let there = |name: &str| dir.has(name);
+    match bounded::whole(dir, ACTIVE_TX_LOG, 4096) {
         Ok(None) => ["tm_tx_log.1", "tm_tx_log.2"]
             .into_iter()
             .find(|name| there(name))

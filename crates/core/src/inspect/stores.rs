@@ -1,12 +1,15 @@
 //! The ten files of the graph: how large, how many records, how they were left
 //! (`docs/formats/store-format.md` §3, §5.5, §6).
 
-use std::{fs::File, io, os::unix::fs::FileExt, path::Path};
+use std::{fs::File, io, os::unix::fs::FileExt};
 
 use serde::Serialize;
 
 use super::bounded;
-use neo4j_format::store::{StoreFile, StoreFormat};
+use neo4j_format::{
+    DirHandle,
+    store::{StoreFile, StoreFormat},
+};
 
 /// The largest block of a dynamic store that a release creates (§5.5).
 const MAX_BLOCK: i32 = 65_535 + 13;
@@ -69,12 +72,12 @@ impl StoreSummary {
 }
 
 /// Looks at all ten; `format` is unknown where `neostore` cannot be read, and then taken from each trailer.
-pub fn look(dir: &Path, format: Option<StoreFormat>, problems: &mut Vec<String>) -> Vec<StoreSummary> {
+pub fn look(dir: &DirHandle, format: Option<StoreFormat>, problems: &mut Vec<String>) -> Vec<StoreSummary> {
     let mut look = |kind| one(dir, kind, format, problems);
     StoreFile::ALL.into_iter().map(&mut look).collect()
 }
 
-fn one(dir: &Path, kind: StoreFile, format: Option<StoreFormat>, problems: &mut Vec<String>) -> StoreSummary {
+fn one(dir: &DirHandle, kind: StoreFile, format: Option<StoreFormat>, problems: &mut Vec<String>) -> StoreSummary {
     let mut store = StoreSummary {
         name: kind.name(),
         bytes: None,
@@ -83,7 +86,7 @@ fn one(dir: &Path, kind: StoreFile, format: Option<StoreFormat>, problems: &mut 
         id_file: None,
         free_ids: None,
     };
-    match bounded::open(&dir.join(kind.name())) {
+    match bounded::open(dir, kind.name()) {
         Ok(Some((file, found))) => {
             store.bytes = Some(found.len());
             if let Err(error) = records(&mut store, kind, format, &file, found.len()) {
@@ -141,8 +144,8 @@ fn block_size(file: &File) -> io::Result<u64> {
     }
 }
 
-fn ids(store: &mut StoreSummary, kind: StoreFile, dir: &Path) -> io::Result<()> {
-    let Some((file, found)) = bounded::open(&dir.join(kind.id_name()))? else {
+fn ids(store: &mut StoreSummary, kind: StoreFile, dir: &DirHandle) -> io::Result<()> {
+    let Some((file, found)) = bounded::open(dir, &kind.id_name())? else {
         store.id_file = Some(IdFile::Missing);
         return Ok(());
     };

@@ -4,10 +4,9 @@
 use neo4j_format::width::to_usize;
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs::{self, File},
+    fs::File,
     io,
     os::unix::fs::FileExt,
-    path::Path,
     sync::{Mutex, PoisonError},
 };
 
@@ -23,7 +22,7 @@ use crate::{
     replay::apply::DirtyChunks,
     target::durable::remove,
 };
-use neo4j_format::{DiskError, store::StoreFile};
+use neo4j_format::{DirHandle, DiskError, store::StoreFile};
 
 /// Units whose digests wait in memory to be written in their order: 1 GiB of files, 256 KiB of digests.
 const WINDOW: u64 = 2048;
@@ -33,8 +32,8 @@ const WINDOW: u64 = 2048;
 pub(crate) struct Known<'a> {
     /// Their files, in the order of the digests.
     pub(crate) files: &'a [FileEntry],
-    /// Where the digests are.
-    pub(crate) sums: &'a Path,
+    /// Name of the file with the digests.
+    pub(crate) sums: &'a str,
 }
 
 impl<'a> Known<'a> {
@@ -42,12 +41,12 @@ impl<'a> Known<'a> {
     ///
     /// # Errors
     /// The file is there and cannot be read.
-    pub(crate) fn of(manifest: &'a Manifest, sums: &'a Path) -> Result<Option<Known<'a>>, DiskError> {
-        let found = match SumsReader::open(sums).and_then(SumsReader::finish) {
+    pub(crate) fn of(dir: &DirHandle, manifest: &'a Manifest, sums: &'a str) -> Result<Option<Known<'a>>, DiskError> {
+        let found = match SumsReader::open(dir, sums).and_then(SumsReader::finish) {
             Ok(checksum) => Some(checksum),
             Err(error) => match error.kind() {
                 io::ErrorKind::NotFound | io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof => None,
-                _ => return Err(DiskError::new(sums, error)),
+                _ => return Err(DiskError::new(dir.join(sums), error)),
             },
         };
         let files = &manifest.files;
@@ -60,28 +59,33 @@ impl<'a> Known<'a> {
 /// # Errors
 /// Of the disk; the run was cancelled.
 pub(crate) fn write(
-    dir: &Path,
+    dir: &DirHandle,
     known: Option<&Known<'_>>,
     touched: &BTreeMap<StoreFile, DirtyChunks>,
     manifest: &mut Manifest,
     cancel: &Cancel,
 ) -> Result<(), Error> {
-    let (new_path, path) = (dir.join(NEW_SUMS), dir.join(SUMS));
-    remove(&new_path)?;
-    let mut new = SumsWriter::create(&new_path).map_err(DiskError::at(&new_path))?;
+    remove(dir, NEW_SUMS)?;
+    let mut new = SumsWriter::create(dir, NEW_SUMS).map_err(DiskError::at(dir.join(NEW_SUMS)))?;
     let mut files = Vec::new();
     if let Some(known) = known {
-        let mut old = SumsReader::open(known.sums).map_err(DiskError::at(known.sums))?;
+        let mut old = SumsReader::open(dir, known.sums).map_err(DiskError::at(dir.join(known.sums)))?;
         for entry in known.files {
             cancel.check()?;
-            carry_over(dir, entry, touched, &mut old, &mut new, &mut files)?;
+            if Role::of(&entry.path) == Role::Content {
+                carry_over(dir, entry, touched, &mut old, &mut new, &mut files, cancel)?;
+            } else {
+                // an earlier version listed what others had put there
+                let chunks = sums::chunks(entry.length);
+                old.skip(chunks).map_err(DiskError::at(dir.join(known.sums)))?;
+            }
         }
     }
     let mut fresh = Vec::new();
     let carried: BTreeSet<String> = files.iter().map(|file: &FileEntry| file.path.clone()).collect();
     for found in files::list(dir)? {
         if let Some(length) = found.length
-            && Role::of(&found.path) == Role::Content
+            && found.role == Role::Content
             && !carried.contains(&found.path)
         {
             let path = found.path;
@@ -91,30 +95,32 @@ pub(crate) fn write(
     digest_all(dir, &fresh, &mut new, cancel)?;
     files.extend(fresh);
     manifest.files = files;
-    manifest.sums_checksum = Some(new.finish().map_err(DiskError::at(&new_path))?);
-    Ok(fs::rename(&new_path, &path).map_err(DiskError::at(&path))?)
+    manifest.sums_checksum = Some(new.finish().map_err(DiskError::at(dir.join(NEW_SUMS)))?);
+    Ok(dir.rename(NEW_SUMS, SUMS).map_err(DiskError::at(dir.join(SUMS)))?)
 }
 
 fn carry_over(
-    dir: &Path,
+    dir: &DirHandle,
     entry: &FileEntry,
     touched: &BTreeMap<StoreFile, DirtyChunks>,
     old: &mut SumsReader,
     new: &mut SumsWriter,
     files: &mut Vec<FileEntry>,
-) -> Result<(), DiskError> {
+    cancel: &Cancel,
+) -> Result<(), Error> {
     let place = dir.join(&entry.path);
-    let (before, file) = (sums::chunks(entry.length), File::open(&place));
+    let (before, file) = (sums::chunks(entry.length), dir.open_file(&place));
     let file = match file {
         Ok(file) => file,
         // an index that a transaction deleted, or a log that was archived under another name
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return old.skip(before).map_err(DiskError::at(&place)),
-        Err(e) => return Err(DiskError::new(&place, e)),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(old.skip(before).map_err(DiskError::at(&place))?),
+        Err(e) => return Err(DiskError::new(&place, e).into()),
     };
     let length = file.metadata().map_err(DiskError::at(&place))?.len();
     let store = StoreFile::from_name(&entry.path);
     let kept_whole = files::is_written_once(&entry.path);
     for chunk in 0..sums::chunks(length).max(before) {
+        cancel.check()?;
         let known = (chunk < before)
             .then(|| old.next_digest())
             .transpose()
@@ -141,7 +147,7 @@ fn carry_over(
 }
 
 /// Appends the digests of whole files, in their order.
-fn digest_all(dir: &Path, files: &[FileEntry], new: &mut SumsWriter, cancel: &Cancel) -> Result<(), Error> {
+fn digest_all(dir: &DirHandle, files: &[FileEntry], new: &mut SumsWriter, cancel: &Cancel) -> Result<(), Error> {
     let stretches = files.iter().map(|file| ChunkRun {
         path: &file.path,
         length: file.length,
@@ -156,7 +162,7 @@ fn digest_all(dir: &Path, files: &[FileEntry], new: &mut SumsWriter, cancel: &Ca
             let path = || {
                 files
                     .get(unit.stretch)
-                    .map_or(dir.to_owned(), |file| dir.join(&file.path))
+                    .map_or(dir.path().to_owned(), |file| dir.join(&file.path))
             };
             let bytes = reader.unit(&unit).map_err(|error| DiskError::new(path(), error))?;
             let found = bytes.chunks(CHUNK_LEN).map(sums::digest).collect();
@@ -168,7 +174,7 @@ fn digest_all(dir: &Path, files: &[FileEntry], new: &mut SumsWriter, cancel: &Ca
         })?;
         for slot in digests {
             for digest in slot.into_inner().unwrap_or_else(PoisonError::into_inner) {
-                new.push(digest).map_err(DiskError::at(&dir.join(NEW_SUMS)))?;
+                new.push(digest).map_err(DiskError::at(dir.join(NEW_SUMS)))?;
             }
         }
         start = range.end;

@@ -1,12 +1,13 @@
 //! Which files of a directory a manifest lists.
 //!
-//! All regular files, in any folder, but for our own and for those that are empty and only there to be locked. Neo4j's
-//! `messages.log` is listed too: every start of Neo4j writes into it, so its digest tells whether there was one.
-
-use std::{fs, path::Path};
+//! All files of a database, in any folder, but for our own and for those that are empty and only there to be locked. Neo4j's
+//! `messages.log` is listed too: every start of Neo4j writes into it, so its digest tells whether there was one. What
+//! somebody else put into the directory is not of the database: it is not listed, and nobody misses it.
 
 use super::{MANIFEST, SUMS};
-use neo4j_format::{DiskError, ids::DataSource, log::files::archived_version};
+use neo4j_format::{
+    DirHandle, DiskError, directory::EntryKind, ids::DataSource, log::files::archived_version, store::lucene_store,
+};
 
 /// Name of a new manifest until it is complete.
 pub const NEW_MANIFEST: &str = "neo4j-backup.json.new";
@@ -26,8 +27,12 @@ pub enum Role {
     Working,
     /// A file that is there to be locked.
     Lock,
-    /// Whatever else there is: it belongs to the backup.
+    /// A file of the database: it belongs to the backup.
     Content,
+    /// A name in an index that is not text, which no manifest can list.
+    NotText,
+    /// Whatever else there is: somebody else's.
+    Foreign,
 }
 
 impl Role {
@@ -38,7 +43,8 @@ impl Role {
             MANIFEST | SUMS => Role::Ledger,
             "lock" | "store_lock" => Role::Lock,
             _ if name.starts_with(OURS) => Role::Working,
-            _ => Role::Content,
+            _ if is_content(path) => Role::Content,
+            _ => Role::Foreign,
         }
     }
 }
@@ -53,9 +59,34 @@ pub fn is_written_once(path: &str) -> bool {
 /// Whether Neo4j has a file of this name in a closed database, or this tool leaves one there. `messages.log`, which is
 /// only read by people, does not count.
 pub fn is_of_a_store(path: &str) -> bool {
-    let begins = ["neostore", "index/", "nioneo_logical.log.", "tm_tx_log."];
-    begins.iter().any(|start| path.starts_with(start)) || matches!(path, "index.db" | "active_tx_log")
+    let begins = [
+        "neostore",
+        "index/lucene/",
+        "index/lucene.log.",
+        "nioneo_logical.log.",
+        "tm_tx_log.",
+    ];
+    let is_known = begins.iter().any(|start| path.starts_with(start))
+        || matches!(path, "index.db" | lucene_store::PATH | "active_tx_log");
+    is_known && !is_hidden(path)
 }
+
+/// Whether it is a hidden file, as file systems and desktops leave them: `.nfs…`, `.fuse_hidden…`, `.DS_Store`.
+fn is_hidden(path: &str) -> bool {
+    path.rsplit('/').next().is_some_and(|name| name.starts_with('.'))
+}
+
+/// Whether it belongs to a database, open or closed, or is the name of a folder of it.
+fn is_content(path: &str) -> bool {
+    let begins = ["messages.log", "upgrade/", "upgrade_backup/", "1.2-logs/"];
+    let is_known = is_of_a_store(path)
+        || begins.iter().any(|start| path.starts_with(start))
+        || matches!(path, "index.db.old" | "index.db.tmp" | "index" | "index/lucene");
+    is_known && !is_hidden(path)
+}
+
+/// Folders in which files of a database lie.
+const FOLDERS: [&str; 4] = ["index", "upgrade", "upgrade_backup", "1.2-logs"];
 
 /// Whether a file of this name holds history alone.
 pub fn is_archived_log(path: &str) -> bool {
@@ -71,38 +102,54 @@ pub struct ListedFile {
     pub path: String,
     /// Bytes; `None` where it is neither a regular file nor a folder.
     pub length: Option<u64>,
+    /// What it stands for.
+    pub role: Role,
 }
 
-/// Everything below `dir` but the folders themselves, sorted. Links are not followed.
+/// Everything below `dir` but the folders themselves, sorted. Links are not followed; of a folder that is somebody else's
+/// only the name is given, with a `/` behind it.
 ///
 /// # Errors
 /// A folder that cannot be read.
-pub fn list(dir: &Path) -> Result<Vec<ListedFile>, DiskError> {
+pub fn list(dir: &DirHandle) -> Result<Vec<ListedFile>, DiskError> {
     let mut found = Vec::new();
     walk(dir, "", &mut found)?;
     found.sort_by(|a, b| a.path.cmp(&b.path));
     Ok(found)
 }
 
-fn walk(dir: &Path, prefix: &str, found: &mut Vec<ListedFile>) -> Result<(), DiskError> {
-    for entry in fs::read_dir(dir).map_err(DiskError::at(dir))? {
-        let entry = entry.map_err(DiskError::at(dir))?;
-        let path = format!("{prefix}{}", entry.file_name().to_string_lossy());
-        let metadata = entry.metadata().map_err(DiskError::at(entry.path()))?;
-        if metadata.is_dir() {
-            walk(&entry.path(), &format!("{path}/"), found)?;
-        } else {
-            found.push(ListedFile {
-                path,
-                length: metadata.is_file().then_some(metadata.len()),
-            });
-        }
+fn walk(dir: &DirHandle, prefix: &str, found: &mut Vec<ListedFile>) -> Result<(), DiskError> {
+    for entry in dir.entries().map_err(DiskError::at(dir.path()))? {
+        let mut path = format!("{prefix}{}", entry.name.to_string_lossy());
+        let mut role = match entry.name.to_str() {
+            Some(_) => Role::of(&path),
+            None if prefix.starts_with("index/") => Role::NotText,
+            None => Role::Foreign,
+        };
+        let length = match entry.status.kind() {
+            EntryKind::Folder if role == Role::NotText => Some(0),
+            EntryKind::Folder if prefix.is_empty() && !FOLDERS.contains(&path.as_str()) => {
+                path.push('/');
+                role = Role::Foreign;
+                Some(0)
+            }
+            EntryKind::Folder => {
+                let folder = dir.folder(&entry.name).map_err(DiskError::at(dir.join(&entry.name)))?;
+                walk(&folder, &format!("{path}/"), found)?;
+                continue;
+            }
+            EntryKind::File => Some(entry.status.length()),
+            EntryKind::Other => None,
+        };
+        found.push(ListedFile { path, length, role });
     }
     Ok(())
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]
@@ -110,30 +157,42 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path();
         fs::create_dir_all(root.join("index/lucene")).unwrap();
+        fs::create_dir_all(root.join("lost+found/deep")).unwrap();
         fs::write(root.join("neostore"), "12345").unwrap();
         fs::write(root.join("index/lucene/a"), "").unwrap();
         std::os::unix::fs::symlink("/", root.join("index/root")).unwrap();
-        let found = list(root).unwrap();
+        let found = list(&DirHandle::open(root).unwrap()).unwrap();
         let shown: Vec<_> = found.iter().map(|one| (one.path.as_str(), one.length)).collect();
         assert_eq!(
             shown,
-            [("index/lucene/a", Some(0)), ("index/root", None), ("neostore", Some(5))]
+            [
+                ("index/lucene/a", Some(0)),
+                ("index/root", None),
+                ("lost+found/", Some(0)),
+                ("neostore", Some(5))
+            ]
         );
-        assert!(list(&root.join("nothing")).is_err());
     }
 
     #[test]
-    fn only_the_names_of_this_tool_and_the_locks_are_no_content() {
+    fn files_of_a_database_are_told_from_ours_and_from_those_of_others() {
         for (path, role) in [
             ("neo4j-backup.json", Role::Ledger),
             ("neo4j-backup.sums", Role::Ledger),
             ("neo4j-backup.sums.new", Role::Working),
             ("index/neo4j-backup.received", Role::Working),
             ("lock", Role::Lock),
-            ("index/lock", Role::Content),
+            ("index/lock", Role::Foreign),
+            ("index/lucene/node/people/_0.cfs", Role::Content),
+            ("index/lucene/node/people/.nfs0001", Role::Foreign),
+            ("index", Role::Content),
+            (".DS_Store", Role::Foreign),
+            ("notes.txt", Role::Foreign),
+            ("index.db.old", Role::Content),
+            ("upgrade_backup/neostore", Role::Content),
             ("messages.log", Role::Content),
             ("neostore", Role::Content),
-            ("neo4j-backups", Role::Content),
+            ("neo4j-backups", Role::Foreign),
         ] {
             assert_eq!(Role::of(path), role, "{path}");
         }
@@ -151,5 +210,24 @@ mod tests {
         ] {
             assert_eq!(is_written_once(path), once, "{path}");
         }
+    }
+
+    #[test]
+    fn names_that_are_not_text_are_told_and_not_entered() {
+        use std::{ffi::OsStr, os::unix::ffi::OsStrExt};
+        let dir = tempfile::tempdir().unwrap();
+        let name = OsStr::from_bytes(b"caf\xe9");
+        fs::create_dir_all(dir.path().join("index/lucene/node").join(name)).unwrap();
+        fs::write(dir.path().join("index/lucene/node").join(name).join("_0.cfs"), "").unwrap();
+        fs::write(dir.path().join(name), "").unwrap();
+        let found = list(&DirHandle::open(dir.path()).unwrap()).unwrap();
+        let shown: Vec<_> = found.iter().map(|one| (one.path.as_str(), one.role)).collect();
+        assert_eq!(
+            shown,
+            [
+                ("caf\u{fffd}", Role::Foreign),
+                ("index/lucene/node/caf\u{fffd}", Role::NotText)
+            ]
+        );
     }
 }

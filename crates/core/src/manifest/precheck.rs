@@ -3,12 +3,7 @@
 //! A new digest vouches for whatever bytes it is taken of. So what an update is going to change, or to digest again, is
 //! compared with its recorded digest first: damage is found while the run can still refuse, and is never certified.
 
-use std::{
-    collections::BTreeMap,
-    fs::File,
-    io,
-    path::{Path, PathBuf},
-};
+use std::{collections::BTreeMap, io, path::PathBuf};
 
 use super::{
     FileEntry,
@@ -22,7 +17,7 @@ use crate::{
     replay::{apply::DirtyChunks, seal},
 };
 use neo4j_format::{
-    DiskError,
+    DirHandle, DiskError,
     store::{StoreFile, StoreFormat},
 };
 
@@ -56,14 +51,14 @@ pub(crate) enum Changes<'a> {
 /// # Errors
 /// Of kind [`ErrorKind::FullNeeded`], with the file and the bytes; of the disk; the run was cancelled.
 pub(crate) fn require_undamaged(
-    dir: &Path,
+    dir: &DirHandle,
     format: StoreFormat,
     known: &Known<'_>,
     changes: Changes<'_>,
     cancel: &Cancel,
 ) -> Result<(), Error> {
-    let in_sums = || DiskError::at(known.sums);
-    let mut digests = SumsReader::open(known.sums).map_err(in_sums())?;
+    let in_sums = || DiskError::at(dir.join(known.sums));
+    let mut digests = SumsReader::open(dir, known.sums).map_err(in_sums())?;
     for entry in known.files {
         cancel.check()?;
         let chunks = sums::chunks(entry.length);
@@ -72,7 +67,7 @@ pub(crate) fn require_undamaged(
             continue;
         };
         let path = dir.join(&entry.path);
-        let file = match File::open(&path) {
+        let file = match dir.open_file(&path) {
             Ok(file) => file,
             // a base that lacks a file it needs was refused before
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -87,6 +82,7 @@ pub(crate) fn require_undamaged(
             return Err(Damage::Length { path, found, expected }.into());
         }
         for chunk in 0..chunks {
+            cancel.check()?;
             let recorded: Digest = digests.next_digest().map_err(in_sums())?;
             if compared.has(chunk) && digest(&file, chunk, length).map_err(DiskError::at(&path))? != recorded {
                 let (start, end) = (chunk * CHUNK, ((chunk + 1) * CHUNK).min(length));
@@ -111,7 +107,7 @@ enum Compared<'a> {
 impl<'a> Compared<'a> {
     /// `None` for a file that is not of the store.
     fn of(
-        dir: &Path,
+        dir: &DirHandle,
         format: StoreFormat,
         entry: &FileEntry,
         changes: Changes<'a>,

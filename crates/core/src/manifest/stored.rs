@@ -4,14 +4,16 @@
 //! anywhere in a backup is noticed.
 
 use std::{
-    fs::{self, File},
     io::{self, Write},
-    path::{Path, PathBuf},
+    path::PathBuf,
 };
 
 use super::document::{MANIFEST, Manifest, SCHEMA_VERSION};
 use crate::{Error, ErrorKind};
-use neo4j_format::DiskError;
+use neo4j_format::{
+    DirHandle, DiskError,
+    directory::{self, NotUsable},
+};
 
 /// Largest manifest that is read; a million file names fit.
 const MAX_MANIFEST: u64 = 256 << 20;
@@ -27,30 +29,21 @@ impl Manifest {
     ///
     /// # Errors
     /// [`ManifestError`]: it cannot be read, or it is not one that this version understands.
-    pub fn read(dir: &Path) -> Result<Option<Manifest>, ManifestError> {
+    pub fn read(dir: &DirHandle) -> Result<Option<Manifest>, ManifestError> {
         let path = dir.join(MANIFEST);
         let io = |source| ManifestError::Io {
             path: path.clone(),
             source,
         };
-        let length = match fs::symlink_metadata(&path) {
-            Ok(found) if found.is_file() => found.len(),
-            Ok(_) => {
-                return Err(ManifestError::NotUnderstood {
-                    path,
-                    what: "it is not a regular file".to_owned(),
-                });
-            }
+        let text = match dir.read(MANIFEST, MAX_MANIFEST) {
+            Ok(text) => text,
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(e) if e.kind() == io::ErrorKind::InvalidData || NotUsable::of(&e).is_some() => {
+                let what = e.to_string();
+                return Err(ManifestError::NotUnderstood { path, what });
+            }
             Err(e) => return Err(io(e)),
         };
-        if length > MAX_MANIFEST {
-            return Err(ManifestError::NotUnderstood {
-                path,
-                what: format!("it has {length} bytes"),
-            });
-        }
-        let text = fs::read(&path).map_err(io)?;
         Manifest::parse(&text, &path).map(Some)
     }
 
@@ -74,22 +67,27 @@ impl Manifest {
                 "unsupported schema_version {}, expected {SCHEMA_VERSION}",
                 manifest.schema_version
             );
-            Err(ManifestError::NotUnderstood { path, what })
+            return Err(ManifestError::NotUnderstood { path, what });
         }
+        if let Some(outside) = manifest.files.iter().find(|file| !directory::stays_inside(&file.path)) {
+            let what = format!("{:?} is not the name of a file in the backup", outside.path);
+            return Err(ManifestError::NotUnderstood { path, what });
+        }
+        Ok(Some(manifest))
     }
 
-    /// Writes it to `path`, durably but for the name.
+    /// Writes it to the file `name` of `dir`, durably but for the name.
     ///
     /// # Errors
     /// Of the disk.
-    pub fn write(&self, path: &Path) -> Result<(), DiskError> {
+    pub fn write(&self, dir: &DirHandle, name: &str) -> Result<(), DiskError> {
         let write = || {
             let text = self.to_bytes()?;
-            let mut file = File::create(path)?;
+            let mut file = dir.create(name)?;
             file.write_all(&text)?;
             file.sync_all()
         };
-        write().map_err(DiskError::at(path))
+        write().map_err(DiskError::at(dir.join(name)))
     }
 
     /// The bytes to write.
@@ -159,6 +157,8 @@ impl From<ManifestError> for Error {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
     use crate::manifest::document::tests::run;
     use neo4j_format::ids::StoreId;
@@ -166,7 +166,7 @@ mod tests {
     #[test]
     fn what_is_written_is_read() {
         let dir = tempfile::tempdir().unwrap();
-        assert_eq!(Manifest::read(dir.path()).unwrap(), None);
+        assert_eq!(Manifest::read(&DirHandle::open(dir.path()).unwrap()).unwrap(), None);
         let mut manifest = Manifest::receiving(run("a"), None);
         manifest.store_id = Some(
             StoreId {
@@ -176,8 +176,11 @@ mod tests {
             }
             .into(),
         );
-        manifest.write(&dir.path().join(MANIFEST)).unwrap();
-        assert_eq!(Manifest::read(dir.path()).unwrap(), Some(manifest));
+        manifest.write(&DirHandle::open(dir.path()).unwrap(), MANIFEST).unwrap();
+        assert_eq!(
+            Manifest::read(&DirHandle::open(dir.path()).unwrap()).unwrap(),
+            Some(manifest)
+        );
     }
 
     #[test]
@@ -185,15 +188,15 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let mut manifest = Manifest::receiving(run("a"), None);
         manifest.schema_version = 9;
-        manifest.write(&dir.path().join(MANIFEST)).unwrap();
+        manifest.write(&DirHandle::open(dir.path()).unwrap(), MANIFEST).unwrap();
         assert!(matches!(
-            Manifest::read(dir.path()),
+            Manifest::read(&DirHandle::open(dir.path()).unwrap()),
             Err(ManifestError::NotUnderstood { .. })
         ));
         fs::remove_file(dir.path().join(MANIFEST)).unwrap();
         fs::create_dir(dir.path().join(MANIFEST)).unwrap();
         assert!(matches!(
-            Manifest::read(dir.path()),
+            Manifest::read(&DirHandle::open(dir.path()).unwrap()),
             Err(ManifestError::NotUnderstood { .. })
         ));
     }
@@ -214,7 +217,10 @@ mod tests {
         for bytes in wrong {
             fs::write(&path, &bytes).unwrap();
             assert!(
-                matches!(Manifest::read(dir.path()), Err(ManifestError::Damaged { .. })),
+                matches!(
+                    Manifest::read(&DirHandle::open(dir.path()).unwrap()),
+                    Err(ManifestError::Damaged { .. })
+                ),
                 "{}",
                 String::from_utf8_lossy(&bytes)
             );

@@ -15,8 +15,9 @@ use std::{
     fs::File,
     io::{self, BufReader, BufWriter, Read, Write},
     os::unix::fs::FileExt,
-    path::Path,
 };
+
+use neo4j_format::DirHandle;
 
 /// Bytes of a file that share a digest.
 pub const CHUNK: u64 = 64 * 1024;
@@ -93,12 +94,12 @@ pub struct SumsWriter {
 }
 
 impl SumsWriter {
-    /// Starts a new file at `path`, which must not exist.
+    /// Starts the new file `name` of `dir`, which must not exist.
     ///
     /// # Errors
     /// Those of the file system.
-    pub fn create(path: &Path) -> io::Result<SumsWriter> {
-        let file = File::options().write(true).create_new(true).open(path)?;
+    pub fn create(dir: &DirHandle, name: &str) -> io::Result<SumsWriter> {
+        let file = dir.create_new(name)?;
         let mut writer = SumsWriter {
             out: BufWriter::with_capacity(64 * 1024, file),
             whole: blake3::Hasher::new(),
@@ -139,13 +140,13 @@ pub struct SumsReader {
 }
 
 impl SumsReader {
-    /// Opens the file at `path`.
+    /// Opens the file `name` of `dir`.
     ///
     /// # Errors
     /// Those of the file system; `InvalidData` where the first bytes are not [`MAGIC`].
-    pub fn open(path: &Path) -> io::Result<SumsReader> {
+    pub fn open(dir: &DirHandle, name: &str) -> io::Result<SumsReader> {
         let mut reader = SumsReader {
-            input: BufReader::with_capacity(64 * 1024, File::open(path)?),
+            input: BufReader::with_capacity(64 * 1024, dir.open_file(name)?),
             whole: blake3::Hasher::new(),
         };
         if reader.read()? == MAGIC {
@@ -208,12 +209,12 @@ pub struct SumsTable {
 }
 
 impl SumsTable {
-    /// Opens the file at `path`.
+    /// Opens the file `name` of `dir`.
     ///
     /// # Errors
     /// Those of the file system.
-    pub fn open(path: &Path) -> io::Result<SumsTable> {
-        let file = File::open(path)?;
+    pub fn open(dir: &DirHandle, name: &str) -> io::Result<SumsTable> {
+        let file = dir.open_file(name)?;
         Ok(SumsTable { file })
     }
 
@@ -259,18 +260,19 @@ mod tests {
     fn what_was_written_is_read_and_the_whole_has_one_checksum() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("sums");
-        let mut writer = SumsWriter::create(&path).unwrap();
+        let dir = &DirHandle::open(dir.path()).unwrap();
+        let mut writer = SumsWriter::create(dir, "sums").unwrap();
         for i in 0..5 {
             writer.push([i; DIGEST]).unwrap();
         }
         let written = writer.finish().unwrap();
-        let mut reader = SumsReader::open(&path).unwrap();
+        let mut reader = SumsReader::open(dir, "sums").unwrap();
         assert_eq!(reader.next_digest().unwrap(), [0; DIGEST]);
         reader.skip(3).unwrap();
         assert_eq!(reader.next_digest().unwrap(), [4; DIGEST]);
         assert_eq!(reader.next_digest().unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
-        assert_eq!(SumsReader::open(&path).unwrap().finish().unwrap(), written);
-        let table = SumsTable::open(&path).unwrap();
+        assert_eq!(SumsReader::open(dir, "sums").unwrap().finish().unwrap(), written);
+        let table = SumsTable::open(dir, "sums").unwrap();
         let mut found = [[9; DIGEST]; 2];
         table.read(3, &mut found).unwrap();
         assert_eq!(found, [[3; DIGEST], [4; DIGEST]]);

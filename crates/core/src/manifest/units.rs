@@ -11,7 +11,6 @@ use std::{
     num::NonZeroU64,
     ops::Range,
     os::unix::fs::FileExt,
-    path::Path,
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
     thread,
 };
@@ -20,6 +19,7 @@ use rustix::{fs::Advice, io::ReadWriteFlags};
 
 use super::sums::CHUNK;
 use crate::{Error, ErrorKind, cancel::Cancel};
+use neo4j_format::DirHandle;
 
 /// Chunks that a thread takes at once. Their bytes fit into a core's cache, so that they are hashed where they were
 /// read to.
@@ -66,7 +66,7 @@ pub struct Unit {
 /// The units of some files of one directory, one file behind the other.
 #[derive(Debug)]
 pub struct Units<'a> {
-    dir: &'a Path,
+    dir: &'a DirHandle,
     stretches: Vec<ChunkRun<'a>>,
     /// Number of the first unit behind each stretch.
     ends: Vec<u64>,
@@ -74,7 +74,7 @@ pub struct Units<'a> {
 
 impl<'a> Units<'a> {
     /// Divides `stretches`.
-    pub fn new(dir: &'a Path, stretches: Vec<ChunkRun<'a>>) -> Units<'a> {
+    pub fn new(dir: &'a DirHandle, stretches: Vec<ChunkRun<'a>>) -> Units<'a> {
         let mut units = 0;
         let ends = stretches.iter().map(|stretch| {
             units += stretch.length.div_ceil(UNIT_BYTES);
@@ -227,7 +227,7 @@ impl<'a> Reader<'a> {
             Some(open) if open.stretch == unit.stretch => open,
             _ => open.insert(Open {
                 stretch: unit.stretch,
-                file: File::open(units.dir.join(stretch.path))?,
+                file: units.dir.open_file(stretch.path)?,
                 is_cold: false,
             }),
         };
@@ -280,7 +280,8 @@ mod tests {
             path,
             length: length as u64,
         });
-        let units = Units::new(dir.path(), stretches.collect());
+        let handle = DirHandle::open(dir.path()).unwrap();
+        let units = Units::new(&handle, stretches.collect());
         assert_eq!(units.count(), 6);
         for range in [0..6, 2..5] {
             let read = Mutex::new(Vec::new());
@@ -311,7 +312,8 @@ mod tests {
     fn the_first_error_ends_all_threads() {
         let dir = tempfile::tempdir().unwrap();
         let path = "missing";
-        let units = Units::new(dir.path(), vec![ChunkRun { path, length: 1 << 30 }]);
+        let handle = DirHandle::open(dir.path()).unwrap();
+        let units = Units::new(&handle, vec![ChunkRun { path, length: 1 << 30 }]);
         let tried = AtomicU64::new(0);
         let result = units.read(0..units.count(), &Cancel::default(), |reader, _, unit| {
             tried.fetch_add(1, Ordering::Relaxed);

@@ -1,10 +1,10 @@
 //! Which database a member serves, and whether it is the one that is wanted.
 
-use std::{collections::BTreeMap, path::Path};
+use std::collections::BTreeMap;
 
 use super::transactions::{Overlap, ReceivedLogs};
 use crate::{Error, ErrorKind, error::Condition, progress::Quiet, source::client::Member};
-use neo4j_format::{ids::StoreId, log::LogFormat};
+use neo4j_format::{DirHandle, ids::StoreId, log::LogFormat};
 
 /// Makes sure before anything is received that a member serves this database.
 ///
@@ -26,7 +26,7 @@ pub fn require_database(member: &Member, expected: StoreId) -> Result<(), Error>
 ///
 /// # Errors
 /// Of kind [`ErrorKind::NotOurs`], with both ids.
-pub(crate) fn same_database(ours: StoreId, theirs: StoreId, dir: &Path) -> Result<(), Error> {
+pub(crate) fn same_database(ours: StoreId, theirs: StoreId, dir: &DirHandle) -> Result<(), Error> {
     if ours.is_same_database(theirs) {
         return Ok(());
     }

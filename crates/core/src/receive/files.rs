@@ -1,10 +1,5 @@
 //! The files of a full backup, from the response into an empty directory.
 
-use std::{
-    fs::{self, File},
-    path::Path,
-};
-
 use super::writer::{ReceivedFile, Writer};
 use crate::{
     Error, ErrorKind,
@@ -13,7 +8,7 @@ use crate::{
     source::client::Incoming,
 };
 use neo4j_format::{
-    DiskError,
+    DirHandle, DiskError,
     ids::StoreId,
     wire::{Event, PeerPath},
 };
@@ -36,10 +31,14 @@ pub(crate) const RECEIVED_SUMS: &str = "neo4j-backup.sums.received";
 ///
 /// # Errors
 /// Of the response; of the disk.
-pub(crate) fn receive(incoming: &mut Incoming, dir: &Path, progress: &dyn Progress) -> Result<ReceivedFiles, Error> {
+pub(crate) fn receive(
+    incoming: &mut Incoming,
+    dir: &DirHandle,
+    progress: &dyn Progress,
+) -> Result<ReceivedFiles, Error> {
     debug_assert!(RECEIVED_SUMS.starts_with(SUMS));
     let sums_path = dir.join(RECEIVED_SUMS);
-    let mut sums = SumsWriter::create(&sums_path).map_err(DiskError::at(&sums_path))?;
+    let mut sums = SumsWriter::create(dir, RECEIVED_SUMS).map_err(DiskError::at(&sums_path))?;
     let mut writer = Writer::start()?;
     let (mut files, mut bytes, mut open) = (Vec::new(), 0, None::<ReceivedFile>);
     let store_id = loop {
@@ -72,23 +71,22 @@ pub(crate) fn receive(incoming: &mut Incoming, dir: &Path, progress: &dyn Progre
     Ok(ReceivedFiles { files, store_id, bytes })
 }
 
-/// Creates the file and the directories it lies in; `dir` is ours alone, and nothing in it is followed or replaced.
-fn create(dir: &Path, path: &PeerPath, writer: &mut Writer) -> Result<ReceivedFile, Error> {
+/// Creates the file and the folders it lies in.
+fn create(dir: &DirHandle, path: &PeerPath, writer: &mut Writer) -> Result<ReceivedFile, Error> {
     let place = dir.join(path.as_str());
-    if let Some(parent) = place.parent() {
-        fs::create_dir_all(parent).map_err(DiskError::at(parent))?;
+    if let Some((folder, _)) = path.as_str().rsplit_once('/') {
+        dir.create_folders(folder).map_err(DiskError::at(dir.join(folder)))?;
     }
-    let file = File::options()
-        .write(true)
-        .create_new(true)
-        .open(&place)
-        .map_err(DiskError::at(&place))?;
+    let file = dir.create_new(path.as_str()).map_err(DiskError::at(&place))?;
     Ok(ReceivedFile::begin(file, place, path.as_str().to_owned(), writer)?)
 }
 
 #[cfg(test)]
 mod tests {
-    use std::io::{self, Read};
+    use std::{
+        fs,
+        io::{self, Read},
+    };
 
     use proptest::prelude::*;
     use rand::{RngExt, SeedableRng, rngs::StdRng};
@@ -154,7 +152,7 @@ mod tests {
         let bytes = io::Cursor::new(response(dialect, chunk, &files_sent));
         let dir = tempfile::tempdir().unwrap();
         let mut incoming = Incoming::replay(Decoder::full(dialect), Torn { bytes, random });
-        let received = receive(&mut incoming, dir.path(), &Quiet).unwrap();
+        let received = receive(&mut incoming, &DirHandle::open(dir.path()).unwrap(), &Quiet).unwrap();
         assert_eq!(received.files.len(), files_sent.len());
         for (entry, sent) in received.files.iter().zip(&files_sent) {
             let found = fs::read(dir.path().join(&entry.path)).unwrap();

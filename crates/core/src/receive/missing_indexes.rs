@@ -8,12 +8,9 @@
 //! the server still has all its logs: they are fetched, and of those that came before the copy's own stream the commands
 //! of the missing indexes become part of the pending log.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    path::Path,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::transactions::{Overlap, ReceivedLogs};
+use super::transactions::{LogPlace, Overlap, ReceivedLogs};
 use crate::{
     Error, ErrorKind,
     cancel::Cancel,
@@ -25,6 +22,7 @@ use crate::{
     target::durable::remove,
 };
 use neo4j_format::{
+    DirHandle,
     ids::{DataSource, LogVersion, TxId},
     log::LogFormat,
     store::{IndexKey, index_config, lucene_store},
@@ -38,7 +36,7 @@ const OLDER: &str = "index/neo4j-backup.older";
 ///
 /// # Errors
 /// Of the disk; of an `index.db` that cannot be read.
-fn left_out(dir: &Path, files: &[FileEntry]) -> Result<BTreeSet<IndexKey>, Error> {
+fn left_out(dir: &DirHandle, files: &[FileEntry]) -> Result<BTreeSet<IndexKey>, Error> {
     let config = pending_index::read_config(dir)?;
     let missing = config.of_lucene().filter(|index| {
         // a name that is no text is no name of a file either
@@ -85,7 +83,7 @@ impl MissingIndexes {
 /// Of an answer that cannot be; of the disk; a cancelled run. A server that does not give them is no error but a warning.
 pub(crate) fn fetch(
     member: &Member,
-    dir: &Path,
+    dir: &DirHandle,
     files: &[FileEntry],
     progress: &dyn Progress,
     cancel: &Cancel,
@@ -119,7 +117,7 @@ pub(crate) fn fetch(
 fn fetch_transactions(
     indexes: BTreeSet<IndexKey>,
     member: &Member,
-    dir: &Path,
+    dir: &DirHandle,
     progress: &dyn Progress,
     cancel: &Cancel,
 ) -> Result<MissingIndexes, Error> {
@@ -129,7 +127,7 @@ fn fetch_transactions(
         listed(&indexes)
     ));
     let path = dir.join(OLDER);
-    let places = BTreeMap::from([(DataSource::Lucene, (path.clone(), LogVersion(0)))]);
+    let places = BTreeMap::from([(DataSource::Lucene, LogPlace::new(dir, OLDER, LogVersion(0)))]);
     let mut logs = ReceivedLogs::new(LogFormat::V1, places);
     let all = [(DataSource::Lucene, TxId::BASE)];
     match logs.receive(&mut member.incremental(&all), Overlap::Refused, progress) {
@@ -146,7 +144,7 @@ fn fetch_transactions(
                  query on each of them on the server, and take another full backup",
                 listed(&indexes)
             ));
-            remove(&path)?;
+            remove(dir, &path)?;
             Ok(MissingIndexes::Missing)
         }
     }
@@ -193,7 +191,7 @@ mod tests {
             length: 1,
         };
         assert_eq!(
-            left_out(dir.path(), &[file]).unwrap(),
+            left_out(&DirHandle::open(dir.path()).unwrap(), &[file]).unwrap(),
             [key(IndexKind::Node, "sen"), key(IndexKind::Relationship, "sent")].into()
         );
     }

@@ -4,8 +4,12 @@
 //! from there, and an old master may take its role back. So the last transaction of each data source is asked for again
 //! and compared with what the target keeps of it: a fingerprint in its manifest, or the transaction itself in the newest
 //! archived log.
+//!
+//! A server takes seconds to find a very large transaction in its logs. Where a backup has received its last transaction
+//! from a server of this history and there is nothing new, such a one is not asked for again: it is compared before the
+//! next transaction is applied.
 
-use std::{collections::BTreeMap, path::Path};
+use std::collections::BTreeMap;
 
 use super::transactions::{Asked, ReceivedLogs};
 use crate::{
@@ -14,14 +18,21 @@ use crate::{
     manifest::Manifest,
     outcome::HistoryProof,
     progress::Progress,
-    source::{client::Member, questions::newest_before},
+    source::{
+        client::Member,
+        questions::{newest_before, nothing_after},
+    },
     target::archived_logs,
 };
 use neo4j_format::{
-    ids::{DataSource, TxId},
-    log::{Fingerprint, LogFormat},
+    DirHandle, DiskError,
+    ids::{DataSource, StoreId, TxId},
+    log::{Buffer, Fingerprint, Layout, LogFormat, SlotReader, archived_logs},
     wire::Dialect,
 };
+
+/// From this length on, a transaction is not asked for again while nothing follows it.
+const LARGE: u64 = 1 << 20;
 
 /// What happens where it cannot be proven that the source continues the target's history.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,7 +46,7 @@ pub enum Unproven {
 /// What the target can show.
 #[derive(Debug)]
 pub(crate) struct Target<'a> {
-    pub(crate) dir: &'a Path,
+    pub(crate) dir: &'a DirHandle,
     pub(crate) format: LogFormat,
     /// The source.
     pub(crate) member: &'a Member,
@@ -181,6 +192,62 @@ impl Target<'_> {
                 Ok(HistoryProof::NotProven)
             }
         }
+    }
+
+    /// Whether the source has nothing new and would take long to send the last transactions again, which a run before this
+    /// one has received and compared; the database that answered.
+    ///
+    /// # Errors
+    /// Of the disk and the response.
+    pub(crate) fn is_unchanged(&self, unproven: Unproven) -> Result<Option<StoreId>, Error> {
+        let is_asked_plainly = self.member.dialect() == Dialect::D13;
+        if unproven == Unproven::Refused || is_asked_plainly || !self.is_known() || !self.ends_with_large()? {
+            return Ok(None);
+        }
+        let had: Vec<_> = self.had.iter().map(|(source, last)| (*source, *last)).collect();
+        match nothing_after(self.member, &had) {
+            Err(error) if error.kind() == ErrorKind::FullNeeded => Ok(None),
+            answer => answer,
+        }
+    }
+
+    /// Whether the manifest of a complete backup has the fingerprints of all last transactions.
+    fn is_known(&self) -> bool {
+        let manifest = self.manifest.filter(|manifest| manifest.is_complete());
+        self.had
+            .iter()
+            .filter(|(_, last)| **last > TxId::BASE)
+            .all(|(source, last)| {
+                let kept = manifest.and_then(|manifest| manifest.last_transaction(*source));
+                matches!(kept, Some((id, Some(_))) if id == *last)
+            })
+    }
+
+    /// Whether a last transaction is very long in the newest archived log.
+    fn ends_with_large(&self) -> Result<bool, Error> {
+        let source = DataSource::Graph;
+        let last = self.had.get(&source).copied().unwrap_or(TxId::BASE);
+        let layout = Layout {
+            format: self.format,
+            source,
+        };
+        let logs = archived_logs(self.dir, source)?;
+        let Some(newest) = logs.last() else { return Ok(false) };
+        if newest.bytes < LARGE {
+            return Ok(false);
+        }
+        let file = self.dir.open_file(&newest.name).map_err(DiskError::at(&newest.path))?;
+        let mut buffer = Buffer::new();
+        let mut length = 0;
+        // a log that cannot be read is judged where the proof needs it
+        if let Ok(mut log) = SlotReader::open(&file, layout, &mut buffer) {
+            while let Ok(Some(found)) = log.next() {
+                if found.tx == last {
+                    length = found.end.saturating_sub(found.start);
+                }
+            }
+        }
+        Ok(length >= LARGE)
     }
 
     /// The target's last transaction of the graph, and its fingerprint where that is known.

@@ -1,13 +1,11 @@
 //! Judges received transactions before anything of the store changes, so that what cannot be applied, or can only be
 //! damage, leaves the target as it was.
 
-use std::{
-    collections::{BTreeMap, HashMap, hash_map::Entry},
-    path::Path,
-};
+use std::collections::{BTreeMap, HashMap, hash_map::Entry};
 
 use crate::replay::apply::{ApplyError, DirtyChunks, Growth, Placement};
 use neo4j_format::{
+    DirHandle,
     log::{Change, Item},
     store::{
         StoreFile, StoreFormat,
@@ -29,7 +27,7 @@ impl Inspector {
     ///
     /// # Errors
     /// Disk errors; no block size.
-    pub(crate) fn open(dir: &Path, format: StoreFormat, growth: Growth) -> Result<Inspector, ApplyError> {
+    pub(crate) fn open(dir: &DirHandle, format: StoreFormat, growth: Growth) -> Result<Inspector, ApplyError> {
         Ok(Inspector {
             placement: Placement::open(dir, format, growth)?,
             image: Vec::new(),
@@ -146,7 +144,12 @@ mod tests {
 
     fn inspector() -> (tempfile::TempDir, Inspector) {
         let dir = empty_store(StoreFormat::Current);
-        let inspector = Inspector::open(dir.path(), StoreFormat::Current, Growth::Usual).unwrap();
+        let inspector = Inspector::open(
+            &DirHandle::open(dir.path()).unwrap(),
+            StoreFormat::Current,
+            Growth::Usual,
+        )
+        .unwrap();
         (dir, inspector)
     }
 

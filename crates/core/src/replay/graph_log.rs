@@ -9,7 +9,6 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs::{self, File},
     io,
     path::{Path, PathBuf},
 };
@@ -26,7 +25,7 @@ use crate::{
     target::durable::{self, remove},
 };
 use neo4j_format::{
-    DiskError,
+    DirHandle, DiskError,
     ids::{DataSource, LogVersion, TxId},
     log::{
         self, Buffer, Layout, SecondPass, SlotReader,
@@ -42,10 +41,13 @@ pub(crate) const RECEIVED: &str = "neo4j-backup.received";
 /// Name of a log that was applied and is not archived yet.
 const APPLIED: &str = "neo4j-backup.applied";
 
+/// More bytes than any marker has.
+const MARKER_MAX: u64 = 4096;
+
 /// The graph of one store directory.
 #[derive(Debug)]
 pub(crate) struct Graph<'a> {
-    pub(crate) dir: &'a Path,
+    pub(crate) dir: &'a DirHandle,
     pub(crate) format: StoreFormat,
     pub(crate) growth: Growth,
     pub(crate) cancel: &'a Cancel,
@@ -68,7 +70,7 @@ impl Graph<'_> {
     /// Of the disk.
     pub(crate) fn finish_archiving(&self) -> Result<(), Error> {
         let path = self.dir.join(APPLIED);
-        let file = match File::open(&path) {
+        let file = match self.dir.open_file(&path) {
             Ok(file) => file,
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
             Err(e) => return Err(DiskError::new(path, e).into()),
@@ -84,11 +86,11 @@ impl Graph<'_> {
             header.sync()?;
         }
         let archived = self.dir.join(log::files::archived(DataSource::Graph, version));
-        if archived.exists() {
+        if self.dir.has(&archived) {
             // of another log: what would be lost of it is more than this one is worth
-            return Ok(remove(&path)?);
+            return Ok(remove(self.dir, &path)?);
         }
-        fs::rename(&path, &archived).map_err(DiskError::at(&archived))?;
+        self.dir.rename(&path, &archived).map_err(DiskError::at(&archived))?;
         Ok(())
     }
 
@@ -98,7 +100,7 @@ impl Graph<'_> {
     /// Of the disk.
     pub(crate) fn free_version(&self) -> Result<LogVersion, Error> {
         let mut version = Header::open(self.dir)?.log_version()?;
-        while self.dir.join(log::files::archived(DataSource::Graph, version)).exists() {
+        while self.dir.has(log::files::archived(DataSource::Graph, version)) {
             version = version.next();
         }
         Ok(version)
@@ -115,7 +117,7 @@ impl Graph<'_> {
             None => Slot::One,
         };
         let path = self.dir.join(log::files::slot(DataSource::Graph, slot));
-        let file = match File::open(&path) {
+        let file = match self.dir.open_file(&path) {
             Ok(file) => file,
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(e) => return Err(DiskError::new(path, e).into()),
@@ -175,7 +177,7 @@ impl Graph<'_> {
             header.sync()?;
         }
         let path = self.dir.join(log::files::slot(DataSource::Graph, Slot::One));
-        fs::rename(received, &path).map_err(DiskError::at(&path))?;
+        self.dir.rename(received, &path).map_err(DiskError::at(&path))?;
         Ok(ActiveLog { path, last, stores })
     }
 
@@ -189,16 +191,16 @@ impl Graph<'_> {
         touched: &mut BTreeMap<StoreFile, DirtyChunks>,
     ) -> Result<(), Error> {
         let kinds = self.to_be_sealed(active)?;
-        let mut cut = BTreeSet::from([self.dir.to_owned()]);
+        let mut cut = BTreeSet::from([self.dir.path().to_owned()]);
         for kind in kinds.iter().filter(|kind| **kind != StoreFile::Neostore) {
             seal::unseal(self.dir, *kind, self.format)?;
-            remove(&self.dir.join(kind.id_name()))?;
+            remove(self.dir, kind.id_name())?;
             cut.insert(self.dir.join(kind.name()));
         }
         // the log must have its name before a record changes, and no trailer may come back into the midst of records
-        durable::sync_together(&Vec::from_iter(cut))?;
+        durable::sync_together(self.dir, &Vec::from_iter(cut))?;
         let mut applier = Applier::open(self.dir, self.format, self.growth)?;
-        let file = File::open(&active.path).map_err(DiskError::at(&active.path))?;
+        let file = self.dir.open_file(&active.path).map_err(DiskError::at(&active.path))?;
         replay::apply_log(&file, &active.path, self.layout(), &mut applier, self.cancel)?;
         let done = applier.finish()?;
         let header = Header::open(self.dir)?;
@@ -210,17 +212,17 @@ impl Graph<'_> {
         for (kind, new) in done.touched {
             touched.entry(kind).or_default().merge(&new);
         }
-        let mut changed = BTreeSet::from([self.dir.to_owned(), self.dir.join(StoreFile::Neostore.name())]);
+        let mut changed = BTreeSet::from([self.dir.path().to_owned(), self.dir.join(StoreFile::Neostore.name())]);
         for kind in kinds {
             let touched = touched.entry(kind).or_default();
             seal::seal(self.dir, kind, self.format, touched)?;
             changed.insert(self.dir.join(kind.name()));
             changed.insert(self.dir.join(kind.id_name()));
         }
-        durable::sync_together(&Vec::from_iter(changed))?;
+        durable::sync_together(self.dir, &Vec::from_iter(changed))?;
         // a marker must not name a slot that is gone
         self.remove_marker()?;
-        durable::rename(&active.path, &self.dir.join(APPLIED))?;
+        durable::rename(self.dir, &active.path, self.dir.join(APPLIED))?;
         self.finish_archiving()
     }
 
@@ -237,7 +239,7 @@ impl Graph<'_> {
 
     fn marker(&self) -> Result<Option<Marker>, Error> {
         let path = self.dir.join(log::files::marker(DataSource::Graph));
-        match fs::read(&path) {
+        match self.dir.read(&path, MARKER_MAX) {
             Ok(bytes) => {
                 let Some(marker) = Marker::decode(&bytes) else {
                     let text = format!("{}: is no marker of an active log", path.display());
@@ -252,8 +254,8 @@ impl Graph<'_> {
 
     fn remove_marker(&self) -> Result<(), DiskError> {
         let path = self.dir.join(log::files::marker(DataSource::Graph));
-        if path.exists() {
-            remove(&path)?;
+        if self.dir.has(&path) {
+            remove(self.dir, &path)?;
             durable::sync(self.dir)?;
         }
         Ok(())
@@ -261,8 +263,8 @@ impl Graph<'_> {
 
     fn remove_slots(&self) -> Result<(), DiskError> {
         let slots = [Slot::One, Slot::Two].map(|slot| self.dir.join(log::files::slot(DataSource::Graph, slot)));
-        if slots.iter().any(|slot| slot.exists()) {
-            slots.iter().try_for_each(|slot| remove(slot))?;
+        if slots.iter().any(|slot| self.dir.has(slot)) {
+            slots.iter().try_for_each(|slot| remove(self.dir, slot))?;
             durable::sync(self.dir)?;
         }
         Ok(())

@@ -24,7 +24,7 @@ use crate::{
     Error, cancel::Cancel, manifest::LastTransaction, receive::transactions::ReceivedLogs, target::durable::remove,
 };
 use neo4j_format::{
-    DiskError,
+    DirHandle, DiskError,
     ids::{DataSource, TxId},
     log::{self, Buffer, Change, Item, Layout, LogFormat, SecondPass, SlotReader},
     store::{
@@ -79,7 +79,7 @@ pub(crate) struct Older {
 
 /// Makes the received index transactions part of the pending log that Neo4j replays at its next start.
 pub(crate) fn leave_index_log(
-    dir: &Path,
+    dir: &DirHandle,
     dialect: Dialect,
     logs: &ReceivedLogs,
     older: Option<&Older>,
@@ -101,7 +101,7 @@ pub(crate) fn leave_index_log(
     received.extend(stream.map(|log| (&log.path, Keep::All)));
     prepare_index_log(dir, dialect, &received, format)?;
     for (path, _) in received {
-        remove(path)?;
+        remove(dir, path)?;
     }
     Ok(PendingIndex::inspect(dir, format)?)
 }
@@ -111,22 +111,21 @@ pub(crate) fn leave_index_log(
 /// # Errors
 /// Of the disk; a log that is damaged, or holds what cannot be left to Neo4j.
 pub(crate) fn prepare_index_log(
-    dir: &Path,
+    dir: &DirHandle,
     dialect: Dialect,
     received: &[(&PathBuf, Keep<'_>)],
     format: LogFormat,
 ) -> Result<(), Error> {
     let files = received
         .iter()
-        .map(|(path, _)| File::open(path).map_err(DiskError::at(path)))
+        .map(|(path, _)| dir.open_file(path).map_err(DiskError::at(path)))
         .collect::<Result<Vec<_>, _>>()?;
     let inputs: Vec<Input<'_>> = received
         .iter()
         .zip(&files)
         .map(|((path, keep), log)| Input { log, path, keep: *keep })
         .collect();
-    let relationships = dir.join(StoreFile::Relationship.name());
-    let mut ends = |id| relationship_ends(&relationships, id);
+    let mut ends = |id| relationship_ends(dir, id);
     let mut rules = match dialect {
         Dialect::D13 => IndexRules::Neo4j13 { ends: &mut ends },
         _ => IndexRules::Later,
@@ -160,9 +159,9 @@ pub(crate) fn last_transaction(
 }
 
 /// Start and end node of a relationship, deleted ones included (`docs/formats/neo4j-1.3.md` §5.1).
-fn relationship_ends(path: &Path, id: RecordId) -> io::Result<Option<(i64, i64)>> {
+fn relationship_ends(dir: &DirHandle, id: RecordId) -> io::Result<Option<(i64, i64)>> {
     let mut record = [0; Relationship::SIZE];
-    let file = File::open(path)?;
+    let file = dir.open_file(StoreFile::Relationship.name())?;
     match file.read_exact_at(&mut record, id.0.saturating_mul(Relationship::SIZE as u64)) {
         Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
         result => result?,

@@ -1,15 +1,10 @@
 //! One store file, opened for replay and sealing.
 
-use std::{
-    fs::File,
-    io,
-    os::unix::fs::FileExt,
-    path::{Path, PathBuf},
-};
+use std::{fs::File, io, os::unix::fs::FileExt, path::PathBuf};
 
 use super::apply::ApplyError;
 use neo4j_format::{
-    DiskError,
+    DirHandle, DiskError,
     store::{StoreFile, StoreFormat},
 };
 
@@ -24,13 +19,9 @@ pub(crate) struct OpenStore {
 
 impl OpenStore {
     /// Opens the file of this kind in `dir`.
-    pub(crate) fn open(dir: &Path, kind: StoreFile, format: StoreFormat) -> Result<OpenStore, DiskError> {
+    pub(crate) fn open(dir: &DirHandle, kind: StoreFile, format: StoreFormat) -> Result<OpenStore, DiskError> {
         let path = dir.join(kind.name());
-        let file = File::options()
-            .read(true)
-            .write(true)
-            .open(&path)
-            .map_err(DiskError::at(&path))?;
+        let file = dir.open_to_change(kind.name()).map_err(DiskError::at(&path))?;
         Ok(OpenStore {
             file,
             path,

@@ -8,15 +8,16 @@ use std::{
     fs::File,
     io::{self, Write},
     os::unix::fs::FileExt,
-    path::Path,
 };
+
+use rustix::{fs::SeekFrom, io::Errno};
 
 use super::{
     apply::{ApplyError, DirtyChunks},
     open_store::OpenStore,
 };
 use neo4j_format::{
-    DiskError,
+    DirHandle, DiskError,
     store::{Header, StoreFile, StoreFormat},
 };
 
@@ -27,7 +28,7 @@ const STEP: u64 = 256 * 1024;
 ///
 /// # Errors
 /// Disk errors; no block size.
-pub fn unseal(dir: &Path, kind: StoreFile, format: StoreFormat) -> Result<(), ApplyError> {
+pub fn unseal(dir: &DirHandle, kind: StoreFile, format: StoreFormat) -> Result<(), ApplyError> {
     let store = OpenStore::open(dir, kind, format)?;
     let (file, path) = (&store.file, &store.path);
     let length = store.length()?;
@@ -53,7 +54,7 @@ pub fn unseal(dir: &Path, kind: StoreFile, format: StoreFormat) -> Result<(), Ap
 ///
 /// # Errors
 /// Disk errors; no block size.
-pub fn is_clean(dir: &Path, kind: StoreFile, format: StoreFormat) -> Result<bool, ApplyError> {
+pub fn is_clean(dir: &DirHandle, kind: StoreFile, format: StoreFormat) -> Result<bool, ApplyError> {
     let store = OpenStore::open(dir, kind, format)?;
     let trailer = kind.trailer(format);
     let Some(records) = store.length()?.checked_sub(trailer.len() as u64) else {
@@ -67,7 +68,9 @@ pub fn is_clean(dir: &Path, kind: StoreFile, format: StoreFormat) -> Result<bool
     }
     let path = dir.join(kind.id_name());
     let mut id_header = [1; 9];
-    let read = File::open(&path).and_then(|file| file.read_exact_at(&mut id_header, 0));
+    let read = dir
+        .open_file(&path)
+        .and_then(|file| file.read_exact_at(&mut id_header, 0));
     match read {
         Ok(()) => Ok(id_header[0] == 0),
         Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::UnexpectedEof) => Ok(false),
@@ -81,7 +84,12 @@ pub fn is_clean(dir: &Path, kind: StoreFile, format: StoreFormat) -> Result<bool
 ///
 /// # Errors
 /// Disk errors; no block size.
-pub fn seal(dir: &Path, kind: StoreFile, format: StoreFormat, touched: &mut DirtyChunks) -> Result<u64, ApplyError> {
+pub fn seal(
+    dir: &DirHandle,
+    kind: StoreFile,
+    format: StoreFormat,
+    touched: &mut DirtyChunks,
+) -> Result<u64, ApplyError> {
     let store = OpenStore::open(dir, kind, format)?;
     let (file, path) = (&store.file, &store.path);
     let size = store.record_size()?;
@@ -100,7 +108,7 @@ pub fn seal(dir: &Path, kind: StoreFile, format: StoreFormat, touched: &mut Dirt
     let id_path = dir.join(kind.id_name());
     let mut id_file = [0; 9];
     id_file[1..].copy_from_slice(&high_id.to_be_bytes());
-    File::create(&id_path)
+    dir.create(&id_path)
         .and_then(|mut file| file.write_all(&id_file))
         .map_err(DiskError::at(&id_path))?;
     Ok(end + trailer.len() as u64)
@@ -110,7 +118,7 @@ pub fn seal(dir: &Path, kind: StoreFile, format: StoreFormat, touched: &mut Dirt
 ///
 /// # Errors
 /// Disk errors; no block size.
-pub(crate) fn end_of_records(dir: &Path, kind: StoreFile, format: StoreFormat) -> Result<u64, ApplyError> {
+pub(crate) fn end_of_records(dir: &DirHandle, kind: StoreFile, format: StoreFormat) -> Result<u64, ApplyError> {
     let store = OpenStore::open(dir, kind, format)?;
     let size = store.record_size()?;
     let records = store.length()?.saturating_sub(kind.trailer(format).len() as u64);
@@ -118,12 +126,17 @@ pub(crate) fn end_of_records(dir: &Path, kind: StoreFile, format: StoreFormat) -
     Ok(last * size)
 }
 
-/// One more than the last record in use, 0 where there is none; reads backwards, so that a tail of zeros costs little.
+/// One more than the last record in use, 0 where there is none; reads backwards and leaves out holes, so that a tail of
+/// zeros costs little.
 fn last_in_use(file: &File, kind: StoreFile, format: StoreFormat, size: u64, length: u64) -> io::Result<u64> {
     let mut end = length / size;
     let step = (STEP / size).max(1);
     let mut buffer = Vec::new();
-    while end > 0 {
+    loop {
+        end = end.min(end_of_data(file, end * size).div_ceil(size));
+        if end == 0 {
+            return Ok(0);
+        }
         let start = end.saturating_sub(step);
         buffer.resize(to_usize((end - start) * size), 0);
         file.read_exact_at(&mut buffer, start * size)?;
@@ -136,7 +149,25 @@ fn last_in_use(file: &File, kind: StoreFile, format: StoreFormat, size: u64, len
         }
         end = start;
     }
-    Ok(0)
+}
+
+/// A place that nothing but a hole follows, no more than a step after the last byte that the file system keeps.
+fn end_of_data(file: &File, length: u64) -> u64 {
+    let (mut end, mut window) = (length, STEP);
+    while end > 0 {
+        let start = end.saturating_sub(window);
+        match rustix::fs::seek(file, SeekFrom::Data(start)) {
+            Ok(data) if data < end && window == STEP => break,
+            Ok(data) if data < end => window = STEP,
+            Ok(_) | Err(Errno::NXIO) => {
+                end = start;
+                window = window.saturating_mul(2);
+            }
+            // a file system that knows no holes
+            Err(_) => break,
+        }
+    }
+    end
 }
 
 /// The in-use tests of an id rebuild (§6).
@@ -165,7 +196,13 @@ mod tests {
         0100302E412E307606 01FFFFFFFFFFFFFFFF";
 
     fn sealed(dir: &tempfile::TempDir, kind: StoreFile, format: StoreFormat) -> (Vec<u8>, Vec<u8>) {
-        let length = seal(dir.path(), kind, format, &mut DirtyChunks::default()).unwrap();
+        let length = seal(
+            &DirHandle::open(dir.path()).unwrap(),
+            kind,
+            format,
+            &mut DirtyChunks::default(),
+        )
+        .unwrap();
         let bytes = std::fs::read(dir.path().join(kind.name())).unwrap();
         assert_eq!(bytes.len() as u64, length);
         (bytes, std::fs::read(dir.path().join(kind.id_name())).unwrap())
@@ -203,13 +240,32 @@ mod tests {
         bytes[9 * 70_000] = 1;
         std::fs::write(&path, &bytes).unwrap();
         assert_eq!(sealed(&dir, StoreFile::Node, format).0.len(), 9 * 70_001 + 16);
-        unseal(dir.path(), StoreFile::Node, format).unwrap();
+        unseal(&DirHandle::open(dir.path()).unwrap(), StoreFile::Node, format).unwrap();
         let mut touched = DirtyChunks::default();
         touched.high_id = 80_000;
         assert_eq!(
-            seal(dir.path(), StoreFile::Node, format, &mut touched).unwrap(),
+            seal(
+                &DirHandle::open(dir.path()).unwrap(),
+                StoreFile::Node,
+                format,
+                &mut touched
+            )
+            .unwrap(),
             9 * 80_000 + 16
         );
+    }
+
+    #[test]
+    fn a_huge_hole_costs_no_time() {
+        let format = StoreFormat::Current;
+        let dir = empty_store(format);
+        let path = dir.path().join("neostore.nodestore.db");
+        let file = File::create(&path).unwrap();
+        file.set_len(1 << 40).unwrap();
+        file.write_all_at(&[1], 9 * 70_000).unwrap();
+        let start = std::time::Instant::now();
+        assert_eq!(sealed(&dir, StoreFile::Node, format).0.len(), 9 * 70_001 + 16);
+        assert!(start.elapsed() < std::time::Duration::from_secs(20));
     }
 
     #[test]
@@ -223,7 +279,7 @@ mod tests {
                     let mut bytes = whole.0.clone();
                     bytes[torn..].fill(0);
                     std::fs::write(dir.path().join(kind.name()), &bytes).unwrap();
-                    unseal(dir.path(), kind, format).unwrap();
+                    unseal(&DirHandle::open(dir.path()).unwrap(), kind, format).unwrap();
                     assert_eq!(sealed(&dir, kind, format), whole, "{} at {torn}", kind.name());
                 }
             }
@@ -234,7 +290,7 @@ mod tests {
     fn a_file_is_clean_with_its_trailer_and_a_closed_id_file() {
         let format = StoreFormat::Current;
         let dir = empty_store(format);
-        let clean = || is_clean(dir.path(), StoreFile::String, format).unwrap();
+        let clean = || is_clean(&DirHandle::open(dir.path()).unwrap(), StoreFile::String, format).unwrap();
         assert!(!clean());
         sealed(&dir, StoreFile::String, format);
         assert!(clean());
@@ -263,12 +319,12 @@ mod tests {
         let path = dir.path().join("neostore.nodestore.db");
         std::fs::write(&path, [1; 18]).unwrap();
         sealed(&dir, StoreFile::Node, format);
-        unseal(dir.path(), StoreFile::Node, format).unwrap();
+        unseal(&DirHandle::open(dir.path()).unwrap(), StoreFile::Node, format).unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), [1; 18]);
         std::fs::write(&path, [1; 21]).unwrap();
-        unseal(dir.path(), StoreFile::Node, format).unwrap();
+        unseal(&DirHandle::open(dir.path()).unwrap(), StoreFile::Node, format).unwrap();
         assert_eq!(std::fs::read(&path).unwrap().len(), 18);
         std::fs::write(&path, []).unwrap();
-        unseal(dir.path(), StoreFile::Node, format).unwrap();
+        unseal(&DirHandle::open(dir.path()).unwrap(), StoreFile::Node, format).unwrap();
     }
 }

@@ -9,9 +9,7 @@
 //! are those from before it.
 
 use std::{
-    fs::{self, File},
-    io,
-    os::unix::fs::MetadataExt,
+    fs, io,
     path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
     thread,
@@ -25,7 +23,7 @@ use crate::{
     replay::pending_index::{PendingIndex, PendingState},
 };
 use neo4j_format::{
-    DiskError,
+    DirHandle, DiskError,
     ids::{DataSource, LogVersion, TxId},
     log::{
         ArchivedLog, Buffer, Item, Layout, SlotReader, TransactionRange, TransactionRangeError, archived_logs,
@@ -39,13 +37,17 @@ use neo4j_format::{
 /// How long a request waits for an incremental backup that changes the directory; clients wait 20 s for an answer.
 const SETTLE: Duration = Duration::from_secs(15);
 
+/// More bytes than any marker has.
+const MARKER_MAX: u64 = 4096;
+
 /// How often it looks.
 const LOOK: Duration = Duration::from_millis(50);
 
 /// A directory that is served.
 #[derive(Debug)]
 pub struct Directory {
-    dir: PathBuf,
+    /// Opened for each request: a full backup may have replaced the directory since the last one.
+    path: PathBuf,
     identity: Identity,
     /// What was found last, so that a request costs no more than a look at whether it still holds.
     standing: Mutex<Option<(Stamp, Standing)>>,
@@ -81,7 +83,8 @@ impl Directory {
     /// # Errors
     /// It is not; it is open in Neo4j; an incremental backup of it was interrupted; it cannot be read.
     pub fn open(dir: &Path, release: Option<Release>) -> Result<Directory, Error> {
-        let dir = fs::canonicalize(dir).map_err(|cause| {
+        let opened = fs::canonicalize(dir).and_then(DirHandle::open);
+        let dir = opened.map_err(|cause| {
             let text = format!("{}: {cause}", dir.display());
             Error::new(ErrorKind::Configuration, text).with_hint("name the directory of a database or of a backup")
         })?;
@@ -98,11 +101,11 @@ impl Directory {
             release: release.unwrap_or(known),
         };
         let directory = Directory {
-            dir,
+            path: dir.path().to_owned(),
             identity,
             standing: Mutex::new(None),
         };
-        directory.judge()?;
+        directory.judge(&dir)?;
         Ok(directory)
     }
 
@@ -111,7 +114,8 @@ impl Directory {
     /// # Errors
     /// [`Refusal`], as for a request.
     pub fn shortcomings(&self) -> Result<Vec<String>, Refusal> {
-        let standing = self.settled()?;
+        let dir = &self.directory()?;
+        let standing = self.settled(dir)?;
         let mut found = Vec::new();
         for (source, last) in [
             (DataSource::Graph, standing.graph),
@@ -131,52 +135,56 @@ impl Directory {
         Ok(found)
     }
 
+    /// The directory as it is now.
+    fn directory(&self) -> Result<DirHandle, Refusal> {
+        DirHandle::open(&self.path).map_err(|error| Refusal::Failed(error.to_string()))
+    }
+
     /// A directory that no request will ever be able to use is refused at once.
-    fn judge(&self) -> Result<(), Error> {
-        let at = |name: &str| self.dir.join(name);
+    fn judge(&self, dir: &DirHandle) -> Result<(), Error> {
         for kind in StoreFile::ALL {
-            if !at(kind.name()).is_file() {
-                let text = format!("{}: is missing", at(kind.name()).display());
+            if !dir.has_file(kind.name()) {
+                let text = format!("{}: is missing", dir.join(kind.name()).display());
                 return Err(Error::new(ErrorKind::Configuration, text).with_hint("serve a whole database"));
             }
         }
-        let marker = match fs::read(at(files::marker(DataSource::Graph))) {
+        let marker = match dir.read(files::marker(DataSource::Graph), MARKER_MAX) {
             Ok(bytes) => Marker::decode(&bytes),
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
-                let pending = fs::metadata(at(files::slot(DataSource::Graph, Slot::One)));
-                (!pending.is_ok_and(|found| found.len() > 0)).then_some(Marker::Clean)
+                let pending = dir.status_of(files::slot(DataSource::Graph, Slot::One));
+                (!pending.is_ok_and(|found| found.length() > 0)).then_some(Marker::Clean)
             }
             Err(_) => None,
         };
-        self.settled().map(|_| ()).map_err(|refusal| {
+        self.settled(dir).map(|_| ()).map_err(|refusal| {
             Error::new(ErrorKind::TargetInUse, refusal).with_hint("retry when no other process uses the directory")
         })?;
         if marker == Some(Marker::Clean) {
             return Ok(());
         }
-        let text = format!("{}: was not closed cleanly", self.dir.display());
+        let text = format!("{}: was not closed cleanly", dir.display());
         Err(Error::new(ErrorKind::Configuration, text)
             .with_hint("start and stop Neo4j on it, or run an incremental backup into it, then serve it"))
     }
 
     /// Where the directory stands, once nobody changes it.
-    fn settled(&self) -> Result<Standing, Refusal> {
+    fn settled(&self, dir: &DirHandle) -> Result<Standing, Refusal> {
         let limit = Instant::now() + SETTLE;
         let mut waits = false;
         loop {
-            let stamp = self.stamp();
-            match (self.state()?, self.holder()) {
+            let stamp = stamp(dir);
+            match (state(dir)?, holder(dir)) {
                 (State::Complete, Holder::Nobody | Holder::Ours) => {
-                    let standing = self.standing(stamp)?;
+                    let standing = self.standing(dir, stamp)?;
                     // a change that began in between would have been written to the manifest first
-                    if self.stamp() == stamp {
+                    if self::stamp(dir) == stamp {
                         return Ok(standing);
                     }
                 }
                 (State::Complete, Holder::Neo4j) => {
                     return Err(Refusal::Busy("the directory is open in Neo4j".to_owned()));
                 }
-                (State::Updating, Holder::Nobody) if self.stamp() == stamp => {
+                (State::Updating, Holder::Nobody) if self::stamp(dir) == stamp => {
                     return Err(Refusal::Failed(
                         "an incremental backup of this directory was interrupted; the next one repairs it".to_owned(),
                     ));
@@ -199,81 +207,36 @@ impl Directory {
         }
     }
 
-    /// What the manifest says; a directory without one is nobody's work in progress.
-    fn state(&self) -> Result<State, Refusal> {
-        let manifest = Manifest::read(&self.dir).map_err(|error| Refusal::Failed(error.to_string()))?;
-        Ok(manifest.map_or(State::Complete, |manifest| manifest.state))
-    }
-
-    fn holder(&self) -> Holder {
-        match neo4j_lock::holder(&self.dir) {
-            None => Holder::Nobody,
-            Some(neo4j_lock::Holder::OpenFile) => Holder::Ours,
-            Some(neo4j_lock::Holder::Process(_)) => Holder::Neo4j,
-        }
-    }
-
-    /// The files that tell of every change.
-    fn stamp(&self) -> Stamp {
-        self.stamp_of(&[
-            MANIFEST,
-            StoreFile::Neostore.name(),
-            lucene_store::PATH,
-            files::marker(DataSource::Lucene),
-            files::slot(DataSource::Lucene, Slot::One),
-            files::slot(DataSource::Lucene, Slot::Two),
-        ])
-    }
-
-    fn stamp_of(&self, names: &[&str]) -> Stamp {
-        let mut hash = blake3::Hasher::new();
-        for name in names {
-            let found = fs::metadata(self.dir.join(name)).ok();
-            let found = found.map(|found| {
-                let (seconds, nanos) = (found.mtime(), found.mtime_nsec());
-                (found.dev(), found.ino(), found.len(), seconds, nanos)
-            });
-            hash.update(format!("{found:?}").as_bytes());
-        }
-        let digest = hash.finalize();
-        Stamp(
-            digest
-                .as_bytes()
-                .first_chunk()
-                .map_or(0, |bytes| u64::from_be_bytes(*bytes)),
-        )
-    }
-
-    fn standing(&self, stamp: Stamp) -> Result<Standing, Refusal> {
+    fn standing(&self, dir: &DirHandle, stamp: Stamp) -> Result<Standing, Refusal> {
         let mut known = self.standing.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((of, standing)) = &*known
             && *of == stamp
         {
             return Ok(standing.clone());
         }
-        let standing = self.look().map_err(|error| Refusal::Failed(error.to_string()))?;
+        let standing = self.look(dir).map_err(|error| Refusal::Failed(error.to_string()))?;
         *known = Some((stamp, standing.clone()));
         Ok(standing)
     }
 
-    fn look(&self) -> Result<Standing, Error> {
-        let header = Header::open_read_only(&self.dir)?;
+    fn look(&self, dir: &DirHandle) -> Result<Standing, Error> {
+        let header = Header::open_read_only(dir)?;
         self.require_same_database(&header)?;
         let graph = header.last_transaction()?;
         let layout = self.layout(DataSource::Lucene);
-        let found = PendingIndex::inspect(&self.dir, layout.format)?;
+        let found = PendingIndex::inspect(dir, layout.format)?;
         let mut lucene = found.last_tx.max(TxId::BASE);
         let mut lucene_files = lucene;
         let mut pending = None;
         if let PendingState::Pending(slot) = found.state {
-            let path = self.dir.join(files::slot(DataSource::Lucene, slot));
-            if let Some(before) = transaction_range::before(&path, layout).map_err(disk)? {
+            let path = dir.join(files::slot(DataSource::Lucene, slot));
+            if let Some(before) = transaction_range::before(dir, &path, layout).map_err(disk)? {
                 lucene_files = before;
                 pending = Some(path);
             }
         } else if self.identity.format == StoreFormat::Legacy {
             // 1.3 does not write the last transaction when it closes (docs/formats/neo4j-1.3.md §4)
-            lucene = lucene.max(self.last_archived(layout)?);
+            lucene = lucene.max(last_archived(dir, layout)?);
             lucene_files = lucene;
         }
         Ok(Standing {
@@ -294,18 +257,6 @@ impl Directory {
         Err(Error::new(ErrorKind::Configuration, text).with_hint("restart the service"))
     }
 
-    fn last_archived(&self, layout: Layout) -> Result<TxId, Error> {
-        for ArchivedLog { path, .. } in archived_logs(&self.dir, layout.source)?.into_iter().rev() {
-            let file = File::open(&path).map_err(DiskError::at(&path))?;
-            let mut buffer = Buffer::new();
-            let log = SlotReader::open(&file, layout, &mut buffer).map_err(|e| e.in_file(&path))?;
-            if let Some(last) = log.finish().map_err(|e| e.in_file(&path))?.last_tx {
-                return Ok(last);
-            }
-        }
-        Ok(TxId::BASE)
-    }
-
     fn layout(&self, source: DataSource) -> Layout {
         Layout {
             format: self.identity.format.into(),
@@ -315,6 +266,7 @@ impl Directory {
 
     fn transaction_range(
         &self,
+        dir: &DirHandle,
         standing: &Standing,
         source: DataSource,
         after: TxId,
@@ -323,12 +275,7 @@ impl Directory {
             DataSource::Graph => (None, standing.graph),
             DataSource::Lucene => (standing.pending.as_deref(), standing.lucene),
         };
-        TransactionRange::find(&self.dir, self.layout(source), active, after, last)
-    }
-
-    /// By what a full backup recognises that no index was deleted since it began.
-    fn mark(&self) -> u64 {
-        self.stamp_of(&[index_config::PATH]).0
+        TransactionRange::find(dir, self.layout(source), active, after, last)
     }
 }
 
@@ -337,20 +284,28 @@ impl Source for Directory {
         self.identity
     }
 
+    fn require_identity(&self) -> Result<(), Refusal> {
+        let header = Header::open_read_only(&self.directory()?).map_err(Error::from);
+        header
+            .and_then(|header| self.require_same_database(&header))
+            .map_err(|error| Refusal::Failed(error.to_string()))
+    }
+
     fn copy(&self) -> Result<Copy, Refusal> {
+        let dir = &self.directory()?;
         let limit = Instant::now() + SETTLE;
         loop {
-            let standing = self.settled()?;
-            let stamp = self.stamp();
+            let standing = self.settled(dir)?;
+            let stamp = stamp(dir);
             let moment = Moment {
                 after: vec![
                     (DataSource::Graph, standing.graph),
                     (DataSource::Lucene, standing.lucene_files),
                 ],
-                copy: Some(self.mark()),
+                copy: Some(mark(dir)),
             };
-            let files = listing::files(&self.dir, self.identity.format)?;
-            if self.state()? == State::Complete && self.stamp() == stamp {
+            let files = listing::files(dir, self.identity.format)?;
+            if state(dir)? == State::Complete && self::stamp(dir) == stamp {
                 return Ok(Copy { files, moment });
             }
             if Instant::now() > limit {
@@ -360,13 +315,14 @@ impl Source for Directory {
     }
 
     fn since(&self, moment: &Moment) -> Result<Vec<TransactionRange>, Refusal> {
-        let standing = self.settled()?;
-        if moment.copy.is_some_and(|mark| mark != self.mark()) {
+        let dir = &self.directory()?;
+        let standing = self.settled(dir)?;
+        if moment.copy.is_some_and(|begun| begun != mark(dir)) {
             return Err(Refusal::Busy("an index was deleted during this backup".to_owned()));
         }
         let mut stretches = Vec::new();
         for (source, after) in &moment.after {
-            let transaction_range = self.transaction_range(&standing, *source, *after)?;
+            let transaction_range = self.transaction_range(dir, &standing, *source, *after)?;
             if *source == DataSource::Lucene && moment.copy.is_none() && !tells_of_deletes(&transaction_range)? {
                 return Err(TransactionRangeError::Missing {
                     data_source: *source,
@@ -379,6 +335,68 @@ impl Source for Directory {
         }
         Ok(stretches)
     }
+}
+
+/// What the manifest says; a directory without one is nobody's work in progress.
+fn state(dir: &DirHandle) -> Result<State, Refusal> {
+    let manifest = Manifest::read(dir).map_err(|error| Refusal::Failed(error.to_string()))?;
+    Ok(manifest.map_or(State::Complete, |manifest| manifest.state))
+}
+
+fn holder(dir: &DirHandle) -> Holder {
+    match neo4j_lock::holder(dir) {
+        None => Holder::Nobody,
+        Some(neo4j_lock::Holder::OpenFile) => Holder::Ours,
+        Some(neo4j_lock::Holder::Process(_)) => Holder::Neo4j,
+    }
+}
+
+/// The files that tell of every change.
+fn stamp(dir: &DirHandle) -> Stamp {
+    stamp_of(
+        dir,
+        &[
+            MANIFEST,
+            StoreFile::Neostore.name(),
+            lucene_store::PATH,
+            files::marker(DataSource::Lucene),
+            files::slot(DataSource::Lucene, Slot::One),
+            files::slot(DataSource::Lucene, Slot::Two),
+        ],
+    )
+}
+
+fn stamp_of(dir: &DirHandle, names: &[&str]) -> Stamp {
+    let mut hash = blake3::Hasher::new();
+    for name in names {
+        let found = dir.status_of(name).ok();
+        let found = found.map(|found| (found.identity(), found.length(), found.modified()));
+        hash.update(format!("{found:?}").as_bytes());
+    }
+    let digest = hash.finalize();
+    Stamp(
+        digest
+            .as_bytes()
+            .first_chunk()
+            .map_or(0, |bytes| u64::from_be_bytes(*bytes)),
+    )
+}
+
+fn last_archived(dir: &DirHandle, layout: Layout) -> Result<TxId, Error> {
+    for ArchivedLog { path, .. } in archived_logs(dir, layout.source)?.into_iter().rev() {
+        let file = dir.open_file(&path).map_err(DiskError::at(&path))?;
+        let mut buffer = Buffer::new();
+        let log = SlotReader::open(&file, layout, &mut buffer).map_err(|e| e.in_file(&path))?;
+        if let Some(last) = log.finish().map_err(|e| e.in_file(&path))?.last_tx {
+            return Ok(last);
+        }
+    }
+    Ok(TxId::BASE)
+}
+
+/// By what a full backup recognises that no index was deleted since it began.
+fn mark(dir: &DirHandle) -> u64 {
+    stamp_of(dir, &[index_config::PATH]).0
 }
 
 fn disk(error: TransactionRangeError) -> Error {

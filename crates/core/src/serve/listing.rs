@@ -1,15 +1,11 @@
 //! The files of a directory, as a server hands them out (`docs/formats/wire-protocol.md` §9.2).
 
 use neo4j_format::width::to_u64;
-use std::{
-    fs::{self, File},
-    io,
-    os::unix::fs::FileExt,
-    path::Path,
-};
+use std::{io, os::unix::fs::FileExt};
 
 use super::{Content, Offered, Refusal};
 use neo4j_format::{
+    DirHandle,
     store::{IndexConfig, StoreFile, StoreFormat, index_config, lucene_store},
     wire::PeerPath,
 };
@@ -21,10 +17,10 @@ const WRITE_LOCK: &str = "write.lock";
 ///
 /// # Errors
 /// [`Refusal::Failed`]: a file cannot be read.
-pub fn files(dir: &Path, format: StoreFormat) -> Result<Vec<Offered>, Refusal> {
+pub fn files(dir: &DirHandle, format: StoreFormat) -> Result<Vec<Offered>, Refusal> {
     let mut out = Vec::new();
     let mut config = IndexConfig::default();
-    if let Some(bytes) = bytes(dir, index_config::PATH)? {
+    if let Some(bytes) = bytes(dir, index_config::PATH, index_config::FILE_MAX)? {
         config = IndexConfig::decode(&bytes).map_err(|error| Refusal::Failed(error.to_string()))?;
         out.push(Offered {
             path: name(index_config::PATH)?,
@@ -35,7 +31,7 @@ pub fn files(dir: &Path, format: StoreFormat) -> Result<Vec<Offered>, Refusal> {
         out.push(store_file(dir, kind, format)?);
     }
     index_files(dir, &config, &mut out)?;
-    if let Some(bytes) = bytes(dir, lucene_store::PATH)? {
+    if let Some(bytes) = bytes(dir, lucene_store::PATH, lucene_store::SIZE_MAX)? {
         out.push(Offered {
             path: name(lucene_store::PATH)?,
             content: Content::Bytes(bytes),
@@ -45,10 +41,9 @@ pub fn files(dir: &Path, format: StoreFormat) -> Result<Vec<Offered>, Refusal> {
 }
 
 /// A store file as a running server has it: without the type and version behind its records.
-fn store_file(dir: &Path, kind: StoreFile, format: StoreFormat) -> Result<Offered, Refusal> {
-    let path = dir.join(kind.name());
+fn store_file(dir: &DirHandle, kind: StoreFile, format: StoreFormat) -> Result<Offered, Refusal> {
     let failed = |cause: io::Error| Refusal::Failed(format!("{}: {cause}", kind.name()));
-    let file = File::open(&path).map_err(failed)?;
+    let file = dir.open_file(kind.name()).map_err(failed)?;
     let mut length = file.metadata().map_err(failed)?.len();
     let trailer = kind.trailer(format);
     let records = length.checked_sub(to_u64(trailer.len()));
@@ -66,13 +61,13 @@ fn store_file(dir: &Path, kind: StoreFile, format: StoreFormat) -> Result<Offere
 }
 
 /// The files of the indexes that `index.db` names. What else lies there belongs to no index.
-fn index_files(dir: &Path, config: &IndexConfig, out: &mut Vec<Offered>) -> Result<(), Refusal> {
+fn index_files(dir: &DirHandle, config: &IndexConfig, out: &mut Vec<Offered>) -> Result<(), Refusal> {
     for (index, _) in config.iter() {
         let Some(folder) = index.name.to_text().filter(|name| !name.contains('/')) else {
             continue;
         };
         let relative = format!("{}/{}/{folder}", index_config::LUCENE_DIR, index.kind.directory());
-        let entries = match fs::read_dir(dir.join(&relative)) {
+        let entries = match dir.folder(&relative).and_then(|folder| folder.entries()) {
             Ok(entries) => entries,
             // an index that was never written to, or of another provider
             Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
@@ -80,10 +75,12 @@ fn index_files(dir: &Path, config: &IndexConfig, out: &mut Vec<Offered>) -> Resu
         };
         let mut names = Vec::new();
         for entry in entries {
-            let entry = entry.map_err(|e| Refusal::Failed(format!("{relative}: {e}")))?;
-            let file_name = entry.file_name().to_string_lossy().into_owned();
-            let is_file = entry.file_type().is_ok_and(|kind| kind.is_file());
-            if is_file && file_name != WRITE_LOCK {
+            // Neo4j's names are text
+            if let Ok(file_name) = entry.name.into_string()
+                && entry.status.is_file()
+                && file_name != WRITE_LOCK
+                && !file_name.starts_with('.')
+            {
                 names.push(file_name);
             }
         }
@@ -92,7 +89,7 @@ fn index_files(dir: &Path, config: &IndexConfig, out: &mut Vec<Offered>) -> Resu
             let path = format!("{relative}/{file_name}");
             out.push(Offered {
                 path: name(&path)?,
-                content: Content::Unchanging(dir.join(&path)),
+                content: Content::Unchanging(dir.clone(), path.clone()),
             });
         }
     }
@@ -100,8 +97,8 @@ fn index_files(dir: &Path, config: &IndexConfig, out: &mut Vec<Offered>) -> Resu
 }
 
 /// A file of the directory as it is now, where there is one.
-fn bytes(dir: &Path, path: &str) -> Result<Option<Vec<u8>>, Refusal> {
-    match fs::read(dir.join(path)) {
+fn bytes(dir: &DirHandle, path: &str, limit: u64) -> Result<Option<Vec<u8>>, Refusal> {
+    match dir.read(path, limit) {
         Ok(bytes) => Ok(Some(bytes)),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(e) => Err(Refusal::Failed(format!("{path}: {e}"))),

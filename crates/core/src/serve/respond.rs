@@ -113,6 +113,7 @@ impl Response<'_> {
         }
         let names: Vec<_> = after.iter().map(|(source, _)| *source).collect();
         let ranges = if after.is_empty() {
+            self.source.require_identity()?;
             Vec::new()
         } else {
             self.source.since(&Moment { after, copy: None })?
@@ -146,8 +147,8 @@ impl Response<'_> {
             }
             Content::Open(file, length) => (file, length, String::new()),
             Content::Records { file, length, trailer } => (file, length, trailer),
-            Content::Unchanging(place) => {
-                let file = File::open(place).map_err(failed)?;
+            Content::Unchanging(dir, name) => {
+                let file = dir.open_file(name).map_err(failed)?;
                 let length = file.metadata().map_err(failed)?.len();
                 (file, length, String::new())
             }

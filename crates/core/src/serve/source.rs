@@ -5,9 +5,10 @@
 //! caught half-way. A source has to keep two promises for it: every change of a store file belongs to a transaction
 //! that `since` will give, and a [`Content::Open`] file never gets shorter than the length it was offered with.
 
-use std::{fs::File, path::PathBuf};
+use std::fs::File;
 
 use neo4j_format::{
+    DirHandle,
     ids::{DataSource, LogVersion, StoreId, TxId},
     log::{TransactionRange, TransactionRangeError},
     store::StoreFormat,
@@ -20,6 +21,14 @@ use neo4j_format::{
 pub trait Source: Send + Sync + 'static {
     /// Which database it is; the same for as long as it is served.
     fn identity(&self) -> Identity;
+
+    /// Whether it still is that database.
+    ///
+    /// # Errors
+    /// [`Refusal`]: it is another one by now.
+    fn require_identity(&self) -> Result<(), Refusal> {
+        Ok(())
+    }
 
     /// Begins a full backup.
     ///
@@ -100,7 +109,7 @@ pub enum Content {
         trailer: String,
     },
     /// A file that never changes, opened when it is its turn; if it is gone by then, the backup fails.
-    Unchanging(PathBuf),
+    Unchanging(DirHandle, String),
     /// Bytes that were read at the moment itself.
     Bytes(Vec<u8>),
 }

@@ -3,7 +3,7 @@
 use super::body::Body;
 use crate::{Error, ErrorKind, source::client::Member};
 use neo4j_format::{
-    ids::{DataSource, TxId},
+    ids::{DataSource, StoreId, TxId},
     log::{Buffer, Fingerprint, Layout, LogFormat, TransactionReader},
     wire::{Dialect, Event},
 };
@@ -74,6 +74,23 @@ fn has_more(member: &Member, last: TxId) -> Result<bool, Error> {
             Ok(_) => {}
             Err(error) if error.kind() == ErrorKind::FullNeeded => return Ok(true),
             Err(error) => return Err(error),
+        }
+    }
+}
+
+/// The database of `member` if it has nothing that follows these transactions; a member that has is not listened to.
+///
+/// # Errors
+/// Of the response; of kind [`ErrorKind::FullNeeded`] where the member has dropped its logs of that time.
+pub(crate) fn nothing_after(member: &Member, last: &[(DataSource, TxId)]) -> Result<Option<StoreId>, Error> {
+    let mut incoming = member.incremental(last);
+    let mut database = None;
+    loop {
+        match incoming.next()? {
+            Event::StoreId(id) => database = Some(id),
+            Event::End => return Ok(database),
+            Event::Transaction(..) => return Ok(None),
+            _ => {}
         }
     }
 }

@@ -1,15 +1,15 @@
 //! The archived logs of a backup: what other servers, and a later run, go on from, and what proves where it stands.
 
 use std::{
-    fs::{self, File},
-    path::{Path, PathBuf},
+    fs::File,
+    path::PathBuf,
     time::{Duration, SystemTime},
 };
 
 use super::durable;
 use crate::Error;
 use neo4j_format::{
-    DiskError,
+    DirHandle, DiskError,
     ids::{DataSource, TxId},
     log::{self, ArchivedLog, Buffer, Fingerprint, Layout, LogError, LogFormat, LogHeader, SlotReader, archived_logs},
 };
@@ -29,27 +29,24 @@ pub enum KeepLogs {
 ///
 /// # Errors
 /// Of the disk.
-pub(crate) fn bytes(dir: &Path) -> Result<u64, DiskError> {
-    archived_logs(dir, DataSource::Graph)?
-        .iter()
-        .try_fold(0, |sum, log| Ok(sum + log.bytes()?))
+pub(crate) fn bytes(dir: &DirHandle) -> Result<u64, DiskError> {
+    Ok(archived_logs(dir, DataSource::Graph)?.iter().map(|log| log.bytes).sum())
 }
 
 /// Archived logs of the graph that need not be kept, oldest first.
 ///
 /// # Errors
 /// Of the disk.
-pub(crate) fn prunable(dir: &Path, keep: KeepLogs, now: SystemTime) -> Result<Vec<PathBuf>, DiskError> {
+pub(crate) fn prunable(dir: &DirHandle, keep: KeepLogs, now: SystemTime) -> Result<Vec<PathBuf>, DiskError> {
     let (mut sum, mut removable) = (0, Vec::new());
     let mut proven = false;
-    for ArchivedLog { path, .. } in archived_logs(dir, DataSource::Graph)?.into_iter().rev() {
-        let found = fs::metadata(&path).map_err(DiskError::at(&path))?;
-        sum += found.len();
+    for ArchivedLog { path, bytes, .. } in archived_logs(dir, DataSource::Graph)?.into_iter().rev() {
+        sum += bytes;
         let wanted = match keep {
             KeepLogs::All => true,
             KeepLogs::Bytes(limit) => sum <= limit,
             KeepLogs::Time(limit) => {
-                let written = found.modified().map_err(DiskError::at(&path))?;
+                let written = dir.status_of(&path).map_err(DiskError::at(&path))?.modified();
                 now.duration_since(written).is_ok_and(|age| age <= limit) || written > now
             }
         };
@@ -58,7 +55,7 @@ pub(crate) fn prunable(dir: &Path, keep: KeepLogs, now: SystemTime) -> Result<Ve
             removable.push(path);
         }
         // Neo4j leaves logs behind that hold nothing but their header
-        proven |= found.len() > LogHeader::END;
+        proven |= bytes > LogHeader::END;
     }
     removable.reverse();
     Ok(removable)
@@ -68,9 +65,9 @@ pub(crate) fn prunable(dir: &Path, keep: KeepLogs, now: SystemTime) -> Result<Ve
 ///
 /// # Errors
 /// Of the disk.
-pub(crate) fn prune(dir: &Path, logs: &[PathBuf]) -> Result<(), DiskError> {
+pub(crate) fn prune(dir: &DirHandle, logs: &[PathBuf]) -> Result<(), DiskError> {
     for path in logs {
-        fs::remove_file(path).map_err(DiskError::at(path))?;
+        dir.remove_file(path).map_err(DiskError::at(path))?;
     }
     if logs.is_empty() { Ok(()) } else { durable::sync(dir) }
 }
@@ -80,14 +77,14 @@ pub(crate) fn prune(dir: &Path, logs: &[PathBuf]) -> Result<(), DiskError> {
 /// # Errors
 /// Of the disk. A log that cannot be read proves nothing.
 pub(crate) fn fingerprint(
-    dir: &Path,
+    dir: &DirHandle,
     format: LogFormat,
     source: DataSource,
     id: TxId,
 ) -> Result<Option<Fingerprint>, Error> {
     let layout = Layout { format, source };
     for ArchivedLog { path, .. } in archived_logs(dir, source)?.into_iter().rev() {
-        let file = File::open(&path).map_err(DiskError::at(&path))?;
+        let file = dir.open_file(&path).map_err(DiskError::at(&path))?;
         match newest(&file, layout, id) {
             Ok(Newest::NoTransaction) => {}
             Ok(Newest::Found(fingerprint)) => return Ok(Some(fingerprint)),
@@ -125,16 +122,18 @@ fn newest(file: &File, layout: Layout, id: TxId) -> Result<Newest, LogError> {
 
 #[cfg(test)]
 mod tests {
+    use std::{fs, path::Path};
+
     use super::*;
 
     fn pruned(dir: &Path, keep: KeepLogs, now: SystemTime) -> usize {
-        let logs = prunable(dir, keep, now).unwrap();
-        prune(dir, &logs).unwrap();
+        let logs = prunable(&DirHandle::open(dir).unwrap(), keep, now).unwrap();
+        prune(&DirHandle::open(dir).unwrap(), &logs).unwrap();
         logs.len()
     }
 
     fn logs(dir: &Path) -> Vec<u64> {
-        archived_logs(dir, DataSource::Graph)
+        archived_logs(&DirHandle::open(dir).unwrap(), DataSource::Graph)
             .unwrap()
             .into_iter()
             .rev()
@@ -155,7 +154,7 @@ mod tests {
     fn the_newest_logs_up_to_a_size_are_kept_and_the_newest_always() {
         let dir = sample();
         let now = SystemTime::now();
-        assert_eq!(bytes(dir.path()).unwrap(), 400);
+        assert_eq!(bytes(&DirHandle::open(dir.path()).unwrap()).unwrap(), 400);
         assert_eq!(pruned(dir.path(), KeepLogs::All, now), 0);
         assert_eq!(pruned(dir.path(), KeepLogs::Bytes(250), now), 2);
         assert_eq!(logs(dir.path()), [11, 10]);

@@ -1,15 +1,13 @@
 //! Whether a second copy has room beside the one it will replace.
 
-use std::{fs, io, path::Path};
-
-use neo4j_format::DiskError;
+use neo4j_format::{DirHandle, DiskError};
 
 /// Bytes that the file system of `dir` has for this user.
 ///
 /// # Errors
 /// Of the file system.
-pub(crate) fn free(dir: &Path) -> Result<u64, DiskError> {
-    let found = rustix::fs::statvfs(dir).map_err(|e| DiskError::new(dir, e.into()))?;
+pub(crate) fn free(dir: &DirHandle) -> Result<u64, DiskError> {
+    let found = rustix::fs::fstatvfs(dir).map_err(|e| DiskError::new(dir.path(), e.into()))?;
     Ok(found.f_bavail.saturating_mul(found.f_frsize))
 }
 
@@ -17,20 +15,14 @@ pub(crate) fn free(dir: &Path) -> Result<u64, DiskError> {
 ///
 /// # Errors
 /// Of the file system.
-pub(crate) fn taken(dir: &Path) -> Result<u64, DiskError> {
-    use std::os::unix::fs::MetadataExt;
+pub(crate) fn taken(dir: &DirHandle) -> Result<u64, DiskError> {
     let mut sum = 0;
-    for entry in fs::read_dir(dir).map_err(DiskError::at(dir))? {
-        let entry = entry.map_err(DiskError::at(dir))?;
-        let found = match entry.metadata() {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
-            found => found.map_err(DiskError::at(entry.path()))?,
-        };
-        if found.is_dir() {
-            sum += taken(&entry.path())?;
-        } else if !entry.file_name().to_string_lossy().contains(".log.v") {
-            // as stat counts them
-            sum += found.blocks() * 512;
+    for entry in dir.entries().map_err(DiskError::at(dir.path()))? {
+        if entry.status.is_folder() {
+            let folder = dir.folder(&entry.name).map_err(DiskError::at(dir.join(&entry.name)))?;
+            sum += taken(&folder)?;
+        } else if !entry.name.to_string_lossy().contains(".log.v") {
+            sum += entry.status.allocated();
         }
     }
     Ok(sum)
@@ -38,6 +30,8 @@ pub(crate) fn taken(dir: &Path) -> Result<u64, DiskError> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]
@@ -50,8 +44,8 @@ mod tests {
             .unwrap()
             .set_len(1 << 30)
             .unwrap();
-        let sum = taken(dir.path()).unwrap();
+        let sum = taken(&DirHandle::open(dir.path()).unwrap()).unwrap();
         assert!((40_000..200_000).contains(&sum), "{sum}");
-        assert!(free(dir.path()).unwrap() > 0);
+        assert!(free(&DirHandle::open(dir.path()).unwrap()).unwrap() > 0);
     }
 }

@@ -5,24 +5,27 @@
 //! it succeeded (`docs/decisions/0005-unreported-backups-may-be-replaced.md`).
 
 use std::{
+    ffi::{OsStr, OsString},
     fs::{self, File, TryLockError},
     io::{self, ErrorKind, Read, Seek, Write},
-    os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
 
-use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
 
 use super::{owners::may_be_ours, staging::TargetError};
 use crate::{Error, file_system};
-use neo4j_format::DiskError;
+use neo4j_format::{
+    DirHandle, DiskError,
+    directory::{EntryStatus, NotUsable},
+};
 
 /// A lock file that this process holds.
 #[derive(Debug)]
 pub(crate) struct RunLock {
     file: File,
-    path: PathBuf,
+    parent: DirHandle,
+    name: OsString,
     /// What a run that did not end left in it.
     stale: Option<LockNote>,
     /// The run that holds it, once that is noted.
@@ -47,16 +50,22 @@ struct LockNote {
 }
 
 impl RunLock {
-    /// Locks the file at `path`.
+    /// Locks the file `name` of `parent`.
     ///
     /// # Errors
     /// [`TargetError::Locked`]; disk errors.
-    pub(crate) fn take(path: PathBuf) -> Result<RunLock, Error> {
+    pub(crate) fn take(parent: &DirHandle, name: &OsStr) -> Result<RunLock, Error> {
+        let path = parent.join(name);
         loop {
-            let mut options = File::options();
-            options.read(true).write(true).create(true).truncate(false);
-            let mut file = open(&path, &mut options).map_err(|error| not_created(&path, error))?;
-            let text = require_ours(&mut file, &path)?;
+            let mut file = match open_or_create(parent, name) {
+                Ok(file) => file,
+                Err(error) if NotUsable::of(&error) == Some(NotUsable::NotAFile) => {
+                    let why = "is not a regular file";
+                    return Err(TargetError::ForeignLock { path, why }.into());
+                }
+                Err(error) => return Err(not_created(parent, name, error)),
+            };
+            let text = require_ours(&mut file, parent, name)?;
             let locked = file.try_lock();
             // an unreadable note only costs the message its detail
             let note = serde_json::from_str::<LockNote>(&text).ok();
@@ -69,12 +78,16 @@ impl RunLock {
                 Err(TryLockError::Error(e)) => return Err(not_locked(path, e)),
             }
             // the run that held it may have unlinked it between our open and our lock
-            let ours = file.metadata().map_err(DiskError::at(&path))?;
-            if fs::symlink_metadata(&path).is_ok_and(|named| (named.dev(), named.ino()) == (ours.dev(), ours.ino())) {
+            let ours = EntryStatus::of(&file).map_err(DiskError::at(&path))?;
+            if parent
+                .status_of(name)
+                .is_ok_and(|named| named.identity() == ours.identity())
+            {
                 let stale = note;
                 return Ok(RunLock {
                     file,
-                    path,
+                    parent: parent.clone(),
+                    name: name.to_owned(),
                     stale,
                     run_id: None,
                 });
@@ -82,23 +95,20 @@ impl RunLock {
         }
     }
 
-    /// The run that holds the file at `path`, as far as it has said who it is; creates nothing.
+    /// The run that holds the file `name` of `parent`, as far as it has said who it is; creates nothing.
     ///
     /// # Errors
     /// Disk errors.
-    pub(crate) fn holder(path: &Path) -> Result<Option<String>, Error> {
-        let mut file = match open(path, File::options().read(true)) {
+    pub(crate) fn holder(parent: &DirHandle, name: &OsStr) -> Result<Option<String>, Error> {
+        let path = parent.join(name);
+        let mut file = match parent.open_file(name) {
             Ok(file) => file,
             // no run, or one of a user who does not let us look
-            Err(error) if matches!(error.cause().kind(), ErrorKind::NotFound | ErrorKind::PermissionDenied) => {
-                return Ok(None);
-            }
-            Err(error) => return Err(error.into()),
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::PermissionDenied) => return Ok(None),
+            Err(error) if NotUsable::of(&error) == Some(NotUsable::NotAFile) => return Ok(None),
+            Err(error) => return Err(DiskError::new(path, error).into()),
         };
-        if !file.metadata().map_err(DiskError::at(path))?.is_file() {
-            return Ok(None);
-        }
-        let text = read(&mut file, path)?;
+        let text = read(&mut file, &path)?;
         if !may_be_note(&text) {
             return Ok(None);
         }
@@ -155,37 +165,44 @@ impl RunLock {
             lock.rewind()?;
             lock.write_all(&text)
         };
-        write(&mut self.file).map_err(DiskError::at(&self.path))?;
+        write(&mut self.file).map_err(DiskError::at(self.parent.join(&self.name)))?;
         self.run_id = Some(run_id.to_owned());
         Ok(())
     }
 
     /// Ends the run with nothing left to tell.
     pub(crate) fn remove(self) {
-        let _ = fs::remove_file(&self.path);
+        let _ = self.parent.remove_file(&self.name);
     }
 }
 
-/// Opens without following a link and without waiting for the other end of a pipe.
-fn open(path: &Path, options: &mut fs::OpenOptions) -> Result<File, DiskError> {
-    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
-    let opened = options.custom_flags(flags.bits().cast_signed()).mode(0o600).open(path);
-    opened.map_err(DiskError::at(path))
+/// Opens the file, which is left as it is, or creates it.
+fn open_or_create(parent: &DirHandle, name: &OsStr) -> io::Result<File> {
+    loop {
+        match parent.open_to_change(name) {
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            opened => return opened,
+        }
+        match parent.create_new(name) {
+            // another run was faster
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+            created => return created,
+        }
+    }
 }
 
 /// Why the lock file cannot be opened: where it does not exist, it cannot be created in its directory.
-fn not_created(path: &Path, error: DiskError) -> Error {
+fn not_created(parent: &DirHandle, name: &OsStr, source: io::Error) -> Error {
     let denied = matches!(
-        error.cause().kind(),
+        source.kind(),
         ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem
     );
-    let is_absent = || fs::symlink_metadata(path).is_err_and(|e| e.kind() == ErrorKind::NotFound);
+    let is_absent = || parent.status_of(name).is_err_and(|e| e.kind() == ErrorKind::NotFound);
     if denied && is_absent() {
-        let source = file_system::copy(error.cause());
-        let path = path.parent().unwrap_or(Path::new("/")).to_owned();
+        let path = parent.path().to_owned();
         return TargetError::ParentNotWritable { path, source }.into();
     }
-    error.into()
+    DiskError::new(parent.join(name), source).into()
 }
 
 fn not_locked(path: PathBuf, source: io::Error) -> Error {
@@ -196,21 +213,19 @@ fn not_locked(path: PathBuf, source: io::Error) -> Error {
 }
 
 /// The text of a lock file; refuses a file that no run of this tool can have made or left.
-fn require_ours(file: &mut File, path: &Path) -> Result<String, Error> {
+fn require_ours(file: &mut File, parent: &DirHandle, name: &OsStr) -> Result<String, Error> {
+    let path = &parent.join(name);
     let foreign = |why| {
         Error::from(TargetError::ForeignLock {
-            path: path.to_owned(),
+            path: path.clone(),
             why,
         })
     };
-    let found = file.metadata().map_err(DiskError::at(path))?;
-    if !found.is_file() {
-        return Err(foreign("is not a regular file"));
-    }
-    if found.nlink() > 1 {
+    let found = EntryStatus::of(&*file).map_err(DiskError::at(path))?;
+    if found.links() > 1 {
         return Err(foreign("has another name as well"));
     }
-    if !may_be_ours(found.uid(), path.parent().unwrap_or(Path::new("/")))? {
+    if !may_be_ours(found.owner(), parent)? {
         return Err(foreign("belongs to another user"));
     }
     let text = read(file, path)?;
@@ -247,49 +262,50 @@ mod tests {
     #[test]
     fn a_note_outlives_the_run_that_did_not_remove_it() {
         let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("b.lock");
-        let mut first = RunLock::take(path.clone()).unwrap();
+        let parent = DirHandle::open(dir.path()).unwrap();
+        let path = OsStr::new("b.lock");
+        let mut first = RunLock::take(&parent, path).unwrap();
         assert!(!first.is_stale() && !first.leaves_unreported("a"));
         first.note("a", None, 1).unwrap();
-        assert!(RunLock::take(path.clone()).unwrap_err().to_string().contains("pid "));
-        assert!(RunLock::holder(&path).unwrap().unwrap().contains("pid "));
+        assert!(RunLock::take(&parent, path).unwrap_err().to_string().contains("pid "));
+        assert!(RunLock::holder(&parent, path).unwrap().unwrap().contains("pid "));
         drop(first);
-        let mut second = RunLock::take(path.clone()).unwrap();
+        let mut second = RunLock::take(&parent, path).unwrap();
         assert!(second.leaves_unreported("a"));
         second.note("b", Some("a".to_owned()), 2).unwrap();
         drop(second);
-        let third = RunLock::take(path.clone()).unwrap();
+        let third = RunLock::take(&parent, path).unwrap();
         assert!(third.leaves_unreported("a") && third.leaves_unreported("b") && !third.leaves_unreported("c"));
         third.remove();
-        assert!(!path.exists());
-        assert_eq!(RunLock::holder(&path).unwrap(), None);
-        assert!(!path.exists());
+        assert!(!parent.has(path));
+        assert_eq!(RunLock::holder(&parent, path).unwrap(), None);
+        assert!(!parent.has(path));
     }
 
     #[test]
     fn a_file_that_no_run_made_is_refused_and_stays_as_it_is() {
         let dir = tempfile::tempdir().unwrap();
+        let parent = DirHandle::open(dir.path()).unwrap();
         let path = dir.path().join("Cargo.lock");
-        let refused = |path: &Path| RunLock::take(path.to_owned()).unwrap_err();
+        let refused = |name: &str| RunLock::take(&parent, OsStr::new(name)).unwrap_err();
         fs::write(&path, "# This file is generated").unwrap();
-        assert_eq!(refused(&path).kind(), crate::ErrorKind::Configuration);
+        assert_eq!(refused("Cargo.lock").kind(), crate::ErrorKind::Configuration);
         assert_eq!(fs::read_to_string(&path).unwrap(), "# This file is generated");
         let held = File::open(&path).unwrap();
         held.lock().unwrap();
-        assert_eq!(RunLock::holder(&path).unwrap(), None);
+        assert_eq!(RunLock::holder(&parent, OsStr::new("Cargo.lock")).unwrap(), None);
         drop(held);
 
         fs::write(&path, "").unwrap();
         fs::hard_link(&path, dir.path().join("other")).unwrap();
-        assert_eq!(refused(&path).kind(), crate::ErrorKind::Configuration);
+        assert_eq!(refused("Cargo.lock").kind(), crate::ErrorKind::Configuration);
 
         let pipe = dir.path().join("pipe.lock");
         rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, rustix::fs::Mode::RWXU).unwrap();
-        assert_eq!(refused(&pipe).kind(), crate::ErrorKind::Configuration);
-        assert_eq!(RunLock::holder(&pipe).unwrap(), None);
+        assert_eq!(refused("pipe.lock").kind(), crate::ErrorKind::Configuration);
+        assert_eq!(RunLock::holder(&parent, OsStr::new("pipe.lock")).unwrap(), None);
 
-        let torn = dir.path().join("torn.lock");
-        fs::write(&torn, r#"{"pid":12,"ho"#).unwrap();
-        RunLock::take(torn).unwrap();
+        fs::write(dir.path().join("torn.lock"), r#"{"pid":12,"ho"#).unwrap();
+        RunLock::take(&parent, OsStr::new("torn.lock")).unwrap();
     }
 }

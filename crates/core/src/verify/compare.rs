@@ -3,9 +3,10 @@
 use neo4j_format::width::to_usize;
 use std::{
     io,
-    path::Path,
     sync::{Mutex, PoisonError},
 };
+
+use neo4j_format::DirHandle;
 
 use crate::{
     Error, ErrorKind,
@@ -74,7 +75,7 @@ impl Differences {
 /// The run was cancelled; a file cannot be read for another reason than the disk, so that nothing is known of it. What
 /// the disk refuses is part of the result.
 pub fn compare(
-    dir: &Path,
+    dir: &DirHandle,
     files: &[Expected<'_>],
     table: &SumsTable,
     progress: &dyn Progress,

@@ -6,7 +6,7 @@
 //! then still differs is damage. Where transactions were committed, changed records cannot be told from damaged ones.
 
 use neo4j_format::width::to_usize;
-use std::{fs::File, io, os::unix::fs::FileExt, path::Path};
+use std::{fs::File, io, os::unix::fs::FileExt};
 
 use super::{
     compare::{Differences, Expected},
@@ -19,6 +19,7 @@ use crate::manifest::{
     sums::{self, CHUNK, DIGEST, Digest, SumsTable},
 };
 use neo4j_format::{
+    DirHandle,
     log::files::Marker,
     store::{StoreFile, StoreFormat, index_config, lucene_store},
 };
@@ -33,7 +34,7 @@ const STEP: usize = 64 * 1024;
 #[derive(Debug)]
 pub struct Circumstances<'a> {
     /// The directory.
-    pub dir: &'a Path,
+    pub dir: &'a DirHandle,
     /// What it ought to be.
     pub manifest: &'a Manifest,
     /// What Neo4j left.
@@ -86,10 +87,9 @@ impl Circumstances<'_> {
 
     /// Whether the text that the manifest lists goes on under another name.
     fn set_aside(&self, path: &str) -> bool {
-        let Ok(entries) = self.dir.read_dir() else { return false };
-        entries.flatten().any(|entry| {
-            let name = entry.file_name();
-            name.to_str().is_some_and(|name| {
+        let Ok(entries) = self.dir.entries() else { return false };
+        entries.iter().any(|entry| {
+            entry.name.to_str().is_some_and(|name| {
                 name.starts_with("messages.log.") && name != path && !self.manifest.files.iter().any(|f| f.path == name)
             })
         })
@@ -104,7 +104,7 @@ impl Circumstances<'_> {
         else {
             return false;
         };
-        let Ok(file) = File::open(self.dir.join(expected.path)) else {
+        let Ok(file) = self.dir.open_file(expected.path) else {
             return false;
         };
         if !self.traces.same_graph(self.manifest) {

@@ -1,6 +1,6 @@
 //! The verification of one directory and what it comes to.
 
-use std::{collections::BTreeMap, path::Path};
+use std::collections::BTreeMap;
 
 use serde::Serialize;
 
@@ -22,7 +22,7 @@ use crate::{
     },
     progress::{Phase, Progress},
 };
-use neo4j_format::{DiskError, store::StoreFile};
+use neo4j_format::{DirHandle, DiskError, directory::NotUsable, store::StoreFile};
 
 /// What a verification comes to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -102,7 +102,7 @@ impl VerifyOutcome {
 /// There is no database or no manifest; the manifest is one of another version; the directory changed meanwhile; this
 /// process may not read a file, or a limit keeps it from that; the run was cancelled. Files that are missing, damaged or
 /// refused by the disk are no error but findings.
-pub fn verify(dir: &Path, progress: &dyn Progress, cancel: &Cancel) -> Result<VerifyOutcome, Error> {
+pub fn verify(dir: &DirHandle, progress: &dyn Progress, cancel: &Cancel) -> Result<VerifyOutcome, Error> {
     let manifest = match Manifest::read(dir) {
         Ok(Some(manifest)) => manifest,
         Ok(None) => return Err(no_manifest(dir)),
@@ -125,8 +125,8 @@ pub fn verify(dir: &Path, progress: &dyn Progress, cancel: &Cancel) -> Result<Ve
     }
 }
 
-fn no_manifest(dir: &Path) -> Error {
-    if dir.join(StoreFile::Neostore.name()).is_file() {
+fn no_manifest(dir: &DirHandle) -> Error {
+    if dir.has_file(StoreFile::Neostore.name()) {
         let text = format!(
             "{}: no manifest, so there are no checksums to compare with",
             dir.display()
@@ -155,21 +155,21 @@ fn without_manifest() -> VerifyOutcome {
 }
 
 struct Comparison<'a> {
-    dir: &'a Path,
+    dir: &'a DirHandle,
     manifest: &'a Manifest,
-    /// Lengths of what is there; `None` for what is no regular file.
-    found: BTreeMap<String, Option<u64>>,
+    /// What is there and how long it is; `None` for what is no regular file.
+    found: BTreeMap<String, (Option<u64>, Role)>,
     findings: Vec<FileFinding>,
     notes: Vec<String>,
 }
 
 impl<'a> Comparison<'a> {
-    fn new(dir: &'a Path, manifest: &'a Manifest) -> Result<Comparison<'a>, DiskError> {
+    fn new(dir: &'a DirHandle, manifest: &'a Manifest) -> Result<Comparison<'a>, DiskError> {
         let found = files::list(dir)?.into_iter();
         Ok(Comparison {
             dir,
             manifest,
-            found: found.map(|found| (found.path, found.length)).collect(),
+            found: found.map(|found| (found.path, (found.length, found.role))).collect(),
             findings: Vec::new(),
             notes: Vec::new(),
         })
@@ -180,7 +180,7 @@ impl<'a> Comparison<'a> {
         let trusted = self.check_sums()?;
         // where an update was interrupted, these may be the checksums of another list of files
         let comparable = trusted || self.manifest.state != State::Updating;
-        let table = SumsTable::open(&self.dir.join(SUMS)).ok().filter(|_| comparable);
+        let table = SumsTable::open(self.dir, SUMS).ok().filter(|_| comparable);
         let expected = self.expected();
         let differences = match &table {
             Some(table) => compare::compare(self.dir, &expected, table, progress, cancel)?,
@@ -194,6 +194,7 @@ impl<'a> Comparison<'a> {
         };
         self.judge_files(&circumstances, &expected, &differences, trusted);
         self.judge_others(&circumstances);
+        cancel.check()?;
         self.findings.sort_by(|a, b| a.path.cmp(&b.path));
         let opened = traces.opened(self.manifest);
         self.note(&traces, opened);
@@ -215,14 +216,14 @@ impl<'a> Comparison<'a> {
     fn check_sums(&mut self) -> Result<bool, Error> {
         let chunks: u64 = self.manifest.files.iter().map(|file| sums::chunks(file.length)).sum();
         let expected = MAGIC.len() as u64 + chunks * DIGEST as u64;
-        let found = self.found.get(SUMS).copied();
+        let found = self.found.get(SUMS).map(|(length, _)| *length);
         let path = self.dir.join(SUMS);
-        let whole = SumsReader::open(&path).and_then(SumsReader::finish);
+        let whole = SumsReader::open(self.dir, SUMS).and_then(SumsReader::finish);
         if found == Some(Some(expected)) && whole.as_ref().ok() == self.manifest.sums_checksum.as_ref() {
             return Ok(true);
         }
         match whole {
-            Err(error) if file_system::kind(&error) != ErrorKind::Disk => {
+            Err(error) if NotUsable::of(&error).is_none() && file_system::kind(&error) != ErrorKind::Disk => {
                 return Err(DiskError::new(path, error).into());
             }
             _ => {}
@@ -247,7 +248,7 @@ impl<'a> Comparison<'a> {
         let mut first_digest = 0;
         let mut expected = Vec::new();
         for entry in &self.manifest.files {
-            if let Some(Some(found)) = self.found.get(&entry.path) {
+            if let Some((Some(found), Role::Content)) = self.found.get(&entry.path) {
                 expected.push(Expected {
                     path: &entry.path,
                     length: entry.length,
@@ -290,22 +291,37 @@ impl<'a> Comparison<'a> {
     fn judge_others(&mut self, circumstances: &Circumstances<'_>) {
         let mut findings = Vec::new();
         for entry in &self.manifest.files {
+            if Role::of(&entry.path) != Role::Content {
+                continue;
+            }
             let problem = match self.found.remove(&entry.path) {
-                Some(Some(_)) => continue,
-                Some(None) => FileProblem::NotAFile,
+                Some((Some(_), _)) => continue,
+                Some((None, _)) => FileProblem::NotAFile,
                 None => FileProblem::Missing,
             };
             findings.push(FileFinding::whole(&entry.path, problem, Some(entry.length), None));
         }
-        for (path, length) in &self.found {
-            match (Role::of(path), length) {
-                (Role::Content, Some(_)) => findings.push(FileFinding::whole(path, FileProblem::Extra, None, *length)),
-                (Role::Content, None) => findings.push(FileFinding::whole(path, FileProblem::NotAFile, None, None)),
+        let mut foreign = Vec::new();
+        for (path, (length, role)) in &self.found {
+            match (role, length) {
+                (Role::Content | Role::NotText, Some(_)) => {
+                    findings.push(FileFinding::whole(path, FileProblem::Extra, None, *length));
+                }
+                (Role::Content | Role::NotText, None) => {
+                    findings.push(FileFinding::whole(path, FileProblem::NotAFile, None, None));
+                }
                 (Role::Working, _) => self.notes.push(format!(
                     "{path} is a leftover of an interrupted run and not part of the backup; the next run removes it"
                 )),
+                (Role::Foreign, _) => foreign.push(path.as_str()),
                 (Role::Ledger | Role::Lock, _) => {}
             }
+        }
+        if !foreign.is_empty() {
+            self.notes.push(format!(
+                "not part of the backup and not compared: {}",
+                foreign.join(", ")
+            ));
         }
         for mut finding in findings {
             finding.cause = circumstances.cause(&finding, None);

@@ -9,12 +9,11 @@
 //! | `active_tx_log` names a file that is there | every start makes both |
 //! | `neostore` is of the same database and not behind the backup | whoever changes a store raises its last transaction |
 
-use std::{fs, path::Path};
-
 use serde::Serialize;
 
 use crate::manifest::Manifest;
 use neo4j_format::{
+    DirHandle,
     ids::{DataSource, StoreId, TxId},
     log::files::{self, Marker},
     store::{
@@ -59,12 +58,12 @@ pub enum Since {
 
 /// Tells [`Since`] from names and lengths. A single trace is enough here, unlike in [`Traces::opened`]: to take checksums
 /// anew without need costs time, to keep ones that are out of date would make a good backup look damaged.
-pub fn since(dir: &Path, manifest: Option<&Manifest>) -> Since {
+pub fn since(dir: &DirHandle, manifest: Option<&Manifest>) -> Since {
     let Some(manifest) = manifest.filter(|manifest| manifest.is_complete()) else {
         return Since::Unknown;
     };
     let listed = manifest.files.iter().find(|file| file.path == MESSAGES);
-    let found = fs::symlink_metadata(dir.join(MESSAGES)).map(|found| found.len());
+    let found = dir.status_of(MESSAGES).map(|found| found.length());
     let same_messages = found.ok() == listed.map(|file| file.length);
     if same_messages && !Traces::read(dir, manifest).is_new(manifest) {
         Since::Untouched
@@ -103,15 +102,15 @@ pub struct Records {
 
 impl Traces {
     /// Looks for traces in `dir`, which may lack any file.
-    pub fn read(dir: &Path, manifest: &Manifest) -> Traces {
-        let marker = small(&dir.join(files::marker(DataSource::Graph))).and_then(|bytes| Marker::decode(&bytes));
-        let named = small(&dir.join(ACTIVE_TX_LOG)).and_then(|bytes| String::from_utf8(bytes).ok());
+    pub fn read(dir: &DirHandle, manifest: &Manifest) -> Traces {
+        let marker = small(dir, files::marker(DataSource::Graph)).and_then(|bytes| Marker::decode(&bytes));
+        let named = small(dir, ACTIVE_TX_LOG).and_then(|bytes| String::from_utf8(bytes).ok());
         let named = named.filter(|name| matches!(name.as_str(), "tm_tx_log.1" | "tm_tx_log.2"));
-        let index = small(&dir.join(lucene_store::PATH)).and_then(|bytes| LuceneStore::decode(&bytes).ok());
+        let index = small(dir, lucene_store::PATH).and_then(|bytes| LuceneStore::decode(&bytes).ok());
         Traces {
             messages: has_new_messages(dir, manifest),
             marker,
-            transaction_manager: named.is_some_and(|name| dir.join(name).is_file()),
+            transaction_manager: named.is_some_and(|name| dir.has_file(name)),
             records: records(dir),
             index_transaction: index.map(|store| store.last_tx),
         }
@@ -178,7 +177,7 @@ impl Traces {
 }
 
 /// Whether `messages.log` is new or has grown, or was set aside under another name and begun anew.
-fn has_new_messages(dir: &Path, manifest: &Manifest) -> bool {
+fn has_new_messages(dir: &DirHandle, manifest: &Manifest) -> bool {
     let length_of = |path: &str| {
         manifest
             .files
@@ -187,20 +186,19 @@ fn has_new_messages(dir: &Path, manifest: &Manifest) -> bool {
             .map(|file| file.length)
     };
     let before = length_of(MESSAGES).unwrap_or_default();
-    let Ok(entries) = fs::read_dir(dir) else { return false };
-    entries.flatten().any(|entry| {
-        let name = entry.file_name();
-        let Some(name) = name.to_str().filter(|name| name.starts_with(MESSAGES)) else {
+    let Ok(entries) = dir.entries() else { return false };
+    entries.iter().any(|entry| {
+        let Some(name) = entry.name.to_str().filter(|name| name.starts_with(MESSAGES)) else {
             return false;
         };
-        let length = entry.metadata().map_or(0, |found| found.len());
+        let length = entry.status.length();
         let continued = name == MESSAGES && length > before;
         let set_aside = name != MESSAGES && length_of(name).is_none() && length > 0 && length >= before;
         continued || set_aside
     })
 }
 
-fn records(dir: &Path) -> Option<Records> {
+fn records(dir: &DirHandle) -> Option<Records> {
     let header = Header::open_read_only(dir).ok()?;
     Some(Records {
         store_id: header.store_id().ok()?,
@@ -211,11 +209,8 @@ fn records(dir: &Path) -> Option<Records> {
 }
 
 /// The content of a small regular file.
-fn small(path: &Path) -> Option<Vec<u8>> {
-    let found = fs::symlink_metadata(path).ok()?;
-    (found.is_file() && found.len() <= SMALL)
-        .then(|| fs::read(path).ok())
-        .flatten()
+fn small(dir: &DirHandle, name: &str) -> Option<Vec<u8>> {
+    dir.read(name, SMALL).ok()
 }
 
 /// Whether Neo4j makes or changes files of this name when it has a database open.

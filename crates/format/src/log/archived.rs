@@ -1,13 +1,10 @@
 //! Which archived logs a store directory holds.
 
-use std::{
-    fs, io,
-    path::{Path, PathBuf},
-};
+use std::{io, path::PathBuf};
 
 use super::files;
 use crate::{
-    DiskError,
+    DirHandle, DiskError,
     ids::{DataSource, LogVersion},
 };
 
@@ -20,44 +17,36 @@ pub struct ArchivedLog {
     pub name: String,
     /// Its path.
     pub path: PathBuf,
-}
-
-impl ArchivedLog {
     /// Length of the file in bytes.
-    ///
-    /// # Errors
-    /// Of the disk.
-    pub fn bytes(&self) -> Result<u64, DiskError> {
-        Ok(fs::metadata(&self.path).map_err(DiskError::at(&self.path))?.len())
-    }
+    pub bytes: u64,
 }
 
 /// The archived logs of a data source in a store directory, oldest first; none if there is no directory for them.
 ///
 /// # Errors
 /// Of the disk.
-pub fn archived_logs(dir: &Path, source: DataSource) -> Result<Vec<ArchivedLog>, DiskError> {
+pub fn archived_logs(dir: &DirHandle, source: DataSource) -> Result<Vec<ArchivedLog>, DiskError> {
     let (folder, prefix) = match files::base(source).rsplit_once('/') {
-        Some((folder, _)) => (dir.join(folder), format!("{folder}/")),
-        None => (dir.to_owned(), String::new()),
+        Some((folder, _)) => (dir.folder(folder), format!("{folder}/")),
+        None => (Ok(dir.clone()), String::new()),
     };
-    let entries = match fs::read_dir(&folder) {
+    let entries = match folder.and_then(|folder| folder.entries()) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(DiskError::new(&folder, error)),
+        Err(error) => return Err(DiskError::new(dir.join(prefix), error)),
     };
     let mut found = Vec::new();
     for entry in entries {
-        let entry = entry.map_err(DiskError::at(&folder))?;
         // names of archived logs are ASCII
-        let Some(name) = entry.file_name().to_str().map(|name| format!("{prefix}{name}")) else {
+        let Some(name) = entry.name.to_str().map(|name| format!("{prefix}{name}")) else {
             continue;
         };
         if let Some(version) = files::archived_version(source, &name) {
             found.push(ArchivedLog {
                 version,
+                path: dir.join(&name),
                 name,
-                path: entry.path(),
+                bytes: entry.status.length(),
             });
         }
     }
@@ -67,14 +56,17 @@ pub fn archived_logs(dir: &Path, source: DataSource) -> Result<Vec<ArchivedLog>,
 
 #[cfg(test)]
 mod tests {
-    use std::{ffi::OsStr, os::unix::ffi::OsStrExt};
+    use std::{ffi::OsStr, fs, os::unix::ffi::OsStrExt};
 
     use super::*;
 
     #[test]
     fn logs_are_listed_by_version_and_other_files_are_not() {
         let dir = tempfile::tempdir().unwrap();
-        assert_eq!(archived_logs(dir.path(), DataSource::Lucene).unwrap(), []);
+        assert_eq!(
+            archived_logs(&DirHandle::open(dir.path()).unwrap(), DataSource::Lucene).unwrap(),
+            []
+        );
         fs::create_dir(dir.path().join("index")).unwrap();
         for name in [
             "index/lucene.log.v10",
@@ -90,7 +82,7 @@ mod tests {
         )
         .unwrap();
         let names = |source| {
-            let logs = archived_logs(dir.path(), source).unwrap();
+            let logs = archived_logs(&DirHandle::open(dir.path()).unwrap(), source).unwrap();
             logs.into_iter()
                 .map(|log| (log.version.0, log.name))
                 .collect::<Vec<_>>()

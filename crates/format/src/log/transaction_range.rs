@@ -27,13 +27,14 @@ use super::{
     slot::{self, Committed, FileRange, OPEN_MAX, SlotReader},
 };
 use crate::{
-    DiskError,
+    DirHandle, DiskError,
     ids::{DataSource, LogVersion, TxId},
 };
 
 /// Transactions that follow each other, and the logs to find them in.
 #[derive(Debug, Clone)]
 pub struct TransactionRange {
+    dir: DirHandle,
     /// Whose logs, in which format.
     pub layout: Layout,
     /// The transaction before the first.
@@ -80,13 +81,14 @@ impl TransactionRange {
     /// # Errors
     /// [`TransactionRangeError`]; above all [`TransactionRangeError::Missing`].
     pub fn find(
-        dir: &Path,
+        dir: &DirHandle,
         layout: Layout,
         active: Option<&Path>,
         after: TxId,
         last: TxId,
     ) -> Result<TransactionRange, TransactionRangeError> {
         let mut transaction_range = TransactionRange {
+            dir: dir.clone(),
             layout,
             after,
             last,
@@ -101,7 +103,7 @@ impl TransactionRange {
             .map(|log| (log.path, false));
         let mut newer: Option<Found> = None;
         for (path, is_active) in active.map(|path| (path.to_owned(), true)).into_iter().chain(archived) {
-            let file = open(&path)?;
+            let file = open(dir, &path)?;
             let Some(log) = Found::look(&file, &path, layout)? else {
                 continue;
             };
@@ -141,7 +143,7 @@ impl TransactionRange {
         for (path, active) in &self.logs {
             let file = match active {
                 Some(file) => Arc::clone(file),
-                None => Arc::new(open(path).map_err(TransactionRangeError::from)?),
+                None => Arc::new(open(&self.dir, path).map_err(TransactionRangeError::from)?),
             };
             let in_file = |error: LogError| TransactionRangeError::from(error.in_file(path));
             let mut log = SlotReader::open(&file, self.layout, &mut scan).map_err(in_file)?;
@@ -228,10 +230,10 @@ impl Found {
 ///
 /// # Errors
 /// [`TransactionRangeError`].
-pub fn before(path: &Path, layout: Layout) -> Result<Option<TxId>, TransactionRangeError> {
-    Ok(Found::look(&open(path)?, path, layout)?.map(|log| log.before))
+pub fn before(dir: &DirHandle, path: &Path, layout: Layout) -> Result<Option<TxId>, TransactionRangeError> {
+    Ok(Found::look(&open(dir, path)?, path, layout)?.map(|log| log.before))
 }
 
-fn open(path: &Path) -> Result<File, DiskError> {
-    File::open(path).map_err(DiskError::at(path))
+fn open(dir: &DirHandle, path: &Path) -> Result<File, DiskError> {
+    dir.open_file(path).map_err(DiskError::at(path))
 }

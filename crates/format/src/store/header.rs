@@ -6,18 +6,16 @@
 //!   5 first property of the graph itself (1.6+)
 //! ```
 
-use std::{
-    fs::{File, OpenOptions},
-    io,
-    os::unix::fs::FileExt,
-    path::{Path, PathBuf},
-};
+use std::{fs::File, io, os::unix::fs::FileExt, path::PathBuf};
 
 use super::{
     StoreFile, StoreFormat,
     record::{Pointer, RecordId},
 };
-use crate::ids::{LogVersion, StoreId, TxId};
+use crate::{
+    DirHandle,
+    ids::{LogVersion, StoreId, TxId},
+};
 
 /// "v0.A.0" as a number: length in the lowest byte, characters upward (§4).
 pub const CURRENT_VERSION: i64 = 0x0030_2E41_2E30_7606;
@@ -71,21 +69,22 @@ impl Header {
     ///
     /// # Errors
     /// [`HeaderError::Io`].
-    pub fn open(dir: &Path) -> Result<Header, HeaderError> {
-        Header::open_with(dir, File::options().read(true).write(true))
+    pub fn open(dir: &DirHandle) -> Result<Header, HeaderError> {
+        let name = StoreFile::Neostore.name();
+        Header::of(dir, dir.open_to_change(name))
     }
 
     /// The same for somebody who may only read; the records cannot be set.
     ///
     /// # Errors
     /// [`HeaderError::Io`].
-    pub fn open_read_only(dir: &Path) -> Result<Header, HeaderError> {
-        Header::open_with(dir, File::options().read(true))
+    pub fn open_read_only(dir: &DirHandle) -> Result<Header, HeaderError> {
+        Header::of(dir, dir.open_file(StoreFile::Neostore.name()))
     }
 
-    fn open_with(dir: &Path, options: &OpenOptions) -> Result<Header, HeaderError> {
+    fn of(dir: &DirHandle, opened: io::Result<File>) -> Result<Header, HeaderError> {
         let path = dir.join(StoreFile::Neostore.name());
-        match options.open(&path) {
+        match opened {
             Ok(file) => Ok(Header { file, path }),
             Err(source) => Err(HeaderError::Io { path, source }),
         }
@@ -250,7 +249,7 @@ mod tests {
     fn neostore(bytes: &[u8]) -> (tempfile::TempDir, Header) {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("neostore"), bytes).unwrap();
-        let header = Header::open(dir.path()).unwrap();
+        let header = Header::open(&DirHandle::open(dir.path()).unwrap()).unwrap();
         (dir, header)
     }
 

@@ -8,6 +8,7 @@ pub mod lucene_store;
 pub mod names;
 pub mod neo4j_lock;
 pub mod record;
+pub mod value;
 
 pub use header::{Header, HeaderError};
 pub use index_config::{IndexConfig, IndexKey, IndexKind, IndexName};

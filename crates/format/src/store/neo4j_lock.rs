@@ -5,7 +5,7 @@
 //! through: it stays when another descriptor of the file is closed, which every look at `neostore` does.
 
 use std::{
-    fs::{self, File},
+    fs::File,
     io,
     path::{Path, PathBuf},
 };
@@ -16,7 +16,7 @@ use nix::{
     libc,
 };
 
-use crate::DiskError;
+use crate::{DirHandle, DiskError};
 
 /// What the releases lock: 1.3 – 1.9 the store itself, 1.4 – 1.8.1 also `lock`, later ones also `store_lock`.
 const LOCKED: [&str; 3] = ["neostore", "lock", "store_lock"];
@@ -66,7 +66,7 @@ impl Neo4jLock {
     ///
     /// # Errors
     /// [`LockError`].
-    pub fn take(dir: &Path) -> Result<Neo4jLock, LockError> {
+    pub fn take(dir: &DirHandle) -> Result<Neo4jLock, LockError> {
         Neo4jLock::of(dir, &LOCKED)
     }
 
@@ -74,15 +74,15 @@ impl Neo4jLock {
     ///
     /// # Errors
     /// [`LockError`].
-    pub fn take_store(dir: &Path) -> Result<Neo4jLock, LockError> {
+    pub fn take_store(dir: &DirHandle) -> Result<Neo4jLock, LockError> {
         Neo4jLock::of(dir, &LOCKED[..1])
     }
 
-    fn of(dir: &Path, names: &[&str]) -> Result<Neo4jLock, LockError> {
+    fn of(dir: &DirHandle, names: &[&str]) -> Result<Neo4jLock, LockError> {
         let mut held = Vec::new();
         for name in names {
             let path = dir.join(name);
-            match File::options().read(true).write(true).open(&path) {
+            match dir.open_to_change(name) {
                 Ok(file) => {
                     lock(&file, &path)?;
                     held.push(file);
@@ -96,12 +96,9 @@ impl Neo4jLock {
 }
 
 /// Who has the database in `dir` open now, as far as its lock files can be read. Takes no lock.
-pub fn holder(dir: &Path) -> Option<Holder> {
+pub fn holder(dir: &DirHandle) -> Option<Holder> {
     LOCKED.iter().find_map(|name| {
-        let path = dir.join(name);
-        // opening a pipe would wait for its other end
-        let is_file = fs::symlink_metadata(&path).is_ok_and(|found| found.is_file());
-        let file = is_file.then(|| File::open(path).ok()).flatten()?;
+        let file = dir.open_file(name).ok()?;
         holder_of(&file).ok().flatten()
     })
 }
@@ -149,9 +146,9 @@ mod tests {
     fn a_lock_stays_when_another_descriptor_of_the_file_is_closed() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("neostore"), [1; 9]).unwrap();
-        let first = Neo4jLock::take(dir.path()).unwrap();
+        let first = Neo4jLock::take(&DirHandle::open(dir.path()).unwrap()).unwrap();
         drop(File::open(dir.path().join("neostore")).unwrap());
-        let second = Neo4jLock::take(dir.path()).unwrap_err();
+        let second = Neo4jLock::take(&DirHandle::open(dir.path()).unwrap()).unwrap_err();
         assert!(
             matches!(
                 second,
@@ -162,10 +159,10 @@ mod tests {
             ),
             "{second}"
         );
-        assert_eq!(holder(dir.path()), Some(Holder::OpenFile));
+        assert_eq!(holder(&DirHandle::open(dir.path()).unwrap()), Some(Holder::OpenFile));
         drop(first);
-        assert_eq!(holder(dir.path()), None);
-        Neo4jLock::take(dir.path()).unwrap();
+        assert_eq!(holder(&DirHandle::open(dir.path()).unwrap()), None);
+        Neo4jLock::take(&DirHandle::open(dir.path()).unwrap()).unwrap();
     }
 
     #[test]
@@ -179,7 +176,7 @@ mod tests {
             .open(dir.path().join("neostore"))
             .unwrap();
         fcntl(&file, FcntlArg::F_SETLK(&whole_file())).unwrap();
-        let refused = Neo4jLock::take(dir.path()).unwrap_err();
+        let refused = Neo4jLock::take(&DirHandle::open(dir.path()).unwrap()).unwrap_err();
         let LockError::Held { holder: found, .. } = refused else {
             panic!("{refused}")
         };

@@ -8,6 +8,9 @@ use super::limits;
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PeerPath(String);
 
+/// Below these, folders have the names of indexes.
+const INDEXES: [&str; 2] = ["index/lucene/node/", "index/lucene/relationship/"];
+
 /// Why a name was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the server sent the file name {name:?}, which {why}")]
@@ -67,7 +70,9 @@ fn judge(name: &str) -> Option<&'static str> {
     if name.is_empty() || name.starts_with('/') || name.chars().nth(1) == Some(':') {
         return Some("is not a relative path");
     }
-    if name.chars().any(char::is_control) {
+    // index names may have any but this one
+    let is_of_an_index = INDEXES.iter().any(|folder| name.starts_with(folder));
+    if name.contains('\0') || !is_of_an_index && name.chars().any(char::is_control) {
         return Some("contains control characters");
     }
     if name
@@ -113,6 +118,7 @@ mod tests {
             "index/lucene-store.db",
             "index/lucene/node/über people/_0.cfs",
             "index/lucene/relationship/a\\b/segments_2",
+            "index/lucene/node/tab\there/new\nline/_0.cfs",
         ] {
             assert_eq!(path(name).unwrap().as_str(), name);
         }
@@ -135,6 +141,8 @@ mod tests {
             "index/",
             "neostore\0",
             "index/a\nb",
+            "index/lucene/node/a\0b/_0.cfs",
+            "neostore\nx",
             "neostore.id",
             "neostore.ID",
             "index/lucene/node/x/_0.id",

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fs::File, path::Path};
 use super::{DatabaseError, Feed, feed::Place, image::Image, indexes::Indexes, records::properties::blocks_of};
 use crate::value::{Value, current, legacy};
 use neo4j_format::{
-    DiskError,
+    DirHandle, DiskError,
     ids::{DataSource, TxId},
     log::{Buffer, Item, Layout, LogFormat, SecondPass, SlotReader, TransactionReader, files},
     store::{
@@ -52,7 +52,7 @@ impl Contents {
     /// # Errors
     /// The directory cannot be read, or a record does not make sense.
     pub fn read(dir: &Path) -> Result<Contents, DatabaseError> {
-        let header = Header::open(dir)?;
+        let header = Header::open(&DirHandle::open(dir).map_err(DiskError::at(dir))?)?;
         let format = header.format()?;
         let image = Image::read(dir, format, header.graph_property()?)?;
         let mut indexes = Indexes::configured(dir)?;

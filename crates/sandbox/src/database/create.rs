@@ -11,7 +11,7 @@ use std::{
 use super::DatabaseError;
 use neo4j_backup_core::replay::{apply::DirtyChunks, seal};
 use neo4j_format::{
-    DiskError,
+    DirHandle, DiskError,
     ids::{DataSource, StoreId},
     log::files::{self, Marker},
     store::{StoreFile, StoreFormat, header::CURRENT_VERSION, lucene_store, record::Node},
@@ -48,8 +48,9 @@ pub(super) fn create(dir: &Path, format: StoreFormat, id: StoreId) -> Result<(),
         }
         write_new(&dir.join(kind.name()), &bytes)?;
     }
+    let handle = DirHandle::open(dir).map_err(DiskError::at(dir))?;
     for kind in StoreFile::ALL {
-        seal::seal(dir, kind, format, &mut DirtyChunks::default())?;
+        seal::seal(&handle, kind, format, &mut DirtyChunks::default())?;
     }
     write_new(&dir.join(lucene_store::PATH), &lucene_store(format, id))?;
     for source in DataSource::ALL {

@@ -23,7 +23,7 @@ use neo4j_backup_core::replay::{
     seal,
 };
 use neo4j_format::{
-    DiskError,
+    DirHandle, DiskError,
     ids::{DataSource, TxId},
     log::{ArchivedLog, Buffer, Item, Layout, LogFormat, TransactionReader, archived_logs, files::Slot},
     store::{Header, LuceneStore, StoreFile, StoreFormat, lucene_store},
@@ -46,10 +46,11 @@ impl Journal {
     /// Opens the store in `dir` for writing: trailers and `.id` files go, what the active logs hold is applied again, and
     /// the places of all transactions that are still in logs are found.
     pub(super) fn open(dir: &Path, indexes: &mut Indexes) -> Result<Journal, DatabaseError> {
-        let header = Header::open(dir)?;
+        let handle = DirHandle::open(dir).map_err(DiskError::at(dir))?;
+        let header = Header::open(&handle)?;
         let format = header.format()?;
         for kind in StoreFile::ALL {
-            seal::unseal(dir, kind, format)?;
+            seal::unseal(&handle, kind, format)?;
             active_log::remove_if_there(&dir.join(kind.id_name()))?;
         }
         let lucene = read_lucene_store(dir)?;
@@ -57,7 +58,7 @@ impl Journal {
             (DataSource::Graph, header.log_version()?, header.last_transaction()?),
             (DataSource::Lucene, lucene.version, lucene.last_tx),
         ];
-        let mut applier = Applier::open(dir, format, Growth::Usual)?;
+        let mut applier = Applier::open(&handle, format, Growth::Usual)?;
         let mut places: BTreeMap<DataSource, Vec<Place>> = BTreeMap::new();
         let mut logs = BTreeMap::new();
         let mut last = BTreeMap::new();
@@ -67,7 +68,7 @@ impl Journal {
                 source,
             };
             let mut found = Vec::new();
-            for ArchivedLog { path, .. } in archived_logs(dir, source)? {
+            for ArchivedLog { path, .. } in archived_logs(&handle, source)? {
                 let file = Arc::new(File::open(&path).map_err(DiskError::at(&path))?);
                 active_log::scan(&file, &path, layout, &mut found, |item| {
                     if let Item::Lucene(command) = item {
@@ -222,9 +223,10 @@ impl Journal {
             log.archive(&dir, &header)?;
         }
         drop(header);
+        let handle = DirHandle::open(&dir).map_err(DiskError::at(&dir))?;
         for kind in StoreFile::ALL {
             let mut touched = touched.get(&kind).cloned().unwrap_or_default();
-            seal::seal(&dir, kind, format, &mut touched)?;
+            seal::seal(&handle, kind, format, &mut touched)?;
         }
         if let Some(log) = logs.remove(&DataSource::Lucene) {
             log.leave_pending(&dir)?;

@@ -7,10 +7,7 @@
 mod index_graph_matcher;
 mod received_log;
 
-use std::{
-    collections::{BTreeMap, btree_map::Entry},
-    path::PathBuf,
-};
+use std::collections::{BTreeMap, btree_map::Entry};
 
 use self::{index_graph_matcher::IndexGraphMatcher, received_log::DuplicatePolicy};
 use super::validation::Inspector;
@@ -25,6 +22,7 @@ use crate::{
     source::client::{Incoming, Member},
 };
 use neo4j_format::{
+    DirHandle,
     ids::{DataSource, LogVersion, StoreId, TxId},
     log::{Buffer, Fingerprint, Item, Layout, LogFormat, TransactionReader},
     store::StoreFile,
@@ -36,11 +34,29 @@ pub(crate) use received_log::ReceivedLog;
 /// Name of the received Lucene log before it becomes part of the pending one.
 pub(crate) const RECEIVED_INDEX_LOG: &str = "index/neo4j-backup.received";
 
+/// Where a log is written.
+#[derive(Debug, Clone)]
+pub(crate) struct LogPlace {
+    dir: DirHandle,
+    name: String,
+    version: LogVersion,
+}
+
+impl LogPlace {
+    pub(crate) fn new(dir: &DirHandle, name: impl Into<String>, version: LogVersion) -> LogPlace {
+        LogPlace {
+            dir: dir.clone(),
+            name: name.into(),
+            version,
+        }
+    }
+}
+
 /// The logs of one run.
 #[derive(Debug)]
 pub(crate) struct ReceivedLogs {
     format: LogFormat,
-    places: BTreeMap<DataSource, (PathBuf, LogVersion)>,
+    places: BTreeMap<DataSource, LogPlace>,
     logs: BTreeMap<DataSource, ReceivedLog>,
     buffer: Buffer,
     moment: IndexGraphMatcher,
@@ -73,7 +89,7 @@ pub(crate) enum Asked {
 
 impl ReceivedLogs {
     /// Will write a log to each of these paths once a transaction comes for it.
-    pub(crate) fn new(format: LogFormat, places: BTreeMap<DataSource, (PathBuf, LogVersion)>) -> ReceivedLogs {
+    pub(crate) fn new(format: LogFormat, places: BTreeMap<DataSource, LogPlace>) -> ReceivedLogs {
         ReceivedLogs {
             format,
             places,
@@ -322,11 +338,11 @@ impl ReceivedLogs {
         let log = match self.logs.entry(source) {
             Entry::Occupied(log) => log.into_mut(),
             Entry::Vacant(place) => {
-                let Some((path, version)) = self.places.get(&source).cloned() else {
+                let Some(log) = self.places.get(&source) else {
                     let text = format!("a transaction of {source}, which was not asked for");
                     return Err(Error::new(ErrorKind::Protocol, text));
                 };
-                place.insert(ReceivedLog::create(path, version, id, layout)?)
+                place.insert(ReceivedLog::create(log, id, layout)?)
             }
         };
         let mut reader = TransactionReader::new(&mut *body, layout, id, &mut self.buffer);

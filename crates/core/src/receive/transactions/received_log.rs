@@ -1,15 +1,12 @@
 //! A log file that is being written while transactions arrive.
 
-use std::{
-    fs::{self, File},
-    io::Read,
-    path::PathBuf,
-};
+use std::{fs::File, io::Read, path::PathBuf};
 
+use super::LogPlace;
 use crate::Error;
 use neo4j_format::{
-    DiskError,
-    ids::{LogVersion, TxId},
+    DirHandle, DiskError,
+    ids::TxId,
     log::{
         self, Buffer, Fingerprint, Item, Layout, LogHeader, LogWriter, TransactionReader, TransactionSummary,
         slot::Committed,
@@ -24,6 +21,7 @@ pub(crate) struct ReceivedLog {
     /// Bytes once it is complete.
     length: u64,
     layout: Layout,
+    dir: DirHandle,
     pub(crate) path: PathBuf,
     pub(crate) first: TxId,
     pub(crate) last: TxId,
@@ -52,29 +50,22 @@ pub(super) enum DuplicatePolicy {
 }
 
 impl ReceivedLog {
-    /// Begins a log at `path`, where there is none.
-    pub(super) fn create(
-        path: PathBuf,
-        version: LogVersion,
-        first: TxId,
-        layout: Layout,
-    ) -> Result<ReceivedLog, Error> {
-        let file = File::options()
-            .read(true)
-            .write(true)
-            .create_new(true)
-            .open(&path)
-            .map_err(DiskError::at(&path))?;
+    /// Begins a log at `place`, where there is none.
+    pub(super) fn create(place: &LogPlace, first: TxId, layout: Layout) -> Result<ReceivedLog, Error> {
+        let LogPlace { dir, name, version } = place;
+        let path = dir.join(name);
+        let file = dir.create_new(name).map_err(DiskError::at(&path))?;
         let previous_last_tx = first.previous();
         let header = LogHeader {
             format: layout.format,
-            version,
+            version: *version,
             previous_last_tx,
         };
         Ok(ReceivedLog {
             writer: Some(LogWriter::create(file, header, layout)?),
             length: 0,
             layout,
+            dir: dir.clone(),
             path,
             first,
             last: previous_last_tx,
@@ -126,7 +117,7 @@ impl ReceivedLog {
     /// Removes the file.
     pub(super) fn remove(mut self) -> Result<(), DiskError> {
         self.writer = None;
-        fs::remove_file(&self.path).map_err(DiskError::at(&self.path))
+        self.dir.remove_file(&self.path).map_err(DiskError::at(&self.path))
     }
 
     /// Hands everything to the file and closes it; nothing can be appended any more.
@@ -135,7 +126,7 @@ impl ReceivedLog {
         if let Some(writer) = self.writer.take() {
             writer.finish()?;
         }
-        let file = File::open(&self.path).map_err(DiskError::at(&self.path))?;
+        let file = self.dir.open_file(&self.path).map_err(DiskError::at(&self.path))?;
         if fate == DuplicatePolicy::Kept {
             file.sync_all().map_err(DiskError::at(&self.path))?;
         }

@@ -236,10 +236,11 @@ mod tests {
         open_file::CACHED,
         *,
     };
+    use neo4j_format::DirHandle;
 
     /// Writes files of these lengths in pieces of an odd size into `dir`.
     fn write(dir: &Path, lengths: &[usize]) -> Result<Vec<FileEntry>, DiskError> {
-        let mut sums = SumsWriter::create(&dir.join("sums")).unwrap();
+        let mut sums = SumsWriter::create(&DirHandle::open(dir).unwrap(), "sums").unwrap();
         let mut writer = Writer::start().unwrap();
         let mut entries = Vec::new();
         for length in lengths {
@@ -289,7 +290,8 @@ mod tests {
 
     #[test]
     fn a_failure_is_told_with_the_file_and_ends_the_run() {
-        let mut sums = SumsWriter::create(&tempfile::tempdir().unwrap().path().join("sums")).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let mut sums = SumsWriter::create(&DirHandle::open(dir.path()).unwrap(), "sums").unwrap();
         let mut writer = Writer::start().unwrap();
         let full = File::options().write(true).open("/dev/full").unwrap();
         let mut file = ReceivedFile::begin(full, "/dev/full".into(), "full".to_owned(), &mut writer).unwrap();

@@ -13,11 +13,11 @@ mod placement;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::BTreeMap, mem, path::Path};
+use std::{collections::BTreeMap, mem};
 
 use super::open_store::OpenStore;
-use neo4j_format::DiskError;
 use neo4j_format::{
+    DirHandle, DiskError,
     log::Change,
     store::{StoreFile, StoreFormat, record::Pointer},
 };
@@ -78,7 +78,7 @@ impl Applier {
     ///
     /// # Errors
     /// [`ApplyError::Disk`], [`ApplyError::BlockSize`].
-    pub fn open(dir: &Path, format: StoreFormat, growth: Growth) -> Result<Applier, ApplyError> {
+    pub fn open(dir: &DirHandle, format: StoreFormat, growth: Growth) -> Result<Applier, ApplyError> {
         let stores = placement::open_all(dir, format)?;
         let placement = Placement::of(&stores, format, growth)?;
         let target = |store| Target {

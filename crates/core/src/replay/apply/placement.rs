@@ -1,11 +1,11 @@
 //! Where a change goes in the store files, and which bytes it writes there; nothing is written.
 
-use std::{collections::BTreeMap, path::Path};
+use std::collections::BTreeMap;
 
 use super::ApplyError;
 use crate::replay::open_store::OpenStore;
 use neo4j_format::{
-    DiskError,
+    DirHandle, DiskError,
     log::Change,
     store::{
         StoreFile, StoreFormat,
@@ -61,7 +61,7 @@ pub(crate) struct Placement {
 }
 
 /// Opens the store files in `dir` that transactions write records to, all but `neostore`.
-pub(super) fn open_all(dir: &Path, format: StoreFormat) -> Result<BTreeMap<StoreFile, OpenStore>, DiskError> {
+pub(super) fn open_all(dir: &DirHandle, format: StoreFormat) -> Result<BTreeMap<StoreFile, OpenStore>, DiskError> {
     StoreFile::ALL
         .into_iter()
         .filter(|kind| *kind != StoreFile::Neostore)
@@ -74,7 +74,7 @@ impl Placement {
     ///
     /// # Errors
     /// [`ApplyError::Disk`], [`ApplyError::BlockSize`].
-    pub(crate) fn open(dir: &Path, format: StoreFormat, growth: Growth) -> Result<Placement, ApplyError> {
+    pub(crate) fn open(dir: &DirHandle, format: StoreFormat, growth: Growth) -> Result<Placement, ApplyError> {
         Placement::of(&open_all(dir, format)?, format, growth)
     }
 

@@ -1,5 +1,6 @@
 //! Changes against the bytes they leave.
 
+use neo4j_format::DirHandle;
 use std::{fs::File, os::unix::fs::FileExt};
 
 use proptest::prelude::*;
@@ -43,7 +44,12 @@ fn block(next: Pointer, length: u32) -> DynamicHeader {
 #[test]
 fn the_documented_operations_leave_the_documented_bytes() {
     let dir = empty_store(StoreFormat::Current);
-    let mut applier = Applier::open(dir.path(), StoreFormat::Current, Growth::Usual).unwrap();
+    let mut applier = Applier::open(
+        &DirHandle::open(dir.path()).unwrap(),
+        StoreFormat::Current,
+        Growth::Usual,
+    )
+    .unwrap();
     let node = Node {
         first_relationship: None,
         first_property: None,
@@ -86,7 +92,12 @@ fn deleting_leaves_everything_but_the_in_use_information() {
     let dir = empty_store(StoreFormat::Current);
     std::fs::write(dir.path().join(StoreFile::Node.name()), [0xff; 27]).unwrap();
     std::fs::write(dir.path().join(StoreFile::Property.name()), [0xff; 41]).unwrap();
-    let mut applier = Applier::open(dir.path(), StoreFormat::Current, Growth::Usual).unwrap();
+    let mut applier = Applier::open(
+        &DirHandle::open(dir.path()).unwrap(),
+        StoreFormat::Current,
+        Growth::Usual,
+    )
+    .unwrap();
     applier.apply(&Change::Node(RecordId(1), None)).unwrap();
     applier.apply(&Change::Property(RecordId(0), None)).unwrap();
     applier.finish().unwrap();
@@ -102,7 +113,12 @@ fn deleting_leaves_everything_but_the_in_use_information() {
 fn what_cannot_stand_in_a_store_is_refused_and_nothing_is_written() {
     let dir = empty_store(StoreFormat::Current);
     let before: Vec<_> = StoreFile::ALL.into_iter().map(|kind| read(&dir, kind)).collect();
-    let mut applier = Applier::open(dir.path(), StoreFormat::Current, Growth::Usual).unwrap();
+    let mut applier = Applier::open(
+        &DirHandle::open(dir.path()).unwrap(),
+        StoreFormat::Current,
+        Growth::Usual,
+    )
+    .unwrap();
     let far = Change::Node(RecordId(1 << 34), None);
     assert!(matches!(applier.apply(&far), Err(ApplyError::TooFar { .. })));
     let first = Change::Dynamic(StoreFile::String, RecordId(0), None);
@@ -125,7 +141,12 @@ fn what_cannot_stand_in_a_store_is_refused_and_nothing_is_written() {
 #[test]
 fn files_grow_as_far_as_is_allowed_and_no_further() {
     let dir = empty_store(StoreFormat::Current);
-    let mut applier = Applier::open(dir.path(), StoreFormat::Current, Growth::Bytes(9000)).unwrap();
+    let mut applier = Applier::open(
+        &DirHandle::open(dir.path()).unwrap(),
+        StoreFormat::Current,
+        Growth::Bytes(9000),
+    )
+    .unwrap();
     applier.apply(&Change::Node(RecordId(1000), None)).unwrap();
     let beyond = applier.apply(&Change::Node(RecordId(1001), None)).unwrap_err();
     applier.finish().unwrap();
@@ -140,7 +161,11 @@ fn files_grow_as_far_as_is_allowed_and_no_further() {
 fn a_dynamic_store_without_block_size_is_refused() {
     let dir = empty_store(StoreFormat::Legacy);
     std::fs::write(dir.path().join(StoreFile::Array.name()), [0, 0, 0, 5]).unwrap();
-    let opened = Applier::open(dir.path(), StoreFormat::Legacy, Growth::Usual);
+    let opened = Applier::open(
+        &DirHandle::open(dir.path()).unwrap(),
+        StoreFormat::Legacy,
+        Growth::Usual,
+    );
     assert!(matches!(opened, Err(ApplyError::BlockSize { size: 5, .. })));
 }
 
@@ -210,8 +235,8 @@ proptest! {
                 std::fs::write(dir.path().join(kind.name()), [0xAB; 5003]).unwrap();
             }
         }
-        let mut applier = Applier::open(paged.path(), format, Growth::Usual).unwrap();
-        let placement = Placement::open(plain.path(), format, Growth::Usual).unwrap();
+        let mut applier = Applier::open(&DirHandle::open(paged.path()).unwrap(), format, Growth::Usual).unwrap();
+        let placement = Placement::open(&DirHandle::open(plain.path()).unwrap(), format, Growth::Usual).unwrap();
         let mut image = Vec::new();
         for (n, change) in changes.into_iter().map(decode).enumerate() {
             applier.apply(&change).unwrap();

@@ -65,7 +65,7 @@ pub enum PendingIndexError {
         limit: u64,
     },
     /// A deleted index whose name leads out of its directory.
-    #[error("{0}: the name is no directory name")]
+    #[error("the deletion of the {0} cannot be repeated: its name is not the name of a directory")]
     IndexName(IndexKey),
     /// Transactions name more indexes than is believable.
     #[error("the transactions name more than {0} indexes")]
@@ -110,10 +110,11 @@ impl From<PendingIndexError> for crate::Error {
                 let hint = "start Neo4j on the directory and shut it down again, or take a full backup";
                 return crate::Error::new(ErrorKind::FullNeeded, error).with_hint(hint);
             }
-            PendingIndexError::IndexName(_) | PendingIndexError::TooManyIndexes(_) => ErrorKind::Protocol,
+            PendingIndexError::TooManyIndexes(_) => ErrorKind::Protocol,
             PendingIndexError::Marker { .. }
             | PendingIndexError::MissingSlot { .. }
             | PendingIndexError::UnknownIndexes(_)
+            | PendingIndexError::IndexName(_)
             | PendingIndexError::Store(_)
             | PendingIndexError::TooLarge { .. } => ErrorKind::FullNeeded,
         };

@@ -1,13 +1,15 @@
 //! Which indexes there are: in `index.db`, and from one transaction to the next.
 
-use std::{collections::BTreeSet, path::Path};
+use std::collections::BTreeSet;
 
 use super::{
     disk,
     error::PendingIndexError,
     filter::{INDEXES_MAX, limited},
+    prepare::directory,
 };
 use neo4j_format::{
+    DirHandle,
     log::{LuceneCommand, lucene::LuceneAction},
     store::{IndexConfig, IndexKey, index_config},
 };
@@ -19,9 +21,9 @@ const SHOWN: usize = 5;
 ///
 /// # Errors
 /// [`PendingIndexError`]: a file that cannot be read.
-pub fn read_config(dir: &Path) -> Result<IndexConfig, PendingIndexError> {
-    let bytes = match disk::read(&dir.join(index_config::PATH), index_config::FILE_MAX)? {
-        None => disk::read(&dir.join(index_config::OLD_PATH), index_config::FILE_MAX)?,
+pub fn read_config(dir: &DirHandle) -> Result<IndexConfig, PendingIndexError> {
+    let bytes = match disk::read(dir, &dir.join(index_config::PATH), index_config::FILE_MAX)? {
+        None => disk::read(dir, &dir.join(index_config::OLD_PATH), index_config::FILE_MAX)?,
         bytes => bytes,
     };
     Ok(bytes.map_or(Ok(IndexConfig::default()), |bytes| IndexConfig::decode(&bytes))?)
@@ -81,7 +83,7 @@ impl Existing {
     /// Takes the next command; says whether it is of an index that exists.
     ///
     /// # Errors
-    /// [`PendingIndexError::TooManyIndexes`].
+    /// [`PendingIndexError::TooManyIndexes`], [`PendingIndexError::IndexName`].
     pub fn follow(&mut self, command: &LuceneCommand<'_>) -> Result<bool, PendingIndexError> {
         let index = command.key();
         match command.action {
@@ -93,6 +95,8 @@ impl Existing {
                 Ok(true)
             }
             LuceneAction::Delete => {
+                // it will be executed, which must not fail once transactions are applied
+                directory(&index)?;
                 self.indexes.remove(&index);
                 self.unknown.remove(&index);
                 Ok(true)

@@ -4,6 +4,7 @@ use std::{fs::File, path::Path};
 
 use super::{disk, error::PendingIndexError, existing::Changes, filter::IdSet};
 use neo4j_format::{
+    DirHandle,
     ids::{DataSource, LogVersion, TxId},
     log::{
         Buffer, Item, Layout, LogFormat, SecondPass, SlotReader,
@@ -47,7 +48,7 @@ impl PendingIndex {
     ///
     /// # Errors
     /// See [`PendingIndexError`]: files that cannot be read, or with which no release starts.
-    pub fn inspect(dir: &Path, format: LogFormat) -> Result<PendingIndex, PendingIndexError> {
+    pub fn inspect(dir: &DirHandle, format: LogFormat) -> Result<PendingIndex, PendingIndexError> {
         Found::look(dir, format).map(Found::into_summary)
     }
 }
@@ -85,11 +86,11 @@ pub(super) enum Form {
 }
 
 impl Found {
-    pub(super) fn look(dir: &Path, format: LogFormat) -> Result<Found, PendingIndexError> {
-        let store = disk::read(&dir.join(lucene_store::PATH), lucene_store::SIZE_MAX)?;
+    pub(super) fn look(dir: &DirHandle, format: LogFormat) -> Result<Found, PendingIndexError> {
+        let store = disk::read(dir, &dir.join(lucene_store::PATH), lucene_store::SIZE_MAX)?;
         let store = store.map(|bytes| LuceneStore::decode(&bytes)).transpose()?;
         let path = dir.join(files::marker(DataSource::Lucene));
-        let marker = match disk::read(&path, lucene_store::SIZE_MAX)? {
+        let marker = match disk::read(dir, &path, lucene_store::SIZE_MAX)? {
             None => None,
             Some(bytes) => Some(Marker::decode(&bytes).ok_or(PendingIndexError::Marker { path })?),
         };
@@ -101,8 +102,8 @@ impl Found {
         let path = dir.join(files::slot(DataSource::Lucene, slot));
         let file = match marker {
             Some(Marker::Clean) => None,
-            None => disk::open(&path)?,
-            Some(Marker::Active(_)) => match disk::open(&path)? {
+            None => disk::open(dir, &path)?,
+            Some(Marker::Active(_)) => match disk::open(dir, &path)? {
                 Some(file) => Some(file),
                 None => return Err(PendingIndexError::MissingSlot { path }),
             },

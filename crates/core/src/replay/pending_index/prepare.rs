@@ -2,7 +2,6 @@
 
 use std::{
     collections::VecDeque,
-    fs,
     io::Write,
     path::{Component, Path, PathBuf},
 };
@@ -17,6 +16,7 @@ use super::{
     update::{Outcome, Step, Update},
 };
 use neo4j_format::{
+    DirHandle,
     ids::{DataSource, LogVersion, TxId},
     log::{
         Layout, LogFormat, LogHeader,
@@ -39,7 +39,7 @@ const NEW_CONFIG: &str = "neo4j-backup.index.db";
 /// # Errors
 /// See [`PendingIndexError`]; `dir` is what it was, but for temporary files, see [`discard`].
 pub fn prepare(
-    dir: &Path,
+    dir: &DirHandle,
     format: LogFormat,
     rules: &mut IndexRules<'_>,
     inputs: &[Input<'_>],
@@ -74,10 +74,10 @@ pub fn prepare(
 ///
 /// # Errors
 /// [`PendingIndexError::File`].
-pub fn discard(dir: &Path) -> Result<(), PendingIndexError> {
+pub fn discard(dir: &DirHandle) -> Result<(), PendingIndexError> {
     [STEP_SLOT, FINAL_SLOT, NEW_MARKER, NEW_CONFIG]
         .iter()
-        .try_for_each(|name| disk::remove(&dir.join(name)))
+        .try_for_each(|name| disk::remove(dir, &dir.join(name)))
 }
 
 impl<'a> From<&Input<'a>> for Source<'a> {
@@ -99,7 +99,7 @@ enum Appending {
 }
 
 struct Preparation<'a> {
-    dir: &'a Path,
+    dir: &'a DirHandle,
     layout: Layout,
     config: IndexConfig,
     found: &'a Found,
@@ -134,7 +134,7 @@ impl Preparation<'_> {
         }
         Ok((!steps.is_empty()).then(|| Update {
             steps,
-            directory: self.dir.to_owned(),
+            directory: self.dir.clone(),
             outcome: Outcome {
                 last_tx,
                 transactions: log.transactions,
@@ -152,7 +152,7 @@ impl Preparation<'_> {
     ) -> Result<Option<Update>, PendingIndexError> {
         let slot = PathBuf::from(files::slot(DataSource::Lucene, self.found.slot));
         let path = self.dir.join(&slot);
-        let file = disk::open_to_change(&path)?;
+        let file = disk::open_to_change(self.dir, &path)?;
         let offset = log.end.logical_end;
         file.set_len(offset)
             .map_err(PendingIndexError::file(&path, "cut its end"))?;
@@ -182,7 +182,7 @@ impl Preparation<'_> {
         }
         Ok(Some(Update {
             steps,
-            directory: self.dir.to_owned(),
+            directory: self.dir.clone(),
             outcome: Outcome {
                 last_tx,
                 transactions: log.transactions.saturating_add(written.transactions),
@@ -214,7 +214,9 @@ impl Preparation<'_> {
             return Ok(None);
         }
         let index = self.dir.join("index");
-        fs::create_dir_all(&index).map_err(PendingIndexError::file(&index, "create it"))?;
+        self.dir
+            .create_folders("index")
+            .map_err(PendingIndexError::file(&index, "create it"))?;
         let (bytes, written) = self.slot(FINAL_SLOT, &sources, &survey, rules)?;
         let unchanged = log.is_some_and(|log| {
             let same = written.changes == 0 && written.transactions == log.transactions;
@@ -241,7 +243,7 @@ impl Preparation<'_> {
         }
         Ok(Some(Update {
             steps,
-            directory: self.dir.to_owned(),
+            directory: self.dir.clone(),
             outcome: Outcome {
                 last_tx,
                 transactions: written.transactions,
@@ -262,7 +264,7 @@ impl Preparation<'_> {
         let path = self.dir.join(name);
         let existing = Existing::new(self.config.indexes());
         let to = Destination {
-            file: disk::create(&path)?,
+            file: disk::create(self.dir, &path)?,
             path: &path,
             position: LogHeader::END,
             last_identifier: 1,
@@ -288,7 +290,7 @@ impl Preparation<'_> {
     /// The store's log version, or the first behind it whose archived log does not exist.
     fn version(&self) -> LogVersion {
         let mut version = self.found.store.unwrap_or_default().version;
-        while self.dir.join(files::archived(DataSource::Lucene, version)).exists() {
+        while self.dir.has(files::archived(DataSource::Lucene, version)) {
             version = version.next();
         }
         version
@@ -308,7 +310,7 @@ impl Preparation<'_> {
         for names in leftovers {
             let mut there = Vec::new();
             for name in *names {
-                if disk::open(&self.dir.join(name))?.is_some() {
+                if disk::open(self.dir, &self.dir.join(name))?.is_some() {
                     there.push(PathBuf::from(name));
                 }
             }
@@ -354,7 +356,7 @@ impl Preparation<'_> {
 
     fn temporary(&self, name: &str, content: &[u8]) -> Result<(), PendingIndexError> {
         let path = self.dir.join(name);
-        let mut file = disk::create(&path)?;
+        let mut file = disk::create(self.dir, &path)?;
         file.write_all(content)
             .map_err(PendingIndexError::file(&path, "write to it"))?;
         disk::sync(&file, &path)
@@ -368,7 +370,7 @@ fn publish(steps: &mut VecDeque<Step>, from: &str, to: PathBuf) {
 
 /// Directory of an index relative to the store directory. Neo4j takes the name as a path, so it may have several parts,
 /// but it must not lead elsewhere.
-fn directory(index: &IndexKey) -> Result<PathBuf, PendingIndexError> {
+pub(super) fn directory(index: &IndexKey) -> Result<PathBuf, PendingIndexError> {
     let name = index.name.to_text().filter(|name| !name.contains('\0'));
     let name = name.map(PathBuf::from).filter(|name| {
         let mut parts = name.components().peekable();

@@ -8,6 +8,7 @@ use std::{
 
 use super::{disk, error::PendingIndexError};
 use neo4j_format::{
+    DirHandle,
     ids::{LogVersion, TxId},
     store::{IndexKey, lucene_store},
 };
@@ -16,7 +17,7 @@ use neo4j_format::{
 #[derive(Debug)]
 pub struct Update {
     pub(super) steps: VecDeque<Step>,
-    pub(super) directory: PathBuf,
+    pub(super) directory: DirHandle,
     pub(super) outcome: Outcome,
 }
 
@@ -94,26 +95,27 @@ impl Update {
 }
 
 impl Step {
-    fn take(&self, directory: &Path) -> Result<(), PendingIndexError> {
+    fn take(&self, directory: &DirHandle) -> Result<(), PendingIndexError> {
         match self {
-            Step::Remove(paths) => disk::remove_all(paths.iter().map(|path| directory.join(path))),
-            Step::RemoveIndex(path) => disk::remove_directory(&directory.join(path)),
-            Step::Publish { from, to } => disk::rename(&directory.join(from), &directory.join(to)),
-            Step::Reveal { slot, offset } => write(&directory.join(slot), &[1], *offset),
+            Step::Remove(paths) => disk::remove_all(directory, paths.iter().map(|path| directory.join(path))),
+            Step::RemoveIndex(path) => disk::remove_folder(directory, &directory.join(path)),
+            Step::Publish { from, to } => disk::rename(directory, &directory.join(from), &directory.join(to)),
+            Step::Reveal { slot, offset } => write(directory, slot, &[1], *offset),
             Step::Version(LogVersion(version)) => {
-                let path = directory.join(lucene_store::PATH);
-                write(&path, &version.to_be_bytes(), lucene_store::VERSION_AT)
+                let path = Path::new(lucene_store::PATH);
+                write(directory, path, &version.to_be_bytes(), lucene_store::VERSION_AT)
             }
             Step::LastTx(TxId(last)) => {
-                let path = directory.join(lucene_store::PATH);
-                write(&path, &last.to_be_bytes(), lucene_store::LAST_TX_AT)
+                let path = Path::new(lucene_store::PATH);
+                write(directory, path, &last.to_be_bytes(), lucene_store::LAST_TX_AT)
             }
         }
     }
 }
 
-fn write(path: &Path, bytes: &[u8], at: u64) -> Result<(), PendingIndexError> {
-    let file = disk::open_to_change(path)?;
+fn write(directory: &DirHandle, name: &Path, bytes: &[u8], at: u64) -> Result<(), PendingIndexError> {
+    let path = &directory.join(name);
+    let file = disk::open_to_change(directory, path)?;
     file.write_all_at(bytes, at)
         .map_err(PendingIndexError::file(path, "write to it"))?;
     disk::sync_data(&file, path)

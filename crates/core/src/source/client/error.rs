@@ -2,7 +2,7 @@
 
 use std::{fmt, io, time::Duration};
 
-use super::reader::Asked;
+use super::asked::Asked;
 use crate::{
     Error, ErrorKind,
     error::{Condition, ErrorScope, Setting},
@@ -311,6 +311,13 @@ impl From<ClientError> for Error {
             ),
             ClientError::Silence { .. } => (TimeLimit, "look at the server, or allow a longer silence"),
             ClientError::TooSlow { .. } => (TimeLimit, "look at the network to the server, or allow a lower rate"),
+            ClientError::Wire {
+                source: WireError::Path(_),
+                ..
+            } => (
+                Server,
+                "no directory can have the name of that index: delete the index, and create it under another name",
+            ),
             ClientError::Wire { .. } => (
                 Protocol,
                 "the bytes were damaged on the way, or this release is not supported",

@@ -3,6 +3,7 @@
 //! Knows the peer and never the disk. Sockets are driven by a tokio runtime; whoever works on the disk pulls from an
 //! [`Incoming`] on a plain thread, and the bounded queue between the two is the back-pressure.
 
+mod asked;
 mod batch;
 mod connect;
 mod error;
@@ -19,7 +20,7 @@ pub(crate) use connect::connect;
 pub use error::{ClientError, Liveness, Place};
 pub use incoming::Incoming;
 
-use self::reader::Asked;
+use self::asked::Asked;
 use crate::{Error, cancel::Cancel};
 use neo4j_format::{
     ids::{DataSource, StoreId, TxId},

@@ -11,6 +11,7 @@ use tokio::{
 
 use super::{
     ClientError, Member,
+    asked::Asked,
     connect::connect,
     error::{Liveness, Place},
     incoming::{Incoming, Out, READ},
@@ -25,13 +26,6 @@ const LINGER: Duration = Duration::from_millis(200);
 
 /// How long a server has to show on a second connection that it is alive.
 const PULSE: Duration = Duration::from_secs(2);
-
-/// What was asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Asked {
-    Full,
-    Incremental,
-}
 
 /// Begins to read the response to `frame`.
 pub(super) fn start(member: Member, frame: Vec<u8>, decoder: Decoder, asked: Asked) -> Incoming {

@@ -15,7 +15,7 @@ use super::{
 use crate::{
     Error, ErrorKind,
     cancel::Cancel,
-    progress::{Phase, Progress},
+    progress::{Phase, Progress, Total},
     retry::{Clock, Retry},
 };
 
@@ -188,6 +188,10 @@ impl<'a> Counted<'a> {
 impl Progress for Counted<'_> {
     fn phase(&self, phase: Phase) {
         self.inner.phase(phase);
+    }
+
+    fn expected(&self, total: Total) {
+        self.inner.expected(total);
     }
 
     fn file(&self, path: &str) {

@@ -1,23 +1,26 @@
 //! Directories that are judged, renamed and removed as wholes.
 
 use std::{
-    ffi::OsString,
+    ffi::{OsStr, OsString},
     fs, io,
-    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
 };
 
 use rustix::{
-    fs::{AtFlags, CWD, RenameFlags, StatxAttributes, StatxFlags, renameat_with, statx},
+    fs::{AtFlags, RenameFlags, StatxAttributes, StatxFlags, statx},
     io::Errno,
+    process::geteuid,
 };
 
 use super::TargetError;
 use crate::{
     Error,
-    manifest::{MANIFEST, Manifest},
+    manifest::{MANIFEST, Manifest, ManifestError},
 };
-use neo4j_format::DiskError;
+use neo4j_format::{
+    DirHandle, DiskError,
+    directory::{EntryKind, EntryStatus, NotUsable},
+};
 
 /// What stands at the target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,13 +35,25 @@ pub enum Occupant {
     Foreign,
 }
 
-/// The absolute path of a target, links and `..` in it resolved; the target itself need not exist.
+/// The absolute path of a target, links and `..` in it resolved; the target itself need not exist. A link that stands at
+/// the target is followed if it is of root or of this user.
 pub(in crate::target) fn resolve(dir: &Path) -> Result<PathBuf, Error> {
     let absolute = std::path::absolute(dir).map_err(DiskError::at(dir))?;
-    let resolved = match fs::canonicalize(&absolute) {
-        Ok(resolved) => resolved,
-        Err(e) if e.kind() == io::ErrorKind::NotFound && !absolute.is_symlink() => new_name(&absolute)?,
-        Err(e) => return Err(DiskError::new(absolute, e).into()),
+    let canonical = |path: &Path| fs::canonicalize(path).map_err(DiskError::at(path));
+    let resolved = match absolute.file_name() {
+        Some(name) => {
+            let parent = existing_parent(&absolute)?;
+            let handle = DirHandle::open(&parent).map_err(DiskError::at(&parent))?;
+            match handle.link(name).map_err(DiskError::at(handle.join(name)))? {
+                Some((owner, _)) if ![0, geteuid().as_raw()].contains(&owner) => {
+                    let what = "is a symbolic link of another user";
+                    return Err(TargetError::NotADirectory { path: absolute, what }.into());
+                }
+                Some((_, leads_to)) => canonical(&parent.join(leads_to))?,
+                None => parent.join(name),
+            }
+        }
+        None => canonical(&absolute)?,
     };
     match fs::symlink_metadata(&resolved) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(resolved),
@@ -53,50 +68,52 @@ pub(in crate::target) fn resolve(dir: &Path) -> Result<PathBuf, Error> {
     }
 }
 
-/// A name that does not exist, in a directory that does.
-fn new_name(absolute: &Path) -> Result<PathBuf, Error> {
-    let no_parent = || TargetError::NoParent {
-        path: absolute.to_owned(),
-    };
-    let name = absolute.file_name().ok_or_else(no_parent)?;
+/// The directory in which a target lies.
+fn existing_parent(absolute: &Path) -> Result<PathBuf, Error> {
     let parent = absolute.parent().unwrap_or(Path::new("/"));
     match fs::canonicalize(parent) {
-        Ok(parent) => Ok(parent.join(name)),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Err(no_parent().into()),
-        Err(e) => Err(DiskError::new(parent, e).into()),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Err(TargetError::NoParent {
+            path: absolute.to_owned(),
+        }
+        .into()),
+        found => Ok(found.map_err(DiskError::at(parent))?),
     }
 }
 
-/// Whether another file system is mounted at `dir`.
-pub(in crate::target) fn is_mount_point(dir: &Path) -> Result<bool, DiskError> {
-    match statx(CWD, dir, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::BASIC_STATS) {
+/// Whether another file system is mounted at `name`.
+pub(in crate::target) fn is_mount_point(parent: &DirHandle, name: &OsStr) -> Result<bool, DiskError> {
+    match statx(parent, name, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::BASIC_STATS) {
         Ok(found) if found.stx_attributes_mask.contains(StatxAttributes::MOUNT_ROOT) => {
             Ok(found.stx_attributes.contains(StatxAttributes::MOUNT_ROOT))
         }
         // before Linux 5.8, and in containers that refuse statx: a second mount of the same file system is not seen
-        _ => {
-            let parent = dir.parent().unwrap_or(Path::new("/"));
-            let device = |path: &Path| fs::symlink_metadata(path).map(|found| found.dev());
-            match (device(dir), device(parent)) {
-                (Ok(own), Ok(parent)) => Ok(own != parent),
-                (Err(e), _) if e.kind() == io::ErrorKind::NotFound => Ok(false),
-                (Err(e), _) => Err(DiskError::new(dir, e)),
-                (_, Err(e)) => Err(DiskError::new(parent, e)),
-            }
-        }
+        _ => match (parent.status_of(name), parent.status()) {
+            (Ok(own), Ok(parent)) => Ok(own.identity().0 != parent.identity().0),
+            (Err(e), _) if e.kind() == io::ErrorKind::NotFound => Ok(false),
+            (Err(e), _) => Err(DiskError::new(parent.join(name), e)),
+            (_, Err(e)) => Err(DiskError::new(parent.path(), e)),
+        },
     }
 }
 
-/// What stands at `dir`.
-pub(in crate::target) fn occupant(dir: &Path) -> Result<Occupant, DiskError> {
-    let mut entries = match fs::read_dir(dir) {
-        Ok(entries) => entries,
+/// What stands at `name` in `parent`.
+pub(in crate::target) fn occupant(parent: &DirHandle, name: &OsStr) -> Result<Occupant, DiskError> {
+    let dir = match parent.folder(name) {
+        Ok(dir) => dir,
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Occupant::Absent),
-        Err(e) => return Err(DiskError::new(dir, e)),
+        Err(e) if e.kind() == io::ErrorKind::NotADirectory || NotUsable::of(&e).is_some() => {
+            return Ok(Occupant::Foreign);
+        }
+        Err(e) => return Err(DiskError::new(parent.join(name), e)),
     };
-    if fs::symlink_metadata(dir.join("neostore")).is_ok_and(|found| found.is_file()) {
+    let has_store = match dir.status_of("neostore") {
+        Ok(found) => found.is_file(),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => false,
+        Err(e) => return Err(DiskError::new(dir.join("neostore"), e)),
+    };
+    if has_store {
         Ok(Occupant::Database)
-    } else if entries.next().is_none() {
+    } else if dir.entries().map_err(DiskError::at(dir.path()))?.is_empty() {
         Ok(Occupant::Empty)
     } else {
         Ok(Occupant::Foreign)
@@ -105,52 +122,53 @@ pub(in crate::target) fn occupant(dir: &Path) -> Result<Occupant, DiskError> {
 
 /// Removes a directory that only this tool can have made: an empty one, or one with a manifest, which may be cut short
 /// where a run ended while it wrote it.
-pub(super) fn remove_ours(dir: &Path) -> Result<(), Error> {
-    match fs::symlink_metadata(dir) {
+pub(super) fn remove_ours(parent: &DirHandle, name: &OsStr) -> Result<(), Error> {
+    let path = parent.join(name);
+    match parent.status_of(name) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(e) => return Err(DiskError::new(dir, e).into()),
-        Ok(found) if !found.is_dir() => return Err(TargetError::Foreign { path: dir.to_owned() }.into()),
+        Err(e) => return Err(DiskError::new(path, e).into()),
+        Ok(found) if !found.is_folder() => return Err(TargetError::Foreign { path }.into()),
         Ok(_) => {}
     }
-    let has_manifest = fs::symlink_metadata(dir.join(MANIFEST)).is_ok_and(|found| found.is_file());
-    if occupant(dir)? != Occupant::Empty && !has_manifest {
-        return Err(TargetError::Foreign { path: dir.to_owned() }.into());
+    let dir = parent.folder(name).map_err(DiskError::at(&path))?;
+    if occupant(parent, name)? != Occupant::Empty && !dir.has_file(MANIFEST) {
+        return Err(TargetError::Foreign { path }.into());
     }
-    Ok(remove_manifest_last(dir)?)
+    Ok(remove_manifest_last(parent, name)?)
 }
 
 /// Removes a directory so that what is left of it by a kill is still known as ours.
-pub(in crate::target) fn remove_manifest_last(dir: &Path) -> Result<(), DiskError> {
-    for entry in fs::read_dir(dir).map_err(DiskError::at(dir))? {
-        let entry = entry.map_err(DiskError::at(dir))?;
-        let kind = entry.file_type().map_err(DiskError::at(entry.path()))?;
-        if entry.file_name() != MANIFEST {
-            let removed = if kind.is_dir() {
-                fs::remove_dir_all(entry.path())
-            } else {
-                fs::remove_file(entry.path())
-            };
-            removed.map_err(DiskError::at(entry.path()))?;
+pub(super) fn remove_manifest_last(parent: &DirHandle, name: &OsStr) -> Result<(), DiskError> {
+    let remove = || {
+        let dir = parent.folder(name)?;
+        for entry in dir.entries()? {
+            match entry.status.kind() {
+                EntryKind::Folder => dir.remove_tree(&entry.name)?,
+                _ if entry.name == MANIFEST => {}
+                EntryKind::File | EntryKind::Other => dir.remove_file(&entry.name)?,
+            }
         }
-    }
-    fs::remove_dir_all(dir).map_err(DiskError::at(dir))
+        dir.remove_content()?;
+        parent.remove_folder(name)
+    };
+    remove().map_err(DiskError::at(parent.join(name)))
 }
 
 /// Renames a directory to a name that nothing has, without the flag that makes sure of it where the system lacks it.
-pub(in crate::target) fn rename(from: &Path, to: &Path) -> Result<(), DiskError> {
-    match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+pub(in crate::target) fn rename(parent: &DirHandle, from: &OsStr, to: &OsStr) -> Result<(), DiskError> {
+    match parent.rename_with(from, to, RenameFlags::NOREPLACE) {
         // without the flag a rename still refuses to replace a directory that has something in it
-        Err(errno) if lacks_flags(errno) => fs::rename(from, to).map_err(DiskError::at(to)),
-        result => result.map_err(|e| DiskError::new(to, e.into())),
+        Err(errno) if lacks_flags(errno) => parent.rename(from, to).map_err(DiskError::at(parent.join(to))),
+        result => result.map_err(|e| DiskError::new(parent.join(to), e.into())),
     }
 }
 
 /// Exchanges two directories in one step; `false` where the system or the file system cannot.
-pub(in crate::target) fn exchange(one: &Path, other: &Path) -> Result<bool, DiskError> {
-    match renameat_with(CWD, one, CWD, other, RenameFlags::EXCHANGE) {
+pub(in crate::target) fn exchange(parent: &DirHandle, one: &OsStr, other: &OsStr) -> Result<bool, DiskError> {
+    match parent.rename_with(one, other, RenameFlags::EXCHANGE) {
         Ok(()) => Ok(true),
         Err(errno) if lacks_flags(errno) => Ok(false),
-        Err(errno) => Err(DiskError::new(other, errno.into())),
+        Err(errno) => Err(DiskError::new(parent.join(other), errno.into())),
     }
 }
 
@@ -162,33 +180,35 @@ fn lacks_flags(errno: Errno) -> bool {
     )
 }
 
-/// Gives a file, or a directory and everything in it, to a user; links are not followed.
-pub(in crate::target) fn chown_tree(path: &Path, uid: u32, gid: u32) -> Result<(), DiskError> {
-    std::os::unix::fs::lchown(path, Some(uid), Some(gid)).map_err(DiskError::at(path))?;
-    if path.is_dir() && !path.is_symlink() {
-        for entry in fs::read_dir(path).map_err(DiskError::at(path))? {
-            chown_tree(&entry.map_err(DiskError::at(path))?.path(), uid, gid)?;
-        }
+/// The manifest of a directory that may not exist.
+pub(super) fn manifest_of(parent: &DirHandle, name: &OsStr) -> Result<Option<Manifest>, ManifestError> {
+    match parent.folder(name) {
+        Ok(dir) => Manifest::read(&dir),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
+        Err(source) => Err(ManifestError::Io {
+            path: parent.join(name),
+            source,
+        }),
     }
-    Ok(())
 }
 
 /// Whether a directory is the one that a manifest calls by this name ([`super::Target::to_replace`]).
-pub(super) fn is_known_as(dir: &Path, name: &str) -> bool {
-    let manifest = Manifest::read(dir).ok().flatten();
-    identity(dir).as_deref() == Some(name) || manifest.as_ref().and_then(Manifest::run_id) == Some(name)
+pub(super) fn is_known_as(parent: &DirHandle, dir: &OsStr, name: &str) -> bool {
+    let manifest = manifest_of(parent, dir).ok().flatten();
+    identity(parent, dir).as_deref() == Some(name) || manifest.as_ref().and_then(Manifest::run_id) == Some(name)
 }
 
 /// What a directory is known by through renames; `None` where there is none.
-pub(super) fn identity(dir: &Path) -> Option<String> {
-    let found = fs::symlink_metadata(dir).ok().filter(fs::Metadata::is_dir)?;
-    Some(format!("directory {}:{}", found.dev(), found.ino()))
+pub(super) fn identity(parent: &DirHandle, name: &OsStr) -> Option<String> {
+    let found = parent.status_of(name).ok().filter(EntryStatus::is_folder)?;
+    let (device, inode) = found.identity();
+    Some(format!("directory {device}:{inode}"))
 }
 
-/// `DIR` with a suffix.
-pub(in crate::target) fn sibling(dir: &Path, suffix: &str) -> PathBuf {
-    let mut name = dir.file_name().map(OsString::from).unwrap_or_default();
+/// A name with a suffix.
+pub(in crate::target) fn sibling(name: &OsStr, suffix: &str) -> OsString {
+    let mut name = name.to_owned();
     name.push(".");
     name.push(suffix);
-    dir.with_file_name(name)
+    name
 }

@@ -71,6 +71,22 @@ pub enum TargetError {
         /// The directory.
         path: PathBuf,
     },
+    /// Root works in a directory in which somebody else can swap names.
+    #[error("{}: {who} can rename files here, so that root could be made to write somewhere else", path.display())]
+    Shared {
+        /// The directory.
+        path: PathBuf,
+        /// Who.
+        who: String,
+    },
+    /// It holds files that are not of a backup, and they would go with it.
+    #[error("{}: holds files that are not part of the backup and would be removed with it: {names}", path.display())]
+    ForeignFiles {
+        /// The target.
+        path: PathBuf,
+        /// Their names, the first ones.
+        names: String,
+    },
     /// The name that the lock file would have is taken.
     #[error("{}: {why}, and a run needs this name for its lock", path.display())]
     ForeignLock {
@@ -151,6 +167,11 @@ impl From<TargetError> for Error {
                 "allow it to be replaced, or bring it up to date".to_owned(),
             ),
             TargetError::Foreign { .. } => (ErrorKind::NotOurs, "move it away, or name another target".to_owned()),
+            TargetError::Shared { .. } => (
+                ErrorKind::Configuration,
+                "run as the user who owns the backup, set the sticky bit (chmod +t), or allow it".to_owned(),
+            ),
+            TargetError::ForeignFiles { .. } => (ErrorKind::Configuration, "move them away".to_owned()),
             TargetError::ForeignLock { .. } | TargetError::ForeignSibling { .. } => (
                 ErrorKind::Configuration,
                 "move it away, or name another target".to_owned(),
@@ -174,6 +195,7 @@ impl From<TargetError> for Error {
         };
         let settings: &[Setting] = match &error {
             TargetError::Exists { .. } => &[Setting::Overwrite, Setting::Incremental],
+            TargetError::Shared { .. } => &[Setting::AllowShared],
             _ => &[],
         };
         Error::new(kind, error)

@@ -4,6 +4,7 @@ use std::{fs, path::Path};
 
 use super::sample::{Builder, V2, node, transaction};
 use crate::{
+    DirHandle,
     ids::{LogVersion, TxId},
     log::{Change, Item, LogHeader, TransactionRange, TransactionRangeError, entry::CommitKind},
     store::record::RecordId,
@@ -49,7 +50,7 @@ fn between(dir: &Path, after: i64, last: i64) -> Result<Vec<i64>, TransactionRan
     let slot = dir.join("nioneo_logical.log.1");
     let active = slot.exists().then_some(slot);
     ids(&TransactionRange::find(
-        dir,
+        &DirHandle::open(dir).unwrap(),
         V2,
         active.as_deref(),
         TxId(after),

@@ -3,6 +3,7 @@ use std::fs;
 use super::support::{Store, Transaction, Until, add, create, entries, received_log, transactions};
 use crate::replay::pending_index::{PendingIndex, PendingState, Step, filter::INDEXES_MAX};
 use neo4j_format::{
+    DirHandle,
     ids::TxId,
     log::{LogFormat, files::Slot},
 };
@@ -52,7 +53,7 @@ fn every_marker_that_makes_a_slot_pending_is_followed() {
     ] {
         let store = Store::new(V2, &["people"]);
         store.slot(name, marker, &entries(V2, 5, 9, &first().1, Until::Commit));
-        let pending = PendingIndex::inspect(store.dir.path(), V2).unwrap();
+        let pending = PendingIndex::inspect(&DirHandle::open(store.dir.path()).unwrap(), V2).unwrap();
         assert_eq!((pending.state, pending.last_tx), (PendingState::Pending(slot), TxId(9)));
         assert_eq!(store.receive(&[second()]), [first(), second()]);
         let marker = marker.or(ONE).unwrap();

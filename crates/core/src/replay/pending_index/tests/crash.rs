@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use super::support::{Store, Transaction, Until, add, create, delete, entries, key, remove};
 use crate::replay::pending_index::{IndexRules, Keep, PendingIndex, Update, discard};
 use neo4j_format::{
+    DirHandle,
     log::{LogFormat, LuceneCommand, lucene::LuceneAction},
     store::{IndexKey, record::RecordId},
 };
@@ -25,7 +26,7 @@ fn prepare(store: &Store, received: &[Transaction]) -> Option<Update> {
 /// Whether a release before 1.8 starts: no command on an index that does not exist when it is replayed
 /// (`docs/formats/transaction-log.md` §10.3). Gives the indexes that exist afterwards.
 fn replay(store: &Store) -> BTreeSet<IndexKey> {
-    PendingIndex::inspect(store.dir.path(), store.format).unwrap();
+    PendingIndex::inspect(&DirHandle::open(store.dir.path()).unwrap(), store.format).unwrap();
     let mut indexes = store.indexes();
     for (tx, commands) in store.pending() {
         for command in commands {
@@ -74,7 +75,7 @@ fn crash_everywhere_in(format: LogFormat, setup: Setup, received: &[Transaction]
         if let Some(update) = prepare(&store, received) {
             update.commit().unwrap();
         }
-        discard(store.dir.path()).unwrap();
+        discard(&DirHandle::open(store.dir.path()).unwrap()).unwrap();
         assert_eq!(store.files(), finished.files(), "after {steps} steps");
         if left == 0 {
             assert!(steps > 0);

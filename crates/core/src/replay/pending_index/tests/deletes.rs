@@ -2,6 +2,7 @@ use std::fs;
 
 use super::support::{Store, Until, add, create, delete, entries, key};
 use crate::replay::pending_index::{PendingIndexError, Step};
+use neo4j_format::DirHandle;
 use neo4j_format::log::LogFormat;
 
 const V2: LogFormat = LogFormat::V2;
@@ -130,7 +131,7 @@ fn a_name_that_leads_elsewhere_deletes_nothing() {
         let before = store.files();
         let error = store.prepare(&[(9, vec![delete(name)])]).unwrap_err();
         assert!(matches!(error, PendingIndexError::IndexName(_)), "{name:?}");
-        crate::replay::pending_index::discard(store.dir.path()).unwrap();
+        crate::replay::pending_index::discard(&DirHandle::open(store.dir.path()).unwrap()).unwrap();
         assert_eq!(store.files(), before, "{name:?}");
     }
 }

@@ -3,6 +3,7 @@ use std::fs;
 use super::support::{Store, Until, add, create, delete, entries, key};
 use crate::replay::pending_index::{Changes, PendingIndex, PendingState, read_config};
 use neo4j_format::{
+    DirHandle,
     ids::{LogVersion, TxId},
     log::{LogFormat, files::Slot},
 };
@@ -16,7 +17,7 @@ fn nothing_received_leaves_the_directory_as_it_is() {
         let before = store.files();
         assert!(store.prepare(&[]).unwrap().is_none());
         assert_eq!(store.files(), before);
-        let pending = PendingIndex::inspect(store.dir.path(), format).unwrap();
+        let pending = PendingIndex::inspect(&DirHandle::open(store.dir.path()).unwrap(), format).unwrap();
         assert_eq!(
             pending,
             PendingIndex {
@@ -53,7 +54,7 @@ fn the_first_transaction_makes_the_log_of_the_worked_example() {
     );
     assert_eq!(store.fields(), (3, 9));
     store.no_temporary_file_is_left();
-    let pending = PendingIndex::inspect(store.dir.path(), V2).unwrap();
+    let pending = PendingIndex::inspect(&DirHandle::open(store.dir.path()).unwrap(), V2).unwrap();
     assert_eq!(
         (pending.state, pending.last_tx),
         (PendingState::Pending(Slot::One), TxId(9))
@@ -81,8 +82,8 @@ fn an_index_is_known_from_its_creation_on() {
         (10, vec![add("later", 1, "a")]),
     ];
     assert_eq!(store.receive(&received), received);
-    let pending = PendingIndex::inspect(store.dir.path(), V2).unwrap();
-    let config = read_config(store.dir.path()).unwrap();
+    let pending = PendingIndex::inspect(&DirHandle::open(store.dir.path()).unwrap(), V2).unwrap();
+    let config = read_config(&DirHandle::open(store.dir.path()).unwrap()).unwrap();
     assert_eq!(pending.changes.to(&config), [key("later"), key("people")].into());
 }
 
@@ -110,7 +111,7 @@ fn after_a_clean_close_a_new_log_is_begun() {
         &entries(V2, 2, 7, &[delete("people")], Until::Done),
     );
     fs::write(store.path("index/lucene.log.2"), "old").unwrap();
-    let pending = PendingIndex::inspect(store.dir.path(), V2).unwrap();
+    let pending = PendingIndex::inspect(&DirHandle::open(store.dir.path()).unwrap(), V2).unwrap();
     assert_eq!((pending.state, pending.last_tx), (PendingState::Closed, TxId(8)));
     let received = [(9, vec![add("people", 1, "a")])];
     assert_eq!(store.receive(&received), received);
@@ -150,7 +151,9 @@ fn an_empty_slot_is_as_good_as_none() {
             fs::write(store.path("index/lucene.log.active"), marker).unwrap();
         }
         assert_eq!(
-            PendingIndex::inspect(store.dir.path(), V2).unwrap().state,
+            PendingIndex::inspect(&DirHandle::open(store.dir.path()).unwrap(), V2)
+                .unwrap()
+                .state,
             PendingState::Absent
         );
         let received = [(9, vec![add("people", 1, "a")])];

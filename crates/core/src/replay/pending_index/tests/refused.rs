@@ -5,6 +5,7 @@ use crate::{
     ErrorKind,
     replay::pending_index::{PendingIndex, PendingIndexError, discard},
 };
+use neo4j_format::DirHandle;
 use neo4j_format::log::{LogFormat, LogProblem};
 
 const V2: LogFormat = LogFormat::V2;
@@ -13,7 +14,7 @@ fn refused(store: &Store) -> PendingIndexError {
     let before = store.files();
     let error = store.prepare(&[(9, vec![add("people", 1, "a")])]).unwrap_err();
     assert_eq!(store.files(), before);
-    PendingIndex::inspect(store.dir.path(), V2).unwrap_err();
+    PendingIndex::inspect(&DirHandle::open(store.dir.path()).unwrap(), V2).unwrap_err();
     error
 }
 
@@ -128,7 +129,7 @@ fn commands_of_an_index_that_nobody_knows() {
             }
             let before = (store.pending(), store.fields(), store.indexes());
             let error = store.prepare(received).unwrap_err();
-            discard(store.dir.path()).unwrap();
+            discard(&DirHandle::open(store.dir.path()).unwrap()).unwrap();
             assert_eq!((store.pending(), store.fields(), store.indexes()), before);
             let text = error.to_string();
             assert!(text.contains("node index \"gone\""), "{text}");

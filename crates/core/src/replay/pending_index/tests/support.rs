@@ -8,6 +8,7 @@ use std::{
 
 use crate::replay::pending_index::{IndexRules, Input, Keep, PendingIndexError, Update, prepare};
 use neo4j_format::{
+    DirHandle,
     ids::{DataSource, LogVersion, TxId},
     log::{
         Buffer, Item, Layout, LogFormat, LogHeader, LogWriter, LuceneCommand, SlotReader, TransactionReader,
@@ -218,7 +219,7 @@ impl Store {
                 keep: *keep,
             })
             .collect();
-        prepare(self.dir.path(), self.format, rules, &inputs)
+        prepare(&DirHandle::open(self.dir.path()).unwrap(), self.format, rules, &inputs)
     }
 
     /// Adds transactions, and gives what is pending then.

@@ -9,7 +9,7 @@ mod text;
 
 use std::fmt;
 
-use neo4j_format::store::StoreFile;
+use crate::store::StoreFile;
 
 /// Type of a value that is no text, or of the elements of an array.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -82,6 +82,10 @@ pub enum Value {
     Array(Kind, Vec<u64>),
     /// `String[]`
     Texts(Vec<String>),
+    /// `String` with surrogates that have no partner: UTF-16 that is no Unicode text. Only the legacy format can hold it.
+    Utf16(Vec<u16>),
+    /// `String[]` with at least one such element.
+    Utf16s(Vec<Vec<u16>>),
 }
 
 impl Value {
@@ -181,14 +185,14 @@ impl<'a> Data<'a> {
     }
 
     /// An array of texts behind its kind: their number, then each with its length.
-    fn texts(&mut self, decode: impl Fn(&[u8]) -> Option<String>) -> Result<Value, ValueError> {
+    fn texts<T>(&mut self, decode: impl Fn(&[u8]) -> Option<T>) -> Result<Vec<T>, ValueError> {
         let count = self.count()?;
         let mut texts = Vec::new();
         for _ in 0..count {
             let length = self.count()?;
             texts.push(decode(self.bytes(length)?).ok_or(What::LongArray)?);
         }
-        Ok(Value::Texts(texts))
+        Ok(texts)
     }
 }
 

@@ -5,14 +5,14 @@ use super::{
     text::{ALPHANUMERIC, EUROPEAN, LOWER, NUMERICAL, Table, UPPER},
     texts_data,
 };
-use neo4j_format::store::StoreFile;
+use crate::store::StoreFile;
 
 const TEXT: u16 = 2;
 const ARRAY: u16 = 9;
 const SHORT_TEXT: u16 = 11;
 
-/// Kind of array that holds texts.
-const TEXTS: u8 = 2;
+/// Kind of an array that holds texts.
+pub const TEXTS: u8 = 2;
 
 /// Most characters of a Latin-1 text, most bytes of a UTF-8 one and most of its characters.
 const LATIN_MAX: usize = 7;
@@ -33,7 +33,8 @@ fn type_code(kind: Kind) -> u8 {
     }
 }
 
-fn kind_of(code: u8) -> Option<Kind> {
+/// The kind of this type code, of a value or of the elements of an array.
+pub fn kind_of(code: u8) -> Option<Kind> {
     Kind::ALL.into_iter().find(|kind| type_code(*kind) == code)
 }
 
@@ -50,6 +51,11 @@ pub fn encode(value: &Value) -> (u16, Encoded) {
             let data = texts_data(TEXTS, texts.iter().map(|text| utf16(text)));
             (ARRAY, Encoded::Chain(StoreFile::Array, data))
         }
+        Value::Utf16(units) => (TEXT, Encoded::Chain(StoreFile::String, bytes_of(units))),
+        Value::Utf16s(texts) => {
+            let data = texts_data(TEXTS, texts.iter().map(|units| bytes_of(units)));
+            (ARRAY, Encoded::Chain(StoreFile::Array, data))
+        }
     }
 }
 
@@ -62,13 +68,21 @@ pub fn chain_of(type_code: u16, value: u64) -> Option<(StoreFile, u64)> {
     }
 }
 
+/// Whether a value of this type is a text of which nothing stands elsewhere.
+pub fn is_short_text(type_code: u16) -> bool {
+    type_code == SHORT_TEXT
+}
+
 /// Reads a value; `chain` are the data it refers to, if it does.
 ///
 /// # Errors
 /// [`ValueError`].
 pub fn decode(type_code: u16, value: u64, chain: &[u8]) -> Result<Value, ValueError> {
     match type_code {
-        TEXT => decode_utf16(chain).map(Value::Text).ok_or(What::LongText.into()),
+        TEXT => {
+            let units = units_of(chain).ok_or(What::LongText)?;
+            Ok(String::from_utf16(&units).map_or(Value::Utf16(units), Value::Text))
+        }
         ARRAY => decode_array(chain),
         SHORT_TEXT => decode_short_text(value).map(Value::Text).ok_or(What::ShortText.into()),
         other => {
@@ -171,10 +185,14 @@ fn utf16(text: &str) -> Vec<u8> {
     text.encode_utf16().flat_map(u16::to_be_bytes).collect()
 }
 
-fn decode_utf16(bytes: &[u8]) -> Option<String> {
+fn bytes_of(units: &[u16]) -> Vec<u8> {
+    units.iter().copied().flat_map(u16::to_be_bytes).collect()
+}
+
+fn units_of(bytes: &[u8]) -> Option<Vec<u16>> {
     let (units, rest) = bytes.as_chunks();
-    let units: Vec<u16> = units.iter().map(|unit| u16::from_be_bytes(*unit)).collect();
-    String::from_utf16(&units).ok().filter(|_| rest.is_empty())
+    let units = units.iter().map(|unit| u16::from_be_bytes(*unit)).collect();
+    rest.is_empty().then_some(units)
 }
 
 /// Bytes of an element in an array's chain.
@@ -203,7 +221,9 @@ fn decode_array(chain: &[u8]) -> Result<Value, ValueError> {
     let mut data = Data(chain);
     let code = data.byte()?;
     if code == TEXTS {
-        return data.texts(decode_utf16);
+        let all = data.texts(units_of)?;
+        let texts: Result<Vec<String>, _> = all.iter().map(|units| String::from_utf16(units)).collect();
+        return Ok(texts.map_or(Value::Utf16s(all), Value::Texts));
     }
     let kind = kind_of(code).ok_or(What::LongArray)?;
     if kind == Kind::Boolean {
@@ -245,6 +265,16 @@ mod tests {
         let (type_code, encoded) = encode(&Value::array(Kind::Int, [1, 2, 3]));
         let data = vec![1, 0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 3];
         assert_eq!((type_code, encoded), (9, Encoded::Chain(StoreFile::Array, data)));
+    }
+
+    #[test]
+    fn surrogates_without_partner_come_back() {
+        for value in [
+            Value::Utf16(vec![0x61, 0xD800]),
+            Value::Utf16s(vec![vec![0x62], vec![0xDC00, 0xD800]]),
+        ] {
+            assert_eq!(decode_encoded(&encode(&value)), Ok(value));
+        }
     }
 
     #[test]

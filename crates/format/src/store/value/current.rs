@@ -9,16 +9,16 @@ use super::{
     text::{TABLES, Table},
     texts_data,
 };
-use neo4j_format::store::StoreFile;
-use neo4j_format::width::to_usize;
+use crate::store::StoreFile;
+use crate::width::to_usize;
 
 const LONG_TEXT: u8 = 9;
 const LONG_ARRAY: u8 = 10;
 const SHORT_TEXT: u8 = 11;
 const SHORT_ARRAY: u8 = 12;
 
-/// Kind of array that holds texts.
-const TEXTS: u8 = 9;
+/// Kind of a long array that holds texts.
+pub const TEXTS: u8 = 9;
 
 const UTF_8: u8 = 0;
 const LATIN_1: u8 = 10;
@@ -48,7 +48,8 @@ fn type_code(kind: Kind) -> u8 {
     }
 }
 
-fn kind_of(code: u8) -> Option<Kind> {
+/// The kind of this type code, of a value or of the elements of an array.
+pub fn kind_of(code: u8) -> Option<Kind> {
     Kind::ALL.into_iter().find(|kind| type_code(*kind) == code)
 }
 
@@ -65,7 +66,18 @@ pub fn encode(value: &Value, key: u32) -> Encoded {
             None => Encoded::Chain(StoreFile::Array, long_array(*kind, elements)),
         },
         Value::Texts(texts) => Encoded::Chain(StoreFile::Array, texts_data(TEXTS, texts.iter())),
+        Value::Utf16(units) => encode(&Value::Text(without_lone_surrogates(units)), key),
+        Value::Utf16s(texts) => {
+            let texts = texts.iter().map(|units| without_lone_surrogates(units)).collect();
+            encode(&Value::Texts(texts), key)
+        }
     }
+}
+
+/// UTF-8 has no lone surrogates; Java writes question marks for them.
+fn without_lone_surrogates(units: &[u16]) -> String {
+    let units = char::decode_utf16(units.iter().copied());
+    units.map(|unit| unit.unwrap_or('?')).collect()
 }
 
 /// The block of a value whose chain begins with block `first`.
@@ -85,6 +97,19 @@ pub fn chain_of(first_long: u64) -> Option<(StoreFile, u64)> {
         LONG_ARRAY => Some((StoreFile::Array, first_long >> 28)),
         _ => None,
     }
+}
+
+/// Whether a block is a text of which nothing stands elsewhere.
+pub fn is_short_text(first_long: u64) -> bool {
+    type_of(first_long) == SHORT_TEXT
+}
+
+/// The type code of the elements, if a block is an array of which nothing stands elsewhere.
+pub fn short_array_kind(first_long: u64) -> Option<u8> {
+    let kind = first_long >> ARRAY_FIELDS.0 & 15;
+    (type_of(first_long) == SHORT_ARRAY)
+        .then(|| u8::try_from(kind).ok())
+        .flatten()
 }
 
 /// The property key of a block.
@@ -130,7 +155,8 @@ fn head(key: u32, code: u8) -> u64 {
     u64::from(key & 0xFF_FFFF) | u64::from(code) << 24
 }
 
-fn type_of(first_long: u64) -> u8 {
+/// The type code of a block, 1 – 12 where it is legal.
+pub fn type_of(first_long: u64) -> u8 {
     let [.., code, _, _, _] = first_long.to_be_bytes();
     code & 15
 }
@@ -246,7 +272,8 @@ fn decode_array(chain: &[u8]) -> Result<Value, ValueError> {
     let mut data = Data(chain);
     let code = data.byte()?;
     if code == TEXTS {
-        return data.texts(|bytes| std::str::from_utf8(bytes).ok().map(str::to_owned));
+        let texts = data.texts(|bytes| std::str::from_utf8(bytes).ok().map(str::to_owned))?;
+        return Ok(Value::Texts(texts));
     }
     let kind = kind_of(code).ok_or(What::LongArray)?;
     let (last, bits) = (data.byte()?, data.byte()?);

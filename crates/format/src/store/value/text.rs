@@ -9,8 +9,8 @@ pub(super) struct Table {
     pub(super) bits: u32,
     /// Most characters in a current property block.
     pub(super) max: usize,
-    /// Characters by code; NUL where there is none.
-    characters: &'static str,
+    /// Characters by code, all of them Latin-1; NUL where there is none.
+    characters: [u8; 128],
     /// A character of the table that no writer puts there.
     avoided: char,
 }
@@ -61,14 +61,32 @@ pub(super) const TABLES: [Table; 9] = [
     EUROPEAN,
 ];
 
-const fn table(number: u8, bits: u32, max: usize, characters: &'static str) -> Table {
+const fn table(number: u8, bits: u32, max: usize, characters: &str) -> Table {
     Table {
         number,
         bits,
         max,
-        characters,
+        characters: latin_1(characters.as_bytes()),
         avoided: '\0',
     }
+}
+
+/// The codes of characters below U+0100 from their UTF-8, in which they have one byte or two.
+const fn latin_1(utf_8: &[u8]) -> [u8; 128] {
+    let mut codes = [0; 128];
+    let (mut from, mut to) = (0, 0);
+    while from < utf_8.len() {
+        let byte = utf_8[from];
+        if byte < 0x80 {
+            codes[to] = byte;
+            from += 1;
+        } else {
+            codes[to] = byte << 6 | utf_8[from + 1] & 0x3F;
+            from += 2;
+        }
+        to += 1;
+    }
+    codes
 }
 
 impl Table {
@@ -85,14 +103,15 @@ impl Table {
     /// The character of this code.
     pub(super) fn character(self, code: u64) -> Option<char> {
         let place = usize::try_from(code).ok()?;
-        self.characters.chars().nth(place).filter(|c| *c != '\0')
+        let character = self.characters.get(place).filter(|c| **c != 0)?;
+        Some(char::from(*character))
     }
 
     fn code(self, c: char) -> Option<u64> {
         if c == '\0' || c == self.avoided {
             return None;
         }
-        let place = self.characters.chars().position(|other| other == c)?;
+        let place = self.characters.iter().position(|other| char::from(*other) == c)?;
         u64::try_from(place).ok()
     }
 }
@@ -104,7 +123,12 @@ mod tests {
     #[test]
     fn every_table_has_a_character_for_every_code() {
         for table in TABLES {
-            assert_eq!(table.characters.chars().count(), 1 << table.bits, "{}", table.number);
+            let count = 1 << table.bits;
+            for code in 0..count {
+                let is_gap = table.number == 6 && (27..=31).contains(&code);
+                assert_eq!(table.character(code).is_none(), is_gap, "{}: {code}", table.number);
+            }
+            assert!(table.characters[1 << table.bits..].iter().all(|c| *c == 0));
         }
         assert_eq!(EUROPEAN.code('÷'), None);
         assert_eq!(EUROPEAN.code('.'), Some(0x17));

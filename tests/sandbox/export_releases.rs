@@ -1,0 +1,403 @@
+//! Exports of databases of real releases: compared with what the release itself sees, and imported into a real Neo4j
+//! 5.26.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "panicking is how tests report")]
+
+use std::{
+    collections::BTreeMap,
+    fmt::Write as _,
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
+
+use neo4j_backup_core::{
+    Cancel, Export,
+    export::{Format, Labels},
+    progress::Quiet,
+};
+use neo4j_sandbox::database::Properties;
+
+use crate::support::{
+    Backup, Contents, Exported, Options, Peer, Release, as_imported, ascii, dump_of, importer, properties,
+    require_peers, run_to_end,
+};
+
+/// Transactions of the load.
+const LOAD: u32 = 400;
+
+/// A closed database of a release with a random load, and its dump by the release.
+fn loaded(release: Release, dir: &Path) -> Contents {
+    let options = Options {
+        backup: Backup::Off,
+        settings: Vec::new(),
+    };
+    let mut peer = Peer::start(release, dir, &options);
+    peer.load(19, LOAD);
+    let dump = dir.with_extension("dump");
+    peer.command(&format!("dump {}", dump.display()));
+    peer.quit();
+    Contents::parse(&normalised(&fs::read_to_string(dump).unwrap()))
+}
+
+/// A dump with the bits of floating-point numbers, whose digits differ between Java and Rust.
+fn normalised(dump: &str) -> String {
+    let mut text = String::new();
+    let mut rest = dump;
+    while let Some((begin, name, is_double)) = [
+        ("Float:", false),
+        ("Double:", true),
+        ("float[", false),
+        ("double[", true),
+    ]
+    .into_iter()
+    .filter_map(|(name, is_double)| Some((rest.find(name)?, name, is_double)))
+    .min()
+    {
+        let (before, behind) = rest.split_at(begin + name.len());
+        text.push_str(before);
+        let is_array = name.ends_with('[');
+        let end = behind
+            .find(if is_array { &[']'][..] } else { &[',', '}'][..] })
+            .unwrap();
+        for (place, number) in behind[..end].split(',').filter(|number| !number.is_empty()).enumerate() {
+            if place > 0 {
+                text.push(',');
+            }
+            let bits = if is_double {
+                number.parse::<f64>().unwrap().to_bits()
+            } else {
+                number.parse::<f32>().unwrap().to_bits().into()
+            };
+            let _ = write!(text, "{bits:x}");
+        }
+        rest = &behind[end..];
+    }
+    text + rest
+}
+
+fn export(dir: &Path, out: &Path, format: Format) -> Export {
+    Export::new(dir, out).format(format)
+}
+
+fn a_release_sees_what_is_exported(release: Release) {
+    if !require_peers(release) {
+        return;
+    }
+    let work = tempfile::tempdir().unwrap();
+    let (dir, out) = (work.path().join("database"), work.path().join("out"));
+    let seen = loaded(release, &dir);
+    let outcome = export(&dir, &out, Format::Jsonl)
+        .run(&Quiet, &Cancel::default())
+        .unwrap();
+    assert_eq!(outcome.verdict.exit_code(), 0, "{outcome:#?}");
+    let model = Exported::from_jsonl(&out).model;
+    let exported = Contents::parse(&normalised(&dump_of(release, &model)));
+    if let Some(difference) = seen.graph_difference(&exported) {
+        panic!("neo4j {}:\n{difference}", release.name());
+    }
+}
+
+#[test]
+fn what_1_4_2_sees_is_exported() {
+    a_release_sees_what_is_exported(Release::V1_4_2);
+}
+
+#[test]
+fn what_1_8_sees_is_exported() {
+    a_release_sees_what_is_exported(Release::V1_8);
+}
+
+/// The releases that CI leaves out.
+#[test]
+#[ignore = "other releases; tests/run full"]
+fn what_the_other_releases_see_is_exported() {
+    for release in [
+        Release::V1_3,
+        Release::V1_5,
+        Release::V1_6_1,
+        Release::V1_7_2,
+        Release::V1_9_9,
+    ] {
+        a_release_sees_what_is_exported(release);
+    }
+}
+
+/// Nodes by their ids, relationships by what they are: the lines of `tests/peers/import/Read.java`.
+fn lines_of(exported: &Exported) -> BTreeMap<String, usize> {
+    let mut lines = BTreeMap::new();
+    let mut add = |line: String| *lines.entry(normalised(&line)).or_default() += 1;
+    let properties = |all: &Properties| {
+        let all = all
+            .iter()
+            .map(|(key, value)| (ascii(key.encode_utf16()), value.clone()));
+        properties(&all.collect())
+    };
+    for (id, all) in &exported.model.nodes {
+        let mut labels = exported.labels.get(id).cloned().unwrap_or_default();
+        labels.sort_unstable();
+        let labels: Vec<String> = labels.iter().map(|label| ascii(label.encode_utf16())).collect();
+        add(format!("N {id} {} [{}]", properties(all), labels.join(", ")));
+    }
+    for edge in exported.model.relationships.values() {
+        add(format!(
+            "R {} {}->{} {}",
+            ascii(edge.kind.encode_utf16()),
+            edge.start,
+            edge.end,
+            properties(&edge.properties)
+        ));
+    }
+    lines
+}
+
+/// Runs import.sh with the importer as neo4j-admin, and reads the database.
+fn imported(work: &Path, out: &Path, jars: &Path) -> BTreeMap<String, usize> {
+    let (home, bin) = (work.join("home"), work.join("bin"));
+    fs::create_dir_all(home.join("conf")).unwrap();
+    fs::create_dir_all(&bin).unwrap();
+    let admin = bin.join("neo4j-admin");
+    let script = format!(
+        "#!/bin/sh\nNEO4J_HOME={home} NEO4J_CONF={home}/conf exec java -cp '{jars}/lib/*' org.neo4j.cli.AdminTool \"$@\"\n",
+        home = home.display(),
+        jars = jars.display()
+    );
+    fs::write(&admin, script).unwrap();
+    let made = Command::new("chmod").arg("+x").arg(&admin).status().unwrap();
+    assert!(made.success());
+    let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
+    let mut import = Command::new(out.join("import.sh"));
+    let finished = run_to_end(import.env("PATH", path), Duration::from_mins(10));
+    assert!(finished.success(), "{finished:?}");
+    read(work, &home, jars, None)
+}
+
+/// What the database in `home` holds after these statements.
+fn read(work: &Path, home: &Path, jars: &Path, statements: Option<&Path>) -> BTreeMap<String, usize> {
+    let file = work.join("read");
+    let mut java = Command::new("java");
+    java.arg("-cp")
+        .arg(format!("{0}/classes:{0}/lib/*", jars.display()))
+        .arg("Read")
+        .args([home, &file])
+        .args(statements);
+    let finished = run_to_end(&mut java, Duration::from_mins(10));
+    assert!(finished.success(), "{finished:?}");
+    let mut lines = BTreeMap::new();
+    for line in fs::read_to_string(file).unwrap().lines() {
+        *lines.entry(normalised(line)).or_default() += 1;
+    }
+    lines
+}
+
+#[track_caller]
+fn assert_same(found: &BTreeMap<String, usize>, expected: &BTreeMap<String, usize>) {
+    let missing: Vec<_> = expected
+        .iter()
+        .filter(|(line, count)| found.get(*line) != Some(count))
+        .take(5)
+        .collect();
+    let extra: Vec<_> = found
+        .iter()
+        .filter(|(line, count)| expected.get(*line) != Some(count))
+        .take(5)
+        .collect();
+    assert!(
+        missing.is_empty() && extra.is_empty(),
+        "missing {missing:#?}\nextra {extra:#?}"
+    );
+}
+
+fn neo4j_5_imports_a_release(release: Release) {
+    let Some(jars) = importer() else { return };
+    if !require_peers(release) {
+        return;
+    }
+    let work = tempfile::tempdir().unwrap();
+    let dir = work.path().join("database");
+    loaded(release, &dir);
+    let lines = work.path().join("lines");
+    let all = export(&dir, &lines, Format::Jsonl).labels(Labels::Name("Old `one`".into()));
+    all.run(&Quiet, &Cancel::default()).unwrap();
+    let mut exported = Exported::from_jsonl(&lines);
+    let (model, losses) = as_imported(&exported.model);
+    exported.model = model;
+    let expected = lines_of(&exported);
+    for is_compressed in [false, true] {
+        let place = work.path().join(format!("compressed-{is_compressed}"));
+        let out = place.join("out");
+        fs::create_dir(&place).unwrap();
+        let outcome = Export::new(&dir, &out)
+            .labels(Labels::Name("Old `one`".into()))
+            .compress(is_compressed)
+            .lossy(true)
+            .run(&Quiet, &Cancel::default())
+            .unwrap();
+        assert_eq!(outcome.losses.total, losses);
+        assert_same(&imported(&place, &out, &jars), &expected);
+    }
+}
+
+#[test]
+fn neo4j_5_imports_what_1_8_had() {
+    neo4j_5_imports_a_release(Release::V1_8);
+}
+
+/// The releases that CI leaves out.
+#[test]
+#[ignore = "other releases; tests/run full"]
+fn neo4j_5_imports_what_the_other_releases_had() {
+    for release in [
+        Release::V1_3,
+        Release::V1_4_2,
+        Release::V1_5,
+        Release::V1_6_1,
+        Release::V1_7_2,
+        Release::V1_9_9,
+    ] {
+        neo4j_5_imports_a_release(release);
+    }
+}
+
+#[test]
+fn values_at_the_limits_are_imported_unchanged() {
+    let Some(jars) = importer() else { return };
+    let work = tempfile::tempdir().unwrap();
+    let (dir, out, lines): (PathBuf, PathBuf, PathBuf) = (
+        work.path().join("database"),
+        work.path().join("out"),
+        work.path().join("lines"),
+    );
+    fs::create_dir(&dir).unwrap();
+    limits::database(&dir);
+    export(&dir, &lines, Format::Jsonl)
+        .run(&Quiet, &Cancel::default())
+        .unwrap();
+    let mut exported = Exported::from_jsonl(&lines);
+    let (model, losses) = as_imported(&exported.model);
+    assert_eq!(losses, 0);
+    exported.model = model;
+    exported.labels.clear();
+    Export::new(&dir, &out).run(&Quiet, &Cancel::default()).unwrap();
+    assert_same(&imported(work.path(), &out, &jars), &lines_of(&exported));
+}
+
+/// Values that a careless export changes, in the keys that the importer takes.
+mod limits {
+    use std::path::Path;
+
+    use neo4j_format::{
+        ids::StoreId,
+        store::{StoreFormat, header::CURRENT_VERSION},
+    };
+    use neo4j_sandbox::{
+        database::{Database, Element},
+        value::{Kind, Value},
+    };
+
+    fn values() -> Vec<Value> {
+        let float = |value: f32| Value::scalar(Kind::Float, value.to_bits().into());
+        let double = |value: f64| Value::scalar(Kind::Double, value.to_bits());
+        let mut all = vec![
+            Value::scalar(Kind::Boolean, 0),
+            Value::scalar(Kind::Byte, 0x80),
+            Value::scalar(Kind::Short, 0x8000),
+            Value::int(i32::MIN),
+            Value::long(i64::MIN),
+            Value::long(i64::MAX),
+            Value::Texts(vec!["a".into(), String::new()]),
+            Value::Texts(vec![String::new(), String::new()]),
+            Value::Texts(vec![" \"a\" ".into(), ",;|\t\n\r\n'".into()]),
+            Value::array(Kind::Boolean, [1, 0]),
+            Value::array(Kind::Byte, [0x80, 0x7F]),
+            Value::array(Kind::Long, [1 << 63, u64::MAX]),
+            Value::array(Kind::Double, [f64::MIN_POSITIVE.to_bits(), f64::INFINITY.to_bits()]),
+        ];
+        for value in [
+            0.1,
+            -0.0,
+            f32::MAX,
+            f32::MIN_POSITIVE,
+            1e-45,
+            f32::NAN,
+            f32::NEG_INFINITY,
+        ] {
+            all.push(float(value));
+        }
+        for value in [0.1, -0.0, f64::MAX, 5e-324, 1e21, 1e-7, f64::NAN, f64::INFINITY] {
+            all.push(double(value));
+        }
+        for character in [
+            "\0", "\n", "\r", " ", "\"", "'", ",", "\\", "\u{1f}", "\u{feff}", "\u{ffff}",
+        ] {
+            let unit = u64::from(u32::from(character.chars().next().unwrap()));
+            all.push(Value::scalar(Kind::Char, unit));
+            all.push(Value::text(character));
+            all.push(Value::text(format!("a{character}")));
+            all.push(Value::text(format!("{character}a")));
+        }
+        for text in [
+            "",
+            "  ",
+            "\"\"",
+            "a\r\nb\nc\rd",
+            "NaN",
+            "null",
+            "\u{1F600}\u{10FFFF}",
+            "\\N",
+            "true",
+            "\u{2028}",
+        ] {
+            all.push(Value::text(text));
+        }
+        all.push(Value::text("long \" , \n ".repeat(100_000)));
+        all.push(Value::Texts(vec!["x".repeat(70_000), "\u{e9}".repeat(70_000)]));
+        all
+    }
+
+    /// Names of keys that look like something else.
+    const KEYS: [&str; 14] = [
+        "v",
+        "a:b",
+        "a:int",
+        ":x",
+        ":ID",
+        "ID",
+        " a ",
+        "a,b",
+        "a\"b",
+        "a\tb",
+        "a)b",
+        "a}b",
+        "\u{43a}\u{1F600}",
+        "a\\b",
+    ];
+
+    pub(super) fn database(dir: &Path) {
+        let id = StoreId {
+            creation_time: 1_350_000_000_000,
+            random: 5,
+            store_version: Some(CURRENT_VERSION),
+        };
+        let mut database = Database::create(dir, StoreFormat::Current, id).unwrap();
+        let mut transaction = database.begin(1_350_000_000_000);
+        let mut last = None;
+        for (place, value) in values().into_iter().enumerate() {
+            let node = transaction.create_node();
+            let key = KEYS[place % KEYS.len()];
+            transaction.set_property(Element::Node(node), "v", &value).unwrap();
+            transaction.set_property(Element::Node(node), key, &value).unwrap();
+            if let Some(last) = last {
+                let kind = ["KNOWS", "a \"b\",\nc", " ", ":TYPE", "\u{436}"][place % 5];
+                let edge = transaction.create_relationship(kind, last, node).unwrap();
+                transaction
+                    .set_property(Element::Relationship(edge), key, &value)
+                    .unwrap();
+            }
+            last = Some(node);
+        }
+        transaction.commit().unwrap();
+        database.close().unwrap();
+    }
+}
