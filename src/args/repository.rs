@@ -1,6 +1,13 @@
 //! The options that name a repository and what opens it.
 
-use std::{env, ffi::OsString, path::Path};
+use std::{
+    env,
+    ffi::OsString,
+    fmt,
+    fs::File,
+    io::{self, Read as _},
+    path::Path,
+};
 
 use super::definitions::REPOSITORY;
 use neo4j_backup_core::{
@@ -14,6 +21,9 @@ pub(crate) const PASSWORD_VARIABLE: &str = "NEO4J_BACKUP_REPO_PASSWORD";
 /// As restic knows them; read where ours are absent.
 const RESTIC_REPOSITORY: &str = "RESTIC_REPOSITORY";
 const RESTIC_PASSWORD_FILE: &str = "RESTIC_PASSWORD_FILE";
+
+/// Longest password file that is read.
+const MAX_PASSWORD: u64 = 64 * 1024;
 
 /// Which repository.
 #[derive(Debug, clap::Args)]
@@ -66,17 +76,38 @@ impl RepositoryArgs {
     fn password(&self) -> Result<Password, Error> {
         let file = self.repo_password_file.clone().filter(|name| !name.is_empty());
         if let Some(file) = file {
-            return Password::read(Path::new(&file));
+            return read_password(Path::new(&file));
         }
         if let Some(password) = variable(PASSWORD_VARIABLE) {
             return Password::new(password.to_string_lossy());
         }
         if let Some(file) = variable(RESTIC_PASSWORD_FILE) {
-            return Password::read(Path::new(&file));
+            return read_password(Path::new(&file));
         }
         Err(Error::new(ErrorKind::Usage, "no password for the repository")
             .with_hint("give -repo-password-file, or set NEO4J_BACKUP_REPO_PASSWORD"))
     }
+}
+
+/// The first line of a file.
+///
+/// # Errors
+/// Of kind [`ErrorKind::Configuration`] if the file cannot be read; as [`Password::new`].
+fn read_password(path: &Path) -> Result<Password, Error> {
+    let unreadable = |error: &dyn fmt::Display| {
+        Error::new(ErrorKind::Configuration, format!("{}: {error}", path.display()))
+            .with_hint("name a file with the password of the repository")
+    };
+    let read = || {
+        let mut text = String::new();
+        File::open(path)?.take(MAX_PASSWORD + 1).read_to_string(&mut text)?;
+        Ok(text)
+    };
+    let text: String = read().map_err(|error: io::Error| unreadable(&error))?;
+    if text.len() as u64 > MAX_PASSWORD {
+        return Err(unreadable(&"too large for a password"));
+    }
+    Password::new(text.lines().next().unwrap_or_default())
 }
 
 /// The value of `-keep`.
@@ -95,4 +126,25 @@ pub(crate) fn keep(text: Option<&str>) -> Result<Option<KeepPolicy>, Error> {
 
 fn variable(name: &str) -> Option<OsString> {
     env::var_os(name).filter(|value| !value.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn a_password_is_the_first_line_of_its_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("password");
+        fs::write(&path, "secret word\nmore\n").unwrap();
+        assert_eq!(read_password(&path).unwrap(), Password::new("secret word").unwrap());
+        fs::write(&path, "\n").unwrap();
+        assert_eq!(read_password(&path).unwrap_err().kind(), ErrorKind::Usage);
+        fs::write(&path, "long".repeat(20_000)).unwrap();
+        assert_eq!(read_password(&path).unwrap_err().kind(), ErrorKind::Configuration);
+        fs::remove_file(&path).unwrap();
+        assert_eq!(read_password(&path).unwrap_err().kind(), ErrorKind::Configuration);
+    }
 }

@@ -183,7 +183,7 @@ fn the_files_go_to_the_owner_that_is_named() {
     let scene = Scene::new();
     scene.is_refused(&["-owner", "no such user"], 64, &["unknown user"]);
     if !rustix::process::geteuid().is_root() {
-        scene.is_refused(&["-owner", "12345"], 78, &["cannot change its owner"]);
+        scene.is_refused(&["-owner", "12345"], 78, &["owner 12345 cannot be set"]);
         return;
     }
     scene.restores(&["-owner", "12345:12346"]);

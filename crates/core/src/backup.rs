@@ -401,11 +401,14 @@ impl BackupRun<'_> {
         };
         self.progress.phase(Phase::Archiving);
         let source = self.source_name();
-        let archived = Target::lock(&outcome.target, &self.run_id, now()).and_then(|target| {
-            let archived = Neo4jLock::take(target.dir())
-                .map(|_lock| repository.archive(target.dir(), &source, outcome.verdict, self.cancel));
+        let locked = Target::lock(&outcome.target, &self.run_id, now(), self.backup.shared);
+        let archived = locked.and_then(|target| {
+            let archived = target.open().and_then(|dir| {
+                let _lock = Neo4jLock::take(&dir)?;
+                Ok(repository.archive(&dir, &source, outcome.verdict, self.cancel))
+            });
             target.release(&Ok(()));
-            Ok(archived?)
+            archived
         });
         let archived = archived.unwrap_or_else(|error| Archived::failed(&error));
         if let Archived::Failed { reason, .. } = &archived {

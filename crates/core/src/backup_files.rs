@@ -1,12 +1,11 @@
 //! The files of a backup, wherever they are.
 
-use std::path::Path;
-
 use crate::{
     Error,
     cancel::Cancel,
     manifest::{FileEntry, Manifest, units::Unit},
 };
+use neo4j_format::DirHandle;
 
 /// Whoever is handed a part of a file.
 pub(crate) type Receiver<'a> = dyn Fn(Unit, &[u8]) -> Result<(), Error> + Sync + 'a;
@@ -22,11 +21,11 @@ pub(crate) trait BackupFiles: Sync {
     /// Of the disk.
     fn length(&self, path: &str) -> Result<Option<u64>, Error>;
 
-    /// Copies the file with the checksums.
+    /// Copies the file with the checksums to `to`, which has none.
     ///
     /// # Errors
     /// It is missing; of the disk.
-    fn copy_sums(&self, to: &Path) -> Result<(), Error>;
+    fn copy_sums(&self, to: &DirHandle) -> Result<(), Error>;
 
     /// Hands all bytes of `files` to `each`, in units of [`Unit`] and on several threads.
     ///

@@ -1,8 +1,6 @@
 //! A drill: a restore for practice, into a directory that is removed afterwards. It proves that a backup can be restored.
 
 use std::{
-    fs,
-    os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
     time::Instant,
 };
@@ -19,7 +17,7 @@ use crate::{
     repository::{Generation, Repository},
     run_id::RunId,
 };
-use neo4j_format::DiskError;
+use neo4j_format::{DirHandle, DiskError};
 
 /// Name of the restored database in the scratch directory.
 const DATABASE: &str = "graph.db";
@@ -140,25 +138,26 @@ impl Drill {
 
 /// A directory of this drill alone, which goes with it.
 struct Scratch {
+    parent: DirHandle,
     dir: PathBuf,
 }
 
 impl Scratch {
     fn create(parent: &Path) -> Result<Scratch, Error> {
+        let parent = DirHandle::open(parent).map_err(DiskError::at(parent))?;
         let dir = parent.join(format!("neo4j-backup-drill-{}", RunId::random()?));
-        let created = fs::DirBuilder::new().mode(0o700).create(&dir);
-        created.map_err(DiskError::at(&dir))?;
-        Ok(Scratch { dir })
+        parent.create_folder(&dir).map_err(DiskError::at(&dir))?;
+        Ok(Scratch { parent, dir })
     }
 
     fn remove(self) -> Result<(), DiskError> {
-        fs::remove_dir_all(&self.dir).map_err(DiskError::at(&self.dir))
+        self.parent.remove_tree(&self.dir).map_err(DiskError::at(&self.dir))
     }
 }
 
 impl Drop for Scratch {
     fn drop(&mut self) {
         // there is an error to report already, or nothing is left
-        let _ = fs::remove_dir_all(&self.dir);
+        let _ = self.parent.remove_tree(&self.dir);
     }
 }

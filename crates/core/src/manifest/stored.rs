@@ -5,7 +5,7 @@
 
 use std::{
     io::{self, Write},
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 use super::document::{MANIFEST, Manifest, SCHEMA_VERSION};
@@ -60,9 +60,7 @@ impl Manifest {
             path: path.clone(),
             what: e.to_string(),
         })?;
-        if manifest.schema_version == SCHEMA_VERSION {
-            Ok(manifest)
-        } else {
+        if manifest.schema_version != SCHEMA_VERSION {
             let what = format!(
                 "unsupported schema_version {}, expected {SCHEMA_VERSION}",
                 manifest.schema_version
@@ -73,7 +71,7 @@ impl Manifest {
             let what = format!("{:?} is not the name of a file in the backup", outside.path);
             return Err(ManifestError::NotUnderstood { path, what });
         }
-        Ok(Some(manifest))
+        Ok(manifest)
     }
 
     /// Writes it to the file `name` of `dir`, durably but for the name.

@@ -63,25 +63,23 @@ pub struct Unit {
     pub end: u64,
 }
 
-/// The units of some files of one directory, one file behind the other.
+/// The units of some files, one file behind the other.
 #[derive(Debug)]
-pub struct Units<'a> {
-    dir: &'a DirHandle,
+pub struct UnitTable<'a> {
     stretches: Vec<ChunkRun<'a>>,
     /// Number of the first unit behind each stretch.
     ends: Vec<u64>,
 }
 
-impl<'a> Units<'a> {
+impl<'a> UnitTable<'a> {
     /// Divides `stretches`.
-    pub fn new(dir: &'a DirHandle, stretches: Vec<ChunkRun<'a>>) -> Units<'a> {
+    pub fn new(stretches: Vec<ChunkRun<'a>>) -> UnitTable<'a> {
         let mut units = 0;
         let ends = stretches.iter().map(|stretch| {
             units += stretch.length.div_ceil(UNIT_BYTES);
             units
         });
-        Units {
-            dir,
+        UnitTable {
             ends: ends.collect(),
             stretches,
         }
@@ -90,27 +88,6 @@ impl<'a> Units<'a> {
     /// How many they are.
     pub fn count(&self) -> u64 {
         self.ends.last().copied().unwrap_or(0)
-    }
-
-    /// Hands those numbered in `range` to `each`, on several threads, and ends with the first error.
-    ///
-    /// # Errors
-    /// Those of `each`; the run was cancelled.
-    pub fn read(
-        &self,
-        range: Range<u64>,
-        cancel: &Cancel,
-        each: impl Fn(&mut Reader<'_>, u64, Unit) -> Result<(), Error> + Sync,
-    ) -> Result<(), Error> {
-        in_parallel(
-            range,
-            cancel,
-            || Reader::new(self),
-            |reader, number| match self.get(number) {
-                Some(unit) => each(reader, number, unit),
-                None => Ok(()),
-            },
-        )
     }
 
     /// The unit of this number.
@@ -127,6 +104,47 @@ impl<'a> Units<'a> {
             start,
             end,
         })
+    }
+}
+
+/// The units of some files of one directory.
+#[derive(Debug)]
+pub struct Units<'a> {
+    dir: &'a DirHandle,
+    table: UnitTable<'a>,
+}
+
+impl<'a> Units<'a> {
+    /// Divides `stretches`.
+    pub fn new(dir: &'a DirHandle, stretches: Vec<ChunkRun<'a>>) -> Units<'a> {
+        let table = UnitTable::new(stretches);
+        Units { dir, table }
+    }
+
+    /// How many they are.
+    pub fn count(&self) -> u64 {
+        self.table.count()
+    }
+
+    /// Hands those numbered in `range` to `each`, on several threads, and ends with the first error.
+    ///
+    /// # Errors
+    /// Those of `each`; the run was cancelled.
+    pub fn read(
+        &self,
+        range: Range<u64>,
+        cancel: &Cancel,
+        each: impl Fn(&mut Reader<'_>, u64, Unit) -> Result<(), Error> + Sync,
+    ) -> Result<(), Error> {
+        in_parallel(
+            range,
+            cancel,
+            || Reader::new(self),
+            |reader, number| match self.table.get(number) {
+                Some(unit) => each(reader, number, unit),
+                None => Ok(()),
+            },
+        )
     }
 }
 
@@ -222,7 +240,7 @@ impl<'a> Reader<'a> {
 
     fn fill(&mut self, unit: &Unit, range: Range<u64>) -> io::Result<&[u8]> {
         let Reader { units, open, bytes } = self;
-        let stretch = units.stretches.get(unit.stretch).ok_or(io::ErrorKind::NotFound)?;
+        let stretch = units.table.stretches.get(unit.stretch).ok_or(io::ErrorKind::NotFound)?;
         let open = match open {
             Some(open) if open.stretch == unit.stretch => open,
             _ => open.insert(Open {

@@ -8,7 +8,7 @@ use std::{
     fs::{self, File},
     io::{self, Read},
     os::unix::fs::MetadataExt,
-    path::{Path, PathBuf},
+    path::PathBuf,
     vec,
 };
 
@@ -27,7 +27,7 @@ use crate::{
     Error, ErrorKind,
     manifest::{MANIFEST, Manifest, SUMS},
 };
-use neo4j_format::DiskError;
+use neo4j_format::{DirHandle, DiskError, directory::NotUsable};
 
 /// Tag of a snapshot that is not known to be complete.
 pub(super) const UNFINISHED: &str = "neo4j-backup-unfinished";
@@ -42,7 +42,7 @@ pub(super) const ROOT: &str = "/neo4j";
 pub(super) fn archive(
     repository: Opened,
     location: &Location,
-    dir: &Path,
+    dir: &DirHandle,
     manifest: &Manifest,
     generation: Generation,
     health: &Health,
@@ -59,7 +59,7 @@ pub(super) fn archive(
     let snapshot = call(health, location, || {
         let snapshot = options.add_tags(UNFINISHED)?.to_snapshot()?;
         let options = BackupOptions::default().as_path(PathBuf::from(ROOT)).no_scan(true);
-        repository.archive(&options, &source, snapshot, &[dir.to_owned()])
+        repository.archive(&options, &source, snapshot, &[dir.path().to_owned()])
     })?;
     let summary = snapshot.summary.clone().unwrap_or_default();
     if (summary.total_files_processed, summary.total_bytes_processed) != (count, bytes) {
@@ -95,13 +95,13 @@ pub(super) fn archive(
 
 /// The files of a backup, as the engine wants them.
 struct BackupSource {
-    dir: PathBuf,
+    dir: DirHandle,
     files: Vec<(PathBuf, fs::Metadata)>,
     health: Health,
 }
 
 impl BackupSource {
-    fn of(dir: &Path, manifest: &Manifest, health: &Health) -> Result<BackupSource, Error> {
+    fn of(dir: &DirHandle, manifest: &Manifest, health: &Health) -> Result<BackupSource, Error> {
         let listed = manifest
             .files
             .iter()
@@ -109,17 +109,23 @@ impl BackupSource {
         let mut files = Vec::new();
         for (name, length) in listed.chain([(MANIFEST, None), (SUMS, None)]) {
             let path = dir.join(name);
-            let found = fs::symlink_metadata(&path).map_err(DiskError::at(&path))?;
-            if !found.is_file() || length.is_some_and(|length| length != found.len()) {
+            let differs = || {
                 let text = format!("{}: is not what the manifest lists", path.display());
-                return Err(Error::new(ErrorKind::Damaged, text).with_hint("verify the backup"));
+                Error::new(ErrorKind::Damaged, text).with_hint("verify the backup")
+            };
+            let found = match dir.open_file(name).and_then(|file| file.metadata()) {
+                Err(error) if NotUsable::of(&error).is_some() => return Err(differs()),
+                found => found.map_err(DiskError::at(&path))?,
+            };
+            if length.is_some_and(|length| length != found.len()) {
+                return Err(differs());
             }
             files.push((path, found));
         }
         // a folder has to be complete before the next one
         files.sort_by(|(one, _), (other, _)| one.cmp(other));
         Ok(BackupSource {
-            dir: dir.to_owned(),
+            dir: dir.clone(),
             files,
             health: health.clone(),
         })
@@ -145,13 +151,13 @@ impl ReadSource for BackupSource {
                 path: path.clone(),
                 node,
                 open: Some(BackupFile {
+                    dir: self.dir.clone(),
                     path: path.clone(),
                     length: found.len(),
                     health: self.health.clone(),
                 }),
             })
         });
-        debug_assert!(self.files.iter().all(|(path, _)| path.starts_with(&self.dir)));
         entries.collect::<Vec<_>>().into_iter()
     }
 }
@@ -177,6 +183,7 @@ fn metadata(found: &fs::Metadata) -> Metadata {
 
 /// A file that is to be opened when it is its turn.
 struct BackupFile {
+    dir: DirHandle,
     path: PathBuf,
     length: u64,
     health: Health,
@@ -186,7 +193,7 @@ impl ReadSourceOpen for BackupFile {
     type Reader = BackupReader;
 
     fn open(self) -> RusticResult<BackupReader> {
-        match File::open(&self.path) {
+        match self.dir.open_file(&self.path) {
             Ok(input) => Ok(BackupReader {
                 input,
                 left: self.length,

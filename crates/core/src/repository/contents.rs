@@ -1,6 +1,6 @@
 //! The files of a snapshot, read in order and without writing any.
 
-use std::{collections::BTreeMap, fs, path::Path};
+use std::{collections::BTreeMap, io::Write as _, path::Path};
 
 use rustic_core::{IndexedFullStatus, LsOptions, Repository, vfs::OpenFile};
 
@@ -17,10 +17,10 @@ use crate::{
     cancel::Cancel,
     manifest::{
         FileEntry, MANIFEST, Manifest, SUMS,
-        units::{ChunkRun, Units, in_parallel},
+        units::{ChunkRun, UnitTable, in_parallel},
     },
 };
-use neo4j_format::DiskError;
+use neo4j_format::{DirHandle, DiskError};
 
 /// Units that a thread takes at once: several blobs, so that two threads rarely need the same.
 const GROUP: u64 = 16;
@@ -112,8 +112,10 @@ impl BackupFiles for SnapshotFiles {
         Ok(self.snapshot.files.get(path).map(|(_, length)| *length))
     }
 
-    fn copy_sums(&self, to: &Path) -> Result<(), Error> {
-        Ok(fs::write(to, self.snapshot.whole(SUMS)?).map_err(DiskError::at(to))?)
+    fn copy_sums(&self, to: &DirHandle) -> Result<(), Error> {
+        let sums = self.snapshot.whole(SUMS)?;
+        let written = to.create_new(SUMS).and_then(|mut file| file.write_all(&sums));
+        Ok(written.map_err(DiskError::at(to.join(SUMS)))?)
     }
 
     fn read(&self, files: &[FileEntry], cancel: &Cancel, each: &Receiver<'_>) -> Result<(), Error> {
@@ -121,7 +123,7 @@ impl BackupFiles for SnapshotFiles {
             path: &file.path,
             length: file.length,
         });
-        let units = Units::new(Path::new(ROOT), runs.collect());
+        let units = UnitTable::new(runs.collect());
         let groups = units.count().div_ceil(GROUP);
         in_parallel(
             0..groups,

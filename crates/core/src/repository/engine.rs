@@ -5,8 +5,7 @@
 
 use std::{
     fmt::Display,
-    fs,
-    os::unix::fs::DirBuilderExt,
+    io::ErrorKind::NotFound,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Mutex, PoisonError},
 };
@@ -19,7 +18,7 @@ use rustic_core::{
 
 use super::location::{Location, Password};
 use crate::{Error, ErrorKind, cancel::Cancel, error::Setting};
-use neo4j_format::DiskError;
+use neo4j_format::{DirHandle, DiskError};
 
 /// The file whose existence makes a directory a repository.
 const CONFIG: &str = "config";
@@ -179,7 +178,7 @@ fn options() -> RepositoryOptions {
 /// # Errors
 /// Of kind [`ErrorKind::NoRepository`] if there is none or the password is wrong; of the disk.
 pub(super) fn open(location: &Location, password: &Password, health: &Health) -> Result<Repository<OpenStatus>, Error> {
-    if !location.path().join(CONFIG).exists() {
+    if !location.open().is_ok_and(|dir| dir.has(CONFIG)) {
         let text = format!("{location}: there is no repository");
         return Err(Error::new(ErrorKind::NoRepository, text)
             .with_hint("create it, or mount the file system that holds it")
@@ -196,20 +195,19 @@ pub(super) fn open(location: &Location, password: &Password, health: &Health) ->
 /// # Errors
 /// There is something already; of the disk.
 pub(super) fn create(location: &Location, password: &Password, health: &Health) -> Result<(), Error> {
-    let path = location.path();
-    if path.join(CONFIG).exists() {
-        return Err(Error::new(
-            ErrorKind::NotOurs,
-            format!("{location}: there is a repository already"),
-        ));
-    }
-    if fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_some()) {
-        return Err(Error::new(ErrorKind::NotOurs, format!("{location}: is not empty"))
-            .with_hint("name a directory that is absent or empty"));
-    }
-    if !path.exists() {
-        let created = fs::DirBuilder::new().mode(0o700).create(path);
-        created.map_err(DiskError::at(path))?;
+    match location.open() {
+        Ok(dir) if dir.has(CONFIG) => {
+            let text = format!("{location}: there is a repository already");
+            return Err(Error::new(ErrorKind::NotOurs, text));
+        }
+        Ok(dir) => {
+            if !dir.entries().map_err(DiskError::at(dir.path()))?.is_empty() {
+                return Err(Error::new(ErrorKind::NotOurs, format!("{location}: is not empty"))
+                    .with_hint("name a directory that is absent or empty"));
+            }
+        }
+        Err(error) if error.kind() == NotFound => create_directory(location)?,
+        Err(error) => return Err(DiskError::new(location.path(), error).into()),
     }
     let backends = backends(location, health)?;
     let config = ConfigOptions::default().set_version(2_u32).set_compression(3);
@@ -223,14 +221,20 @@ pub(super) fn create(location: &Location, password: &Password, health: &Health) 
     sync(location)
 }
 
+fn create_directory(location: &Location) -> Result<(), DiskError> {
+    let path = location.path();
+    let parent = path.parent().unwrap_or(path);
+    let created = DirHandle::open(parent).and_then(|parent| parent.create_folder(path.file_name().unwrap_or_default()));
+    created.map(drop).map_err(DiskError::at(path))
+}
+
 /// Makes everything in the repository durable, the names too.
 ///
 /// # Errors
 /// Disk errors.
 pub(super) fn sync(location: &Location) -> Result<(), Error> {
-    let path = location.path();
-    let synced = fs::File::open(path).and_then(|dir| Ok(rustix::fs::syncfs(&dir)?));
-    Ok(synced.map_err(DiskError::at(path))?)
+    let synced = location.open().and_then(|dir| Ok(rustix::fs::syncfs(&dir)?));
+    Ok(synced.map_err(DiskError::at(location.path()))?)
 }
 
 /// For signatures outside this file.

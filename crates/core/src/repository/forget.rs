@@ -14,8 +14,8 @@ use super::{
     location::Location,
     retention::{KeepPolicy, Reason, decide},
 };
-use crate::Error;
-use neo4j_format::DiskError;
+use crate::{Error, target::durable};
+use neo4j_format::{DiskError, directory::EntryKind};
 
 /// What became of the generations.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -112,24 +112,26 @@ pub(super) fn forget(
 
 /// Removes what writes that were killed left behind.
 fn remove_temporary_files(location: &Location) -> Result<(), Error> {
-    let folders = [FileType::Pack, FileType::Index, FileType::Snapshot, FileType::Key];
-    let mut pending: Vec<_> = folders
-        .iter()
-        .map(|kind| location.path().join(kind.dirname()))
-        .collect();
+    let dir = location.open().map_err(DiskError::at(location.path()))?;
+    let mut pending = Vec::new();
+    for kind in [FileType::Pack, FileType::Index, FileType::Snapshot, FileType::Key] {
+        match dir.folder(kind.dirname()) {
+            Ok(folder) => pending.push(folder),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => return Err(DiskError::new(dir.join(kind.dirname()), error).into()),
+        }
+    }
     while let Some(folder) = pending.pop() {
-        let entries = match std::fs::read_dir(&folder) {
-            Ok(entries) => entries,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
-            Err(error) => return Err(DiskError::new(folder, error).into()),
-        };
-        for entry in entries {
-            let entry = entry.map_err(DiskError::at(&folder))?;
-            let path = entry.path();
-            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-                pending.push(path);
-            } else if entry.file_name().to_string_lossy().ends_with("-tmp-") {
-                crate::target::durable::remove(&path)?;
+        for entry in folder.entries().map_err(DiskError::at(folder.path()))? {
+            match entry.status.kind() {
+                EntryKind::Folder => {
+                    let below = folder.folder(&entry.name);
+                    pending.push(below.map_err(DiskError::at(folder.join(&entry.name)))?);
+                }
+                EntryKind::File if entry.name.to_string_lossy().ends_with("-tmp-") => {
+                    durable::remove(&folder, &entry.name)?;
+                }
+                EntryKind::File | EntryKind::Other => {}
             }
         }
     }

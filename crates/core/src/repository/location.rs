@@ -1,14 +1,12 @@
 //! Where a repository is, and what opens it.
 
 use std::{
-    fmt, fs,
+    fmt, io,
     path::{Path, PathBuf},
 };
 
 use crate::{Error, ErrorKind};
-
-/// Longest password file that is read.
-const MAX_PASSWORD: u64 = 64 * 1024;
+use neo4j_format::{DirHandle, directory::NewFiles};
 
 /// Prefixes of locations that are not directories, as restic spells them.
 const REMOTE: [&str; 9] = [
@@ -41,6 +39,16 @@ impl Location {
     pub(super) fn path(&self) -> &Path {
         &self.0
     }
+
+    /// The directory, held open. What is created in it follows its owner, group and mode.
+    ///
+    /// # Errors
+    /// Those of the file system; above all `NotFound`.
+    pub(super) fn open(&self) -> io::Result<DirHandle> {
+        let dir = DirHandle::open(&self.0)?;
+        let like = NewFiles::like(&dir.status()?);
+        Ok(dir.with_new_files(like))
+    }
 }
 
 impl fmt::Display for Location {
@@ -64,23 +72,6 @@ impl Password {
             return Err(Error::new(ErrorKind::Usage, "the password of the repository is empty"));
         }
         Ok(Password(text))
-    }
-
-    /// The first line of a file.
-    ///
-    /// # Errors
-    /// Of kind [`ErrorKind::Configuration`] if the file cannot be read; as [`Password::new`].
-    pub fn read(path: &Path) -> Result<Password, Error> {
-        let unreadable = |error: &dyn fmt::Display| {
-            Error::new(ErrorKind::Configuration, format!("{}: {error}", path.display()))
-                .with_hint("name a file with the password of the repository")
-        };
-        let length = fs::metadata(path).map_err(|error| unreadable(&error))?.len();
-        if length > MAX_PASSWORD {
-            return Err(unreadable(&"too large for a password"));
-        }
-        let text = fs::read_to_string(path).map_err(|error| unreadable(&error))?;
-        Password::new(text.lines().next().unwrap_or_default())
     }
 
     pub(super) fn text(&self) -> &str {
@@ -112,16 +103,10 @@ mod tests {
     }
 
     #[test]
-    fn a_password_is_the_first_line_of_its_file_and_is_not_shown() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("password");
-        fs::write(&path, "secret word\nmore\n").unwrap();
-        let password = Password::read(&path).unwrap();
+    fn a_password_is_not_empty_and_is_not_shown() {
+        let password = Password::new("secret word").unwrap();
         assert_eq!(password.text(), "secret word");
         assert!(!format!("{password:?}").contains("secret"));
-        fs::write(&path, "\n").unwrap();
-        assert_eq!(Password::read(&path).unwrap_err().kind(), ErrorKind::Usage);
-        fs::remove_file(&path).unwrap();
-        assert_eq!(Password::read(&path).unwrap_err().kind(), ErrorKind::Configuration);
+        assert_eq!(Password::new("").unwrap_err().kind(), ErrorKind::Usage);
     }
 }

@@ -5,14 +5,15 @@
 //! file, so that a run that is killed leaves none.
 
 use std::{
+    ffi::OsStr,
     fs::{File, TryLockError},
-    path::PathBuf,
+    os::fd::AsFd as _,
     thread,
     time::{Duration, Instant},
 };
 
 use super::location::Location;
-use crate::{Error, ErrorKind, cancel::Cancel};
+use crate::{Error, ErrorKind, cancel::Cancel, target::lock::open_or_create};
 use neo4j_format::DiskError;
 
 /// Name of the lock file; restic ignores it.
@@ -49,18 +50,15 @@ impl RepositoryLock {
     }
 
     fn take_within(location: &Location, wanted: Use, wait: Duration, cancel: &Cancel) -> Result<RepositoryLock, Error> {
-        let path: PathBuf = location.path().join(LOCK);
-        let file = File::options()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&path);
+        let dir = location.open().map_err(DiskError::at(location.path()))?;
+        let path = dir.join(LOCK);
+        let file = open_or_create(&dir, OsStr::new(LOCK));
         // a repository on a read-only file system can be read, and nobody prunes it
-        let file = match file.or_else(|error| File::open(&path).map_err(|_| error)) {
+        let file = match file.or_else(|error| dir.open_file(LOCK).map_err(|_| error)) {
             Ok(file) => file,
             Err(error) if wanted == Use::Shared && error.kind() == std::io::ErrorKind::ReadOnlyFilesystem => {
-                File::open(location.path()).map_err(DiskError::at(location.path()))?
+                let itself = dir.as_fd().try_clone_to_owned();
+                File::from(itself.map_err(DiskError::at(location.path()))?)
             }
             Err(error) => return Err(DiskError::new(path, error).into()),
         };

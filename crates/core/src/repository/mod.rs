@@ -17,7 +17,7 @@ mod location;
 mod lock;
 mod retention;
 
-use std::{collections::BTreeMap, path::Path};
+use std::collections::BTreeMap;
 
 use rustic_core::repofile::SnapshotFile;
 use serde::Serialize;
@@ -34,7 +34,7 @@ use crate::{
     manifest::{BackupKind, Manifest},
     outcome::Verdict,
 };
-use neo4j_format::ids::DataSource;
+use neo4j_format::{DirHandle, ids::DataSource};
 
 pub(crate) use contents::SnapshotFiles;
 pub use forget::{ForgetOutcome, Forgotten};
@@ -147,7 +147,7 @@ impl Repository {
     }
 
     /// Archives the backup in `dir`, which nobody changes meanwhile.
-    pub(crate) fn archive(&self, dir: &Path, source: &str, verdict: Verdict, cancel: &Cancel) -> Archived {
+    pub(crate) fn archive(&self, dir: &DirHandle, source: &str, verdict: Verdict, cancel: &Cancel) -> Archived {
         if verdict == Verdict::Inconsistent {
             return Archived::Refused;
         }
@@ -155,7 +155,7 @@ impl Repository {
             .unwrap_or_else(|error| Archived::failed(&error))
     }
 
-    fn try_archive(&self, dir: &Path, source: &str, verdict: Verdict, cancel: &Cancel) -> Result<Archived, Error> {
+    fn try_archive(&self, dir: &DirHandle, source: &str, verdict: Verdict, cancel: &Cancel) -> Result<Archived, Error> {
         let manifest = Manifest::read(dir)?
             .filter(Manifest::is_complete)
             .ok_or_else(|| Error::new(ErrorKind::Failed, format!("{}: is not complete", dir.display())))?;
@@ -218,8 +218,8 @@ impl Repository {
 }
 
 /// What there is to say of a backup.
-fn describe(dir: &Path, manifest: &Manifest, source: &str, verdict: Verdict) -> Result<Generation, Error> {
-    let found = inspect(dir)?;
+fn describe(dir: &DirHandle, manifest: &Manifest, source: &str, verdict: Verdict) -> Result<Generation, Error> {
+    let found = inspect(dir.path())?;
     let last = |source: DataSource| {
         found
             .last_transactions

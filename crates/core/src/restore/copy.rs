@@ -2,24 +2,24 @@
 
 use std::{
     collections::BTreeSet,
-    fs::{self, File},
+    io,
     os::unix::fs::FileExt,
-    path::{Component, Path},
+    path::{Path, PathBuf},
 };
 
 use crate::{
-    Error, ErrorKind,
+    Error,
     backup_files::BackupFiles,
     cancel::Cancel,
     manifest::{
-        FileEntry, MANIFEST, SUMS, files,
+        FileEntry, MANIFEST, Manifest, SUMS,
         sums::{self, CHUNK, DIGEST, SumsReader, SumsTable},
         units::{self, CHUNK_LEN},
     },
     progress::Progress,
     target::durable,
 };
-use neo4j_format::DiskError;
+use neo4j_format::{DirHandle, DiskError};
 
 /// Copies the files that `wanted` selects into the directory `to`, which has none of them, with the checksums. Nothing is
 /// synced.
@@ -28,23 +28,22 @@ use neo4j_format::DiskError;
 /// A byte is not what it was; of the disk; cancelled.
 pub(super) fn copy(
     backup: &dyn BackupFiles,
-    to: &Path,
+    to: &DirHandle,
     wanted: impl Fn(&str) -> bool,
     progress: &dyn Progress,
     cancel: &Cancel,
 ) -> Result<(), Error> {
-    let sums = to.join(SUMS);
-    backup.copy_sums(&sums)?;
-    let found = SumsReader::open(&sums).and_then(SumsReader::finish).ok();
+    backup.copy_sums(to)?;
+    let found = SumsReader::open(to, SUMS).and_then(SumsReader::finish).ok();
     if found.is_none() || found != backup.manifest().sums_checksum {
         return Err(backup.differs(SUMS, "checksum mismatch"));
     }
-    let table = SumsTable::open(&sums).map_err(DiskError::at(&sums))?;
+    let table = SumsTable::open(to, SUMS).map_err(DiskError::at(to.join(SUMS)))?;
     let (mut files, mut first_digests, mut next) = (Vec::new(), Vec::new(), 0);
     for entry in &backup.manifest().files {
         if wanted(&entry.path) {
             judge(backup, entry)?;
-            create(&to.join(&entry.path), entry.length)?;
+            create(to, entry).map_err(DiskError::at(to.join(&entry.path)))?;
             files.push(entry.clone());
             first_digests.push(next);
         }
@@ -70,21 +69,16 @@ pub(super) fn copy(
                 return Err(backup.differs(&entry.path, &what));
             }
         }
-        let path = to.join(&entry.path);
-        let file = File::options().write(true).open(&path).map_err(DiskError::at(&path))?;
-        file.write_all_at(bytes, unit.start).map_err(DiskError::at(&path))?;
+        let file = to.open_to_change(&entry.path);
+        file.and_then(|file| file.write_all_at(bytes, unit.start))
+            .map_err(DiskError::at(to.join(&entry.path)))?;
         progress.bytes(unit.end - unit.start);
         Ok(())
     })
 }
 
-/// Refuses a name that leads elsewhere, and a file that is not as long as it was.
+/// Refuses a file that is not as long as it was.
 fn judge(backup: &dyn BackupFiles, entry: &FileEntry) -> Result<(), Error> {
-    let is_below = |path: &Path| path.components().all(|part| matches!(part, Component::Normal(_)));
-    if entry.path.is_empty() || !is_below(Path::new(&entry.path)) {
-        let text = format!("{MANIFEST}: {:?} is not a name of a file in the backup", entry.path);
-        return Err(Error::new(ErrorKind::Damaged, text));
-    }
     match backup.length(&entry.path)? {
         Some(length) if length == entry.length => Ok(()),
         Some(length) => {
@@ -95,25 +89,23 @@ fn judge(backup: &dyn BackupFiles, entry: &FileEntry) -> Result<(), Error> {
     }
 }
 
-fn create(path: &Path, length: u64) -> Result<(), DiskError> {
-    if let Some(parent) = path.parent() {
-        fs::create_dir_all(parent).map_err(DiskError::at(parent))?;
+fn create(to: &DirHandle, entry: &FileEntry) -> io::Result<()> {
+    if let Some(folder) = Path::new(&entry.path).parent() {
+        to.create_folders(folder)?;
     }
-    let new = File::options().write(true).create_new(true).open(path);
-    new.and_then(|file| file.set_len(length)).map_err(DiskError::at(path))
+    to.create_new(&entry.path)?.set_len(entry.length)
 }
 
-/// Makes everything below `dir` durable, the names too.
+/// Makes the files of a restored backup durable, with their names.
 ///
 /// # Errors
 /// Disk errors.
-pub(super) fn sync(dir: &Path) -> Result<(), Error> {
-    let mut paths = BTreeSet::from([dir.to_owned()]);
-    for found in files::list(dir)? {
-        let path = dir.join(found.path);
-        let folders = path.ancestors().skip(1).take_while(|folder| *folder != dir);
-        paths.extend(folders.map(Path::to_owned));
-        paths.insert(path);
+pub(super) fn sync(dir: &DirHandle, manifest: &Manifest) -> Result<(), Error> {
+    let mut paths = BTreeSet::new();
+    let files = manifest.files.iter().map(|file| file.path.as_str());
+    for path in files.chain([MANIFEST, SUMS]) {
+        // the last one is the directory itself
+        paths.extend(Path::new(path).ancestors().map(Path::to_owned));
     }
-    Ok(durable::sync_together(&Vec::from_iter(paths))?)
+    Ok(durable::sync_together(dir, &Vec::<PathBuf>::from_iter(paths))?)
 }

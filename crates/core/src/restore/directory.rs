@@ -1,9 +1,6 @@
 //! A backup in a directory, as something to restore from.
 
-use std::{
-    fs, io,
-    path::{Path, PathBuf},
-};
+use std::{io, path::Path};
 
 use crate::{
     Error, ErrorKind,
@@ -14,15 +11,17 @@ use crate::{
         FileEntry, Manifest, SUMS, State,
         units::{ChunkRun, Units},
     },
+    progress::Progress,
     target::{links, staging::refuse_if_at_work},
+    verification::readable,
     verify::traces::{self, Since},
 };
-use neo4j_format::DiskError;
+use neo4j_format::{DirHandle, DiskError};
 
 /// The directory of a backup that is complete.
 #[derive(Debug)]
 pub(super) struct Directory {
-    dir: PathBuf,
+    dir: DirHandle,
     manifest: Manifest,
 }
 
@@ -31,10 +30,11 @@ impl Directory {
     ///
     /// # Errors
     /// It has no manifest, is not complete, or holds a link; a run is working on it.
-    pub(super) fn open(dir: &Path) -> Result<Directory, Error> {
+    pub(super) fn open(dir: &Path, progress: &dyn Progress) -> Result<Directory, Error> {
         refuse_if_at_work(dir)?;
+        let dir = readable(dir)?;
         let shown = dir.display();
-        let Some(manifest) = Manifest::read(dir)? else {
+        let Some(manifest) = Manifest::read(&dir)? else {
             let text = format!("{shown}: has no manifest, so its bytes cannot be verified");
             return Err(Error::new(ErrorKind::NotOurs, text)
                 .with_hint("name the directory of a backup, or adopt this one first")
@@ -52,11 +52,8 @@ impl Directory {
                     .with_hint("run the incremental backup again, or restore another backup"));
             }
         }
-        links::refuse(dir)?;
-        Ok(Directory {
-            dir: dir.to_owned(),
-            manifest,
-        })
+        links::refuse(&dir, progress)?;
+        Ok(Directory { dir, manifest })
     }
 
     fn unreadable(&self, path: &str, error: io::Error) -> Error {
@@ -74,18 +71,17 @@ impl BackupFiles for Directory {
     }
 
     fn length(&self, path: &str) -> Result<Option<u64>, Error> {
-        match fs::symlink_metadata(self.dir.join(path)) {
-            Ok(found) => Ok(found.is_file().then_some(found.len())),
+        match self.dir.status_of(path) {
+            Ok(found) => Ok(found.is_file().then_some(found.length())),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(self.unreadable(path, error)),
         }
     }
 
-    fn copy_sums(&self, to: &Path) -> Result<(), Error> {
-        if self.length(SUMS)?.is_none() {
-            return Err(self.differs(SUMS, "missing"));
-        }
-        let copied = fs::copy(self.dir.join(SUMS), to).map_err(DiskError::at(to))?;
+    fn copy_sums(&self, to: &DirHandle) -> Result<(), Error> {
+        let mut sums = self.dir.open_file(SUMS).map_err(|error| self.unreadable(SUMS, error))?;
+        let copied = to.create_new(SUMS).and_then(|mut new| io::copy(&mut sums, &mut new));
+        let copied = copied.map_err(DiskError::at(to.join(SUMS)))?;
         tracing::debug!("{copied} bytes of checksums");
         Ok(())
     }
@@ -106,7 +102,9 @@ impl BackupFiles for Directory {
     /// Something is not what it was, for one of three reasons.
     fn differs(&self, path: &str, what: &str) -> Error {
         let text = format!("{}: {what}", self.dir.join(path).display());
-        if Manifest::read(&self.dir).ok().flatten().as_ref() != Some(&self.manifest) {
+        // a full backup puts another directory in its place
+        let now = DirHandle::open(self.dir.path()).map(|now| Manifest::read(&now).ok().flatten());
+        if now.ok().flatten().as_ref() != Some(&self.manifest) {
             let text = format!("{}: changed during the restore", self.dir.display());
             return Error::new(ErrorKind::TargetInUse, text)
                 .with_hint("restore again when no other run uses the backup");

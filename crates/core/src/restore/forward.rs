@@ -6,8 +6,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashSet},
-    fs::{self, File},
-    path::{Path, PathBuf},
+    path::PathBuf,
 };
 
 use crate::{
@@ -31,7 +30,7 @@ use crate::{
 };
 use jiff::Timestamp;
 use neo4j_format::{
-    DiskError,
+    DirHandle, DiskError,
     ids::{DataSource, LogVersion, TxId},
     log::{
         self, Item, Layout, LogFormat, LogHeader, LogWriter, TransactionRange, TransactionRangeError,
@@ -62,10 +61,10 @@ pub(super) fn is_log(path: &str) -> bool {
 #[derive(Debug)]
 pub(super) struct Forward<'a> {
     /// The restored base, whose manifest this is.
-    pub(super) dir: &'a Path,
+    pub(super) dir: &'a DirHandle,
     pub(super) manifest: &'a Manifest,
     /// A directory with the logs of a later backup, which is removed.
-    pub(super) logs: &'a Path,
+    pub(super) logs: &'a DirHandle,
     /// Last transactions of the later backup.
     pub(super) later: &'a Manifest,
     pub(super) cancel: &'a Cancel,
@@ -109,7 +108,7 @@ impl Forward<'_> {
                 .expect("the log that was just activated is found, since nobody else is here");
             graph.apply(&active, &mut touched)?;
         } else {
-            durable::remove(&cut_log.path)?;
+            durable::remove(self.dir, &cut_log.path)?;
         }
         let runs = &self.manifest.chain;
         // the rules of 1.3 are fit for 1.4 as well
@@ -122,16 +121,16 @@ impl Forward<'_> {
             .and_then(|run| Dialect::from_name(&run.dialect))
             .unwrap_or(unknown);
         let index_log = self.dir.join(RECEIVED_INDEX_LOG);
-        if index_log.exists() {
+        if self.dir.has(&index_log) {
             replay::prepare_index_log(self.dir, dialect, &[(&index_log, Keep::All)], log_format)?;
-            durable::remove(&index_log)?;
+            durable::remove(self.dir, &index_log)?;
         }
         // they are no part of the database, so that no checksum may be taken of them
-        fs::remove_dir_all(self.logs).map_err(DiskError::at(self.logs))?;
+        let logs = self.logs.path();
+        self.dir.remove_tree(logs).map_err(DiskError::at(logs))?;
         let mut manifest = self.manifest.clone();
         manifest.last_transactions = last_transactions(self.dir, &Header::open(self.dir)?, log_format, progress)?;
-        let sums = self.dir.join(SUMS);
-        let known = Known::of(self.manifest, &sums)?;
+        let known = Known::of(self.dir, self.manifest, SUMS)?;
         checksums::write(self.dir, known.as_ref(), &touched, &mut manifest, self.cancel)?;
         Ok((manifest, applied))
     }
@@ -188,7 +187,7 @@ impl Forward<'_> {
         };
         let range = TransactionRange::find(self.logs, layout, None, base, end)?;
         let path = self.dir.join(RECEIVED);
-        let file = File::options().read(true).write(true).create_new(true).open(&path);
+        let file = self.dir.create_new(&path);
         let version = graph.free_version()?;
         let header = LogHeader {
             format,
@@ -221,7 +220,7 @@ impl Forward<'_> {
             Ok(())
         })?;
         writer.flush()?;
-        let file = File::open(&path).map_err(DiskError::at(&path))?;
+        let file = self.dir.open_file(&path).map_err(DiskError::at(&path))?;
         file.sync_all().map_err(DiskError::at(&path))?;
         Ok(GraphLog {
             path,
@@ -260,7 +259,7 @@ impl Forward<'_> {
         };
         let range = TransactionRange::find(self.logs, layout, active.as_deref(), base, later)?;
         let path = self.dir.join(RECEIVED_INDEX_LOG);
-        let file = File::options().read(true).write(true).create_new(true).open(&path);
+        let file = self.dir.create_new(&path);
         let header = LogHeader {
             format,
             version: LogVersion(0),
@@ -294,7 +293,7 @@ impl Forward<'_> {
         })?;
         writer.flush()?;
         if count == 0 {
-            durable::remove(&path)?;
+            durable::remove(self.dir, &path)?;
         }
         Ok(())
     }

@@ -14,10 +14,7 @@ mod moment;
 mod owner;
 mod plan;
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use serde::{Serialize, Serializer};
 
@@ -25,7 +22,7 @@ use crate::{
     Error, ErrorKind,
     backup_files::BackupFiles,
     cancel::Cancel,
-    check::{CheckError, CheckOptions, check},
+    check::{CheckError, CheckOptions, check_handle},
     consistency::Checked,
     context::now,
     inspect::{Inspection, directory::LastTransaction, inspect, start::FirstStart},
@@ -34,13 +31,17 @@ use crate::{
     progress::{Phase, Progress},
     repository::{Generation, Repository},
     run_id::RunId,
-    target::restoring::{Existing, Ids, RestoreTarget},
+    target::{
+        durable,
+        owners::warn_of_refused,
+        restoring::{Existing, Ids, RestoreTarget},
+    },
 };
 use directory::Directory;
 use forward::{Cut, Forward};
 use moment::{KnownMoment, require_same};
 use neo4j_format::{
-    DiskError,
+    DirHandle, DiskError,
     ids::{DataSource, TxId},
 };
 
@@ -195,7 +196,7 @@ impl Restore {
     /// or was changed by Neo4j; it does not reach the moment; of the disk; the run was cancelled.
     pub fn run(&self, progress: &dyn Progress, cancel: &Cancel) -> Result<RestoreOutcome, Error> {
         cancel.check()?;
-        let chosen = self.choose(cancel)?;
+        let chosen = self.choose(progress, cancel)?;
         let files = &chosen.files.manifest().files;
         let bytes: u64 = files.iter().map(|file| file.length).sum();
         let needed = bytes.saturating_add(FOLDERS);
@@ -214,13 +215,14 @@ impl Restore {
             Ok(self.outcome(&chosen, Some(found), Some(restored)))
         });
         target.release(&result);
+        durable::warn_of_missing_syncs(&self.to, progress);
         result
     }
 
-    fn choose(&self, cancel: &Cancel) -> Result<Chosen, Error> {
+    fn choose(&self, progress: &dyn Progress, cancel: &Cancel) -> Result<Chosen, Error> {
         match &self.from {
             Origin::Directory(dir) => {
-                let files = Directory::open(dir)?;
+                let files = Directory::open(dir, progress)?;
                 let found = inspect(dir)?;
                 require_same(self.moment, known(&found), found.finished)?;
                 Ok(Chosen {
@@ -268,12 +270,13 @@ impl Restore {
             Some((later, cut)) => self.forward(&staging, chosen, later, *cut, progress, cancel)?,
             None => (chosen.files.manifest().clone(), 0),
         };
-        manifest.write(&staging.join(MANIFEST))?;
+        manifest.write(&staging, MANIFEST)?;
         progress.phase(Phase::Checking);
         let check = checked(&staging, cancel)?;
-        target.give_away(owner)?;
+        target.give_away(&staging)?;
+        warn_of_refused(&staging, progress);
         progress.phase(Phase::Syncing);
-        copy::sync(&staging)?;
+        copy::sync(&staging, &manifest)?;
         cancel.check()?;
         progress.phase(Phase::Publishing);
         Ok(Restored {
@@ -286,7 +289,7 @@ impl Restore {
     /// Applies the logs of a later generation to the base in `staging`.
     fn forward(
         &self,
-        staging: &Path,
+        staging: &DirHandle,
         chosen: &Chosen,
         later: &Generation,
         cut: Cut,
@@ -299,8 +302,9 @@ impl Restore {
                 "a single backup reaches one moment",
             ));
         };
-        let logs = staging.join(LATER);
-        fs::create_dir_all(logs.join("index")).map_err(DiskError::at(&logs))?;
+        let index = Path::new(LATER).join("index");
+        let logs = staging.create_folders(index).and_then(|()| staging.folder(LATER));
+        let logs = logs.map_err(DiskError::at(staging.join(LATER)))?;
         let files = repository.open_files(later, cancel)?;
         copy::copy(&files, &logs, forward::is_log, progress, cancel)?;
         progress.phase(Phase::Applying);
@@ -367,12 +371,12 @@ fn known(found: &Inspection) -> KnownMoment {
 }
 
 /// Checks all of the graph.
-fn checked(dir: &Path, cancel: &Cancel) -> Result<Checked, Error> {
+fn checked(dir: &DirHandle, cancel: &Cancel) -> Result<Checked, Error> {
     let options = CheckOptions {
         limit: SHOWN,
         ..CheckOptions::default()
     };
-    match check(dir, &options, cancel) {
+    match check_handle(dir, &options, cancel) {
         Ok(report) => Ok(Checked::Report(report)),
         Err(CheckError::Cancelled(error)) => Err(*error),
         Err(error) => Ok(Checked::not_run(&error)),

@@ -177,7 +177,10 @@ impl RunLock {
 }
 
 /// Opens the file, which is left as it is, or creates it.
-fn open_or_create(parent: &DirHandle, name: &OsStr) -> io::Result<File> {
+///
+/// # Errors
+/// Those of the file system.
+pub(crate) fn open_or_create(parent: &DirHandle, name: &OsStr) -> io::Result<File> {
     loop {
         match parent.open_to_change(name) {
             Err(error) if error.kind() == ErrorKind::NotFound => {}

@@ -11,24 +11,28 @@
 //! So `DIR` is the old or the new database at any time, and a database without the marker is never deleted.
 
 use std::{
-    fs::{self, File},
-    os::unix::fs::{MetadataExt, PermissionsExt, lchown},
+    ffi::{OsStr, OsString},
+    io,
     path::{Path, PathBuf},
 };
 
 use jiff::Timestamp;
+use rustix::process::geteuid;
 
 use super::{
     durable, free_space,
     lock::RunLock,
+    open_files,
     staging::{
         Occupant, TargetError,
-        directories::{chown_tree, exchange, is_mount_point, occupant, rename, resolve, sibling},
+        directories::{exchange, is_mount_point, occupant, remove_with_last, rename, resolve, sibling},
+        open_parent,
     },
 };
 use crate::{Error, ErrorKind, error::Setting};
 use neo4j_format::{
-    DiskError,
+    DirHandle, DiskError,
+    directory::{EntryStatus, NewFiles},
     store::neo4j_lock::{self, LockError, Neo4jLock},
 };
 
@@ -54,6 +58,9 @@ pub(crate) struct Ids {
 /// A locked target of a restore; the locks end with it.
 #[derive(Debug)]
 pub(crate) struct RestoreTarget {
+    /// The directory that it lies in; target and siblings are reached through this handle alone.
+    parent: DirHandle,
+    name: OsString,
     dir: PathBuf,
     lock: RunLock,
     /// Keeps Neo4j out of the database that is replaced.
@@ -67,18 +74,21 @@ impl RestoreTarget {
     /// As [`RestoreTarget::lock`].
     pub(crate) fn judge(dir: &Path, existing: Existing, needed: u64) -> Result<(), Error> {
         let dir = resolve(dir)?;
-        let path = sibling(&dir, "lock");
-        if let Some(holder) = RunLock::holder(&path)? {
+        let (parent, name) = open_parent(&dir)?;
+        let lock = sibling(&name, "lock");
+        if let Some(holder) = RunLock::holder(&parent, &lock)? {
+            let path = parent.join(lock);
             return Err(TargetError::Locked { path, holder }.into());
         }
-        if let Some(holder) = neo4j_lock::holder(&dir) {
-            let path = dir.join("neostore");
-            return Err(LockError::Held { path, holder }.into());
+        if judge(&parent, &name, existing)? == Occupant::Database {
+            let found = parent.folder(&name).map_err(DiskError::at(&dir))?;
+            if let Some(holder) = neo4j_lock::holder(&found) {
+                let path = found.join("neostore");
+                return Err(LockError::Held { path, holder }.into());
+            }
+            refuse_if_open(&found)?;
         }
-        if judge(&dir, existing)? == Occupant::Database {
-            refuse_if_open(&dir)?;
-        }
-        has_room(&dir, needed)
+        has_room(&parent, &dir, needed)
     }
 
     /// Locks `dir` against other runs and against Neo4j, and finishes or removes what an interrupted restore left.
@@ -93,25 +103,28 @@ impl RestoreTarget {
         now: u64,
     ) -> Result<RestoreTarget, Error> {
         let dir = resolve(dir)?;
-        let mut lock = RunLock::take(sibling(&dir, "lock"))?;
+        let (parent, name) = open_parent(&dir)?;
+        let mut lock = RunLock::take(&parent, &sibling(&name, "lock"))?;
         let stale = lock.stale_run().map(str::to_owned);
         let begun = (|| {
-            finish_interrupted(&dir, now)?;
-            let occupant = judge(&dir, existing)?;
-            let neo4j = match occupant {
+            finish_interrupted(&parent, &name, now)?;
+            let neo4j = match judge(&parent, &name, existing)? {
                 Occupant::Database => {
-                    let lock = Neo4jLock::take(&dir)?;
-                    refuse_if_open(&dir)?;
+                    let found = parent.folder(&name).map_err(DiskError::at(&dir))?;
+                    let lock = Neo4jLock::take(&found)?;
+                    refuse_if_open(&found)?;
                     Some(lock)
                 }
                 _ => None,
             };
-            has_room(&dir, needed)?;
+            has_room(&parent, &dir, needed)?;
             lock.note(run_id, stale, now)?;
             Ok(neo4j)
         })();
         match begun {
             Ok(neo4j) => Ok(RestoreTarget {
+                parent,
+                name,
                 dir,
                 lock,
                 _neo4j: neo4j,
@@ -131,60 +144,66 @@ impl RestoreTarget {
         &self.dir
     }
 
-    /// Creates the directory to restore into; its mode and owner are those of the database that it replaces, or of the
-    /// parent directory.
+    /// Creates the directory to restore into, for this user alone until [`RestoreTarget::give_away`]. What is created in it
+    /// is given to `owner`; by default root gives it to the owner of the database that it replaces, or of the parent
+    /// directory. The mode is theirs too.
     ///
     /// # Errors
     /// Disk errors; of kind [`ErrorKind::Configuration`] if this process may not give files to `owner`.
-    pub(crate) fn create_staging(&self, owner: Option<Ids>) -> Result<PathBuf, Error> {
-        let staging = self.staging();
-        fs::create_dir(&staging).map_err(DiskError::at(&staging))?;
-        let marker = staging.join(MARKER);
-        File::create(&marker).map_err(DiskError::at(&marker))?;
-        let model = self.model()?;
-        let mode = fs::Permissions::from_mode(model.mode() & 0o777 | 0o700);
-        fs::set_permissions(&staging, mode).map_err(DiskError::at(&staging))?;
-        if let Some(ids) = owner {
-            lchown(&staging, ids.user, ids.group).map_err(|error| {
-                let text = format!("{}: cannot change its owner: {error}", staging.display());
-                Error::new(ErrorKind::Configuration, text).with_hint("run the restore as root, or leave the owner out")
-            })?;
+    pub(crate) fn create_staging(&self, owner: Option<Ids>) -> Result<DirHandle, Error> {
+        let name = self.staging_name();
+        let path = self.parent.join(&name);
+        let staging = self.parent.create_folder(&name).map_err(DiskError::at(&path))?;
+        let made = staging.status().map_err(DiskError::at(&path))?;
+        let staging = staging.with_new_files(self.new_files(owner, &made)?);
+        let marker = staging.create_new(MARKER);
+        drop(marker.map_err(DiskError::at(staging.join(MARKER)))?);
+        if let (Some(_), Some(refused)) = (owner, staging.new_files().refused()) {
+            let text = format!("{}: {refused}", path.display());
+            return Err(Error::new(ErrorKind::Configuration, text)
+                .with_hint("run the restore as root, or leave the owner out"));
         }
-        durable::sync(self.parent())?;
+        durable::sync(&self.parent)?;
         Ok(staging)
     }
 
-    /// Gives the restored files to `owner`, or to the owner of what they replace if this process is root.
+    /// What restored files get, in a directory that was `made`.
+    fn new_files(&self, owner: Option<Ids>, made: &EntryStatus) -> Result<NewFiles, DiskError> {
+        let model = match self.parent.status_of(&self.name) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => self.parent.status(),
+            found => found,
+        };
+        let model = model.map_err(DiskError::at(&self.dir))?;
+        let new_files = NewFiles::default().with_mode(model.mode() & 0o777 | 0o700);
+        Ok(match owner {
+            Some(ids) => new_files.owned_by(
+                ids.user.unwrap_or(made.owner()),
+                ids.group.unwrap_or(made.group()),
+            ),
+            None if geteuid().is_root() => new_files.owned_by(model.owner(), model.group()),
+            None => new_files,
+        })
+    }
+
+    /// Gives the restored directory itself to the owner of its files, with its mode.
     ///
     /// # Errors
     /// Disk errors.
-    pub(crate) fn give_away(&self, owner: Option<Ids>) -> Result<(), Error> {
-        let staging = self.staging();
-        let (uid, gid) = match owner {
-            Some(ids) => {
-                let now = fs::metadata(&staging).map_err(DiskError::at(&staging))?;
-                (ids.user.unwrap_or(now.uid()), ids.group.unwrap_or(now.gid()))
-            }
-            None if rustix::process::geteuid().is_root() => {
-                let model = self.model()?;
-                (model.uid(), model.gid())
-            }
-            None => return Ok(()),
-        };
-        Ok(chown_tree(&staging, uid, gid)?)
+    pub(crate) fn give_away(&self, staging: &DirHandle) -> Result<(), DiskError> {
+        staging.give(staging.new_files()).map_err(DiskError::at(staging.path()))
     }
 
     /// Puts the restored database, all of it durable, in place; returns where the one that was there is now.
     ///
     /// # Errors
-    /// [`TargetError::NoExchange`]; disk errors.
+    /// Of kind [`ErrorKind::Configuration`] if the file system cannot exchange two directories; disk errors.
     pub(crate) fn publish(&self, now: u64) -> Result<Option<PathBuf>, Error> {
-        let staging = self.staging();
-        match occupant(&self.dir)? {
-            Occupant::Absent => rename(&staging, &self.dir)?,
-            Occupant::Empty => fs::rename(&staging, &self.dir).map_err(DiskError::at(&self.dir))?,
+        let (parent, staging) = (&self.parent, self.staging_name());
+        match occupant(parent, &self.name)? {
+            Occupant::Absent => rename(parent, &staging, &self.name)?,
+            Occupant::Empty => parent.rename(&staging, &self.name).map_err(DiskError::at(&self.dir))?,
             Occupant::Foreign => return Err(TargetError::Foreign { path: self.dir.clone() }.into()),
-            Occupant::Database if exchange(&staging, &self.dir)? => {}
+            Occupant::Database if exchange(parent, &staging, &self.name)? => {}
             Occupant::Database => {
                 let text = format!(
                     "{}: its file system cannot exchange two directories atomically",
@@ -194,13 +213,13 @@ impl RestoreTarget {
                     .with_hint("move the existing database away, then restore without replacing"));
             }
         }
-        durable::sync(self.parent())?;
-        finish_interrupted(&self.dir, now)
+        durable::sync(parent)?;
+        finish_interrupted(parent, &self.name, now)
     }
 
     /// Removes the restored files; what cannot be removed is left to the next restore.
     pub(crate) fn discard_staging(&self) {
-        let _ = remove_staging(&self.staging());
+        let _ = remove_staging(&self.parent, &self.staging_name());
     }
 
     /// Ends the run. A failed one leaves the note that an interrupted backup left.
@@ -210,67 +229,46 @@ impl RestoreTarget {
         }
     }
 
-    fn staging(&self) -> PathBuf {
-        sibling(&self.dir, "restoring")
-    }
-
-    fn parent(&self) -> &Path {
-        self.dir.parent().unwrap_or(Path::new("/"))
-    }
-
-    /// Whose mode and owner the restored directory gets.
-    fn model(&self) -> Result<fs::Metadata, DiskError> {
-        let model = if occupant(&self.dir)? == Occupant::Absent {
-            self.parent()
-        } else {
-            &self.dir
-        };
-        fs::metadata(model).map_err(DiskError::at(model))
+    fn staging_name(&self) -> OsString {
+        sibling(&self.name, "restoring")
     }
 }
 
-fn judge(dir: &Path, existing: Existing) -> Result<Occupant, Error> {
-    if is_mount_point(dir)? {
-        return Err(TargetError::MountPoint { path: dir.to_owned() }.into());
+fn judge(parent: &DirHandle, name: &OsStr, existing: Existing) -> Result<Occupant, Error> {
+    let path = parent.join(name);
+    if is_mount_point(parent, name)? {
+        return Err(TargetError::MountPoint { path }.into());
     }
-    let found = occupant(dir)?;
+    let found = occupant(parent, name)?;
     match (found, existing) {
         (Occupant::Database, Existing::Refused) => {
-            let text = format!("{} already contains a database", dir.display());
+            let text = format!("{} already contains a database", path.display());
             Err(Error::new(ErrorKind::NotOurs, text)
                 .with_hint("name another directory, or replace it; it is then kept under another name")
                 .see(&[Setting::Replace]))
         }
-        (Occupant::Foreign, _) => Err(TargetError::Foreign { path: dir.to_owned() }.into()),
+        (Occupant::Foreign, _) => Err(TargetError::Foreign { path }.into()),
         _ => Ok(found),
     }
 }
 
 /// Refuses a database whose `neostore` another process has open. A server of 1.3 loses its only lock when it serves a
 /// backup: the lock is on `neostore`, and closing any descriptor of a file drops a POSIX lock on it.
-fn refuse_if_open(dir: &Path) -> Result<(), Error> {
-    let path = dir.join("neostore");
-    let Ok(store) = fs::metadata(&path) else {
+fn refuse_if_open(dir: &DirHandle) -> Result<(), Error> {
+    let store = "neostore";
+    let Ok(found) = dir.status_of(store) else {
         return Ok(());
     };
-    let is_store = |found: &fs::Metadata| (found.dev(), found.ino()) == (store.dev(), store.ino());
-    // a process of another user cannot be looked into, and may end meanwhile
-    for process in fs::read_dir("/proc").into_iter().flatten().flatten() {
-        let Some(pid) = process.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else {
-            continue;
-        };
-        let mut files = fs::read_dir(process.path().join("fd")).into_iter().flatten().flatten();
-        if pid != std::process::id() && files.any(|file| fs::metadata(file.path()).is_ok_and(|found| is_store(&found)))
-        {
-            let text = format!("{}: open in process {pid}", path.display());
-            return Err(Error::new(ErrorKind::TargetInUse, text).with_hint("shut Neo4j down and run again"));
+    match open_files::other_process_with(&found) {
+        Some(pid) => {
+            let text = format!("{}: open in process {pid}", dir.join(store).display());
+            Err(Error::new(ErrorKind::TargetInUse, text).with_hint("shut Neo4j down and run again"))
         }
+        None => Ok(()),
     }
-    Ok(())
 }
 
-fn has_room(dir: &Path, needed: u64) -> Result<(), Error> {
-    let parent = dir.parent().unwrap_or(Path::new("/"));
+fn has_room(parent: &DirHandle, dir: &Path, needed: u64) -> Result<(), Error> {
     let free = free_space::free(parent)?;
     if needed <= free {
         return Ok(());
@@ -283,27 +281,34 @@ fn has_room(dir: &Path, needed: u64) -> Result<(), Error> {
 }
 
 /// Takes steps 4 and 5, or removes a directory that was not complete; returns the new place of the old database.
-fn finish_interrupted(dir: &Path, now: u64) -> Result<Option<PathBuf>, Error> {
-    let staging = sibling(dir, "restoring");
-    let has_marker = |dir: &Path| fs::symlink_metadata(dir.join(MARKER)).is_ok();
+fn finish_interrupted(parent: &DirHandle, name: &OsStr, now: u64) -> Result<Option<PathBuf>, Error> {
+    let staging = sibling(name, "restoring");
     let mut before = None;
-    if fs::symlink_metadata(&staging).is_ok() {
-        match occupant(&staging)? {
-            _ if has_marker(&staging) => remove_staging(&staging)?,
-            Occupant::Absent | Occupant::Empty => remove_staging(&staging)?,
-            Occupant::Database if has_marker(dir) => before = Some(keep(dir, &staging, now)?),
-            Occupant::Database | Occupant::Foreign => return Err(TargetError::Foreign { path: staging }.into()),
+    if parent.has(&staging) {
+        match occupant(parent, &staging)? {
+            _ if has_marker(parent, &staging) => remove_staging(parent, &staging)?,
+            Occupant::Absent | Occupant::Empty => remove_staging(parent, &staging)?,
+            Occupant::Database if has_marker(parent, name) => before = Some(keep(parent, name, &staging, now)?),
+            Occupant::Database | Occupant::Foreign => {
+                let path = parent.join(staging);
+                return Err(TargetError::Foreign { path }.into());
+            }
         }
     }
-    if has_marker(dir) {
-        durable::remove(&dir.join(MARKER))?;
-        durable::sync(dir)?;
+    if has_marker(parent, name) {
+        let dir = parent.folder(name).map_err(DiskError::at(parent.join(name)))?;
+        durable::remove(&dir, MARKER)?;
+        durable::sync(&dir)?;
     }
     Ok(before)
 }
 
+fn has_marker(parent: &DirHandle, name: &OsStr) -> bool {
+    parent.has(Path::new(name).join(MARKER))
+}
+
 /// Renames the replaced database to a name that is free.
-fn keep(dir: &Path, replaced: &Path, now: u64) -> Result<PathBuf, Error> {
+fn keep(parent: &DirHandle, name: &OsStr, replaced: &OsStr, now: u64) -> Result<PathBuf, Error> {
     let time = timestamp(now);
     let mut number = 1;
     let free = loop {
@@ -311,37 +316,23 @@ fn keep(dir: &Path, replaced: &Path, now: u64) -> Result<PathBuf, Error> {
             1 => format!("before-{time}"),
             _ => format!("before-{time}-{number}"),
         };
-        let path = sibling(dir, &suffix);
-        if fs::symlink_metadata(&path).is_err() {
-            break path;
+        let free = sibling(name, &suffix);
+        if !parent.has(&free) {
+            break free;
         }
         number += 1;
     };
-    rename(replaced, &free)?;
-    durable::sync(dir.parent().unwrap_or(Path::new("/")))?;
-    Ok(free)
+    rename(parent, replaced, &free)?;
+    durable::sync(parent)?;
+    Ok(parent.join(free))
 }
 
 /// Removes a directory so that what is left of it by a kill still has the marker.
-fn remove_staging(staging: &Path) -> Result<(), DiskError> {
-    let entries = match fs::read_dir(staging) {
-        Ok(entries) => entries,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-        Err(e) => return Err(DiskError::new(staging, e)),
-    };
-    for entry in entries {
-        let entry = entry.map_err(DiskError::at(staging))?;
-        if entry.file_name() != MARKER {
-            let is_dir = entry.file_type().is_ok_and(|kind| kind.is_dir());
-            let removed = if is_dir {
-                fs::remove_dir_all(entry.path())
-            } else {
-                fs::remove_file(entry.path())
-            };
-            removed.map_err(DiskError::at(entry.path()))?;
-        }
+fn remove_staging(parent: &DirHandle, name: &OsStr) -> Result<(), DiskError> {
+    if parent.has(name) {
+        remove_with_last(parent, name, MARKER)?;
     }
-    fs::remove_dir_all(staging).map_err(DiskError::at(staging))
+    Ok(())
 }
 
 /// `20121010T082000Z` of milliseconds since 1970.
@@ -354,6 +345,8 @@ fn timestamp(now: u64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     const NOW: u64 = 1_349_857_200_123;
@@ -378,7 +371,7 @@ mod tests {
         database(&dir, "old");
         assert_eq!(lock(&dir, Existing::Refused).unwrap_err().kind(), ErrorKind::NotOurs);
         let target = lock(&dir, Existing::Kept).unwrap();
-        database(&target.create_staging(None).unwrap(), "new");
+        database(target.create_staging(None).unwrap().path(), "new");
         let before = target.publish(NOW).unwrap().unwrap();
         target.release(&Ok(()));
         assert_eq!(before, work.path().join("graph.db.before-20121010T082000Z"));
@@ -400,7 +393,9 @@ mod tests {
                 database(&staging, "new");
             }
             if killed_at >= 2 {
-                assert!(exchange(&staging, &dir).unwrap());
+                let parent = DirHandle::open(work.path()).unwrap();
+                let names = ["graph.db.restoring", "graph.db"].map(OsStr::new);
+                assert!(exchange(&parent, names[0], names[1]).unwrap());
             }
             if killed_at >= 3 {
                 fs::rename(&staging, &before).unwrap();
@@ -432,7 +427,7 @@ mod tests {
         let work = tempfile::tempdir().unwrap();
         let dir = work.path().join("graph.db");
         database(&dir, "old");
-        let _open = Neo4jLock::take(&dir).unwrap();
+        let _open = Neo4jLock::take(&DirHandle::open(&dir).unwrap()).unwrap();
         for refused in [
             lock(&dir, Existing::Kept).unwrap_err(),
             RestoreTarget::judge(&dir, Existing::Kept, 0).unwrap_err(),

@@ -139,12 +139,17 @@ pub(super) fn remove_ours(parent: &DirHandle, name: &OsStr) -> Result<(), Error>
 
 /// Removes a directory so that what is left of it by a kill is still known as ours.
 pub(super) fn remove_manifest_last(parent: &DirHandle, name: &OsStr) -> Result<(), DiskError> {
+    remove_with_last(parent, name, MANIFEST)
+}
+
+/// Removes a directory, and its file `last` after everything else.
+pub(in crate::target) fn remove_with_last(parent: &DirHandle, name: &OsStr, last: &str) -> Result<(), DiskError> {
     let remove = || {
         let dir = parent.folder(name)?;
         for entry in dir.entries()? {
             match entry.status.kind() {
                 EntryKind::Folder => dir.remove_tree(&entry.name)?,
-                _ if entry.name == MANIFEST => {}
+                _ if entry.name == last => {}
                 EntryKind::File | EntryKind::Other => dir.remove_file(&entry.name)?,
             }
         }
