@@ -62,6 +62,13 @@ pub(crate) struct RestoreArgs {
     #[arg(long)]
     replace: bool,
 
+    /// As root: work in a directory in which other users can rename files
+    ///
+    /// Without this option, root refuses if a user who is neither root nor the owner of the database can rename files in
+    /// the target or its parent directory. The sticky bit (chmod +t) protects a directory of root.
+    #[arg(long)]
+    allow_shared_directory: bool,
+
     /// Show what would be restored; write nothing
     ///
     /// Judges the backup by its manifest and headers only.
@@ -104,6 +111,7 @@ fn request(wanted: &RestoreArgs) -> Result<Restore, Error> {
     let restore = from
         .moment(moment(wanted)?)
         .replace(wanted.replace)
+        .allow_shared_directory(wanted.allow_shared_directory)
         .dry_run(wanted.dry_run);
     match &wanted.owner {
         Some(owner) => Ok(restore.owner(Owner::find(owner)?)),

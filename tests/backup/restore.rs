@@ -6,7 +6,7 @@
 
 use std::{
     env, fs,
-    os::unix::fs::MetadataExt,
+    os::unix::fs::{MetadataExt, PermissionsExt},
     path::{Path, PathBuf},
     process::{Command, Stdio},
     thread,
@@ -191,6 +191,32 @@ fn the_files_go_to_the_owner_that_is_named() {
         let found = fs::metadata(path).unwrap();
         assert_eq!((found.uid(), found.gid()), (12345, 12346), "{}", path.display());
     }
+}
+
+#[test]
+fn root_restores_into_a_shared_directory_only_on_request() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let scene = Scene::new();
+    let parent = scene.data.parent().unwrap();
+    fs::set_permissions(parent, fs::Permissions::from_mode(0o777)).unwrap();
+    for options in [&[][..], &["-dry-run"]] {
+        scene.is_refused(options, 78, &["every user", "-allow-shared-directory"]);
+    }
+    assert!(scene.names().is_empty());
+    scene.restores(&["-allow-shared-directory"]);
+}
+
+#[test]
+fn a_link_in_the_backup_is_not_followed() {
+    let scene = Scene::new();
+    let store = scene.backup.join("neostore.nodestore.db");
+    let elsewhere = scene.folder.path().join("elsewhere");
+    fs::rename(&store, &elsewhere).unwrap();
+    std::os::unix::fs::symlink(&elsewhere, &store).unwrap();
+    scene.is_refused(&[], 78, &["neostore.nodestore.db: is a link"]);
+    assert!(scene.names().is_empty());
 }
 
 #[test]

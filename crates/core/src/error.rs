@@ -230,7 +230,7 @@ pub enum Setting {
     Incremental,
     /// [`crate::Backup::overwrite`].
     Overwrite,
-    /// [`crate::Backup::allow_shared_directory`].
+    /// [`crate::Backup::allow_shared_directory`], [`crate::Restore::allow_shared_directory`].
     AllowShared,
     /// [`crate::Backup::require_history`].
     RequireHistory,

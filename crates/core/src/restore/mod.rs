@@ -33,7 +33,7 @@ use crate::{
     run_id::RunId,
     target::{
         durable,
-        owners::warn_of_refused,
+        owners::{SharedDirectories, warn_of_refused},
         restoring::{Existing, Ids, RestoreTarget},
     },
 };
@@ -67,6 +67,7 @@ pub struct Restore {
     moment: Moment,
     owner: Option<Owner>,
     existing: Existing,
+    shared: SharedDirectories,
     dry_run: bool,
 }
 
@@ -155,6 +156,7 @@ impl Restore {
             moment: Moment::Newest,
             owner: None,
             existing: Existing::Refused,
+            shared: SharedDirectories::Refused,
             dry_run: false,
         }
     }
@@ -183,6 +185,18 @@ impl Restore {
         Restore { existing, ..self }
     }
 
+    /// Whether root works in a directory in which a user can rename files who is neither root nor the owner of the
+    /// database; by default it refuses.
+    #[must_use]
+    pub fn allow_shared_directory(self, allow: bool) -> Restore {
+        let shared = if allow {
+            SharedDirectories::Allowed
+        } else {
+            SharedDirectories::Refused
+        };
+        Restore { shared, ..self }
+    }
+
     /// Whether to judge everything that can be judged without reading the backup as a whole, and to write nothing.
     #[must_use]
     pub fn dry_run(self, dry_run: bool) -> Restore {
@@ -201,11 +215,11 @@ impl Restore {
         let bytes: u64 = files.iter().map(|file| file.length).sum();
         let needed = bytes.saturating_add(FOLDERS);
         if self.dry_run {
-            RestoreTarget::judge(&self.to, self.existing, needed)?;
+            RestoreTarget::judge(&self.to, self.existing, self.shared, needed)?;
             return Ok(self.outcome(&chosen, None, None));
         }
         let run_id = RunId::random()?.to_string();
-        let target = RestoreTarget::lock(&self.to, self.existing, needed, &run_id, now())?;
+        let target = RestoreTarget::lock(&self.to, self.existing, self.shared, needed, &run_id, now())?;
         let restored = self.restore(&target, &chosen, progress, cancel);
         if restored.is_err() {
             target.discard_staging();

@@ -23,6 +23,7 @@ use super::{
     durable, free_space,
     lock::RunLock,
     open_files,
+    owners::{SharedDirectories, refuse_shared},
     staging::{
         Occupant, TargetError,
         directories::{exchange, is_mount_point, occupant, remove_with_last, rename, resolve, sibling},
@@ -72,9 +73,15 @@ impl RestoreTarget {
     ///
     /// # Errors
     /// As [`RestoreTarget::lock`].
-    pub(crate) fn judge(dir: &Path, existing: Existing, needed: u64) -> Result<(), Error> {
+    pub(crate) fn judge(
+        dir: &Path,
+        existing: Existing,
+        shared: SharedDirectories,
+        needed: u64,
+    ) -> Result<(), Error> {
         let dir = resolve(dir)?;
         let (parent, name) = open_parent(&dir)?;
+        refuse_shared(shared, &parent, found(&parent, &name)?.as_ref())?;
         let lock = sibling(&name, "lock");
         if let Some(holder) = RunLock::holder(&parent, &lock)? {
             let path = parent.join(lock);
@@ -98,12 +105,14 @@ impl RestoreTarget {
     pub(crate) fn lock(
         dir: &Path,
         existing: Existing,
+        shared: SharedDirectories,
         needed: u64,
         run_id: &str,
         now: u64,
     ) -> Result<RestoreTarget, Error> {
         let dir = resolve(dir)?;
         let (parent, name) = open_parent(&dir)?;
+        refuse_shared(shared, &parent, found(&parent, &name)?.as_ref())?;
         let mut lock = RunLock::take(&parent, &sibling(&name, "lock"))?;
         let stale = lock.stale_run().map(str::to_owned);
         let begun = (|| {
@@ -234,6 +243,14 @@ impl RestoreTarget {
     }
 }
 
+/// The directory at the target, if there is one.
+fn found(parent: &DirHandle, name: &OsStr) -> Result<Option<DirHandle>, DiskError> {
+    match parent.folder(name) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        found => found.map(Some).map_err(DiskError::at(parent.join(name))),
+    }
+}
+
 fn judge(parent: &DirHandle, name: &OsStr, existing: Existing) -> Result<Occupant, Error> {
     let path = parent.join(name);
     if is_mount_point(parent, name)? {
@@ -361,7 +378,7 @@ mod tests {
     }
 
     fn lock(dir: &Path, existing: Existing) -> Result<RestoreTarget, Error> {
-        RestoreTarget::lock(dir, existing, 0, "run", NOW)
+        RestoreTarget::lock(dir, existing, SharedDirectories::Refused, 0, "run", NOW)
     }
 
     #[test]
@@ -430,7 +447,7 @@ mod tests {
         let _open = Neo4jLock::take(&DirHandle::open(&dir).unwrap()).unwrap();
         for refused in [
             lock(&dir, Existing::Kept).unwrap_err(),
-            RestoreTarget::judge(&dir, Existing::Kept, 0).unwrap_err(),
+            RestoreTarget::judge(&dir, Existing::Kept, SharedDirectories::Refused, 0).unwrap_err(),
         ] {
             assert_eq!(refused.kind(), ErrorKind::TargetInUse);
         }
