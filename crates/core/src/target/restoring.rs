@@ -154,8 +154,8 @@ impl RestoreTarget {
     }
 
     /// Creates the directory to restore into, for this user alone until [`RestoreTarget::give_away`]. What is created in it
-    /// is given to `owner`; by default root gives it to the owner of the database that it replaces, or of the parent
-    /// directory. The mode is theirs too.
+    /// is given to `owner`; by default root gives it to the owner of what it replaces, or of the parent directory. The mode
+    /// is that of what it replaces; a new directory is private.
     ///
     /// # Errors
     /// Disk errors; of kind [`ErrorKind::Configuration`] if this process may not give files to `owner`.
@@ -178,12 +178,17 @@ impl RestoreTarget {
 
     /// What restored files get, in a directory that was `made`.
     fn new_files(&self, owner: Option<Ids>, made: &EntryStatus) -> Result<NewFiles, DiskError> {
-        let model = match self.parent.status_of(&self.name) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => self.parent.status(),
-            found => found,
+        let (model, new_files) = match self.parent.status_of(&self.name) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let parent = self.parent.status().map_err(DiskError::at(self.parent.path()))?;
+                (parent, NewFiles::default())
+            }
+            found => {
+                let replaced = found.map_err(DiskError::at(&self.dir))?;
+                let like = NewFiles::default().with_mode(replaced.mode() | 0o700);
+                (replaced, like)
+            }
         };
-        let model = model.map_err(DiskError::at(&self.dir))?;
-        let new_files = NewFiles::default().with_mode(model.mode() & 0o777 | 0o700);
         Ok(match owner {
             Some(ids) => new_files.owned_by(
                 ids.user.unwrap_or(made.owner()),
