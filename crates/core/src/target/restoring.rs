@@ -81,7 +81,7 @@ impl RestoreTarget {
     ) -> Result<(), Error> {
         let dir = resolve(dir)?;
         let (parent, name) = open_parent(&dir)?;
-        refuse_shared(shared, &parent, found(&parent, &name)?.as_ref())?;
+        refuse_shared(shared, &parent, existing_directory(&parent, &name)?.as_ref())?;
         let lock = sibling(&name, "lock");
         if let Some(holder) = RunLock::holder(&parent, &lock)? {
             let path = parent.join(lock);
@@ -112,7 +112,7 @@ impl RestoreTarget {
     ) -> Result<RestoreTarget, Error> {
         let dir = resolve(dir)?;
         let (parent, name) = open_parent(&dir)?;
-        refuse_shared(shared, &parent, found(&parent, &name)?.as_ref())?;
+        refuse_shared(shared, &parent, existing_directory(&parent, &name)?.as_ref())?;
         let mut lock = RunLock::take(&parent, &sibling(&name, "lock"))?;
         let stale = lock.stale_run().map(str::to_owned);
         let begun = (|| {
@@ -249,7 +249,7 @@ impl RestoreTarget {
 }
 
 /// The directory at the target, if there is one.
-fn found(parent: &DirHandle, name: &OsStr) -> Result<Option<DirHandle>, DiskError> {
+fn existing_directory(parent: &DirHandle, name: &OsStr) -> Result<Option<DirHandle>, DiskError> {
     match parent.folder(name) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         found => found.map(Some).map_err(DiskError::at(parent.join(name))),
