@@ -73,12 +73,7 @@ impl RestoreTarget {
     ///
     /// # Errors
     /// As [`RestoreTarget::lock`].
-    pub(crate) fn judge(
-        dir: &Path,
-        existing: Existing,
-        shared: SharedDirectories,
-        needed: u64,
-    ) -> Result<(), Error> {
+    pub(crate) fn judge(dir: &Path, existing: Existing, shared: SharedDirectories, needed: u64) -> Result<(), Error> {
         let dir = resolve(dir)?;
         let (parent, name) = open_parent(&dir)?;
         refuse_shared(shared, &parent, existing_directory(&parent, &name)?.as_ref())?;
@@ -169,8 +164,9 @@ impl RestoreTarget {
         drop(marker.map_err(DiskError::at(staging.join(MARKER)))?);
         if let (Some(_), Some(refused)) = (owner, staging.new_files().refused()) {
             let text = format!("{}: {refused}", path.display());
-            return Err(Error::new(ErrorKind::Configuration, text)
-                .with_hint("run the restore as root, or leave the owner out"));
+            return Err(
+                Error::new(ErrorKind::Configuration, text).with_hint("run the restore as root, or leave the owner out")
+            );
         }
         durable::sync(&self.parent)?;
         Ok(staging)
@@ -190,10 +186,7 @@ impl RestoreTarget {
             }
         };
         Ok(match owner {
-            Some(ids) => new_files.owned_by(
-                ids.user.unwrap_or(made.owner()),
-                ids.group.unwrap_or(made.group()),
-            ),
+            Some(ids) => new_files.owned_by(ids.user.unwrap_or(made.owner()), ids.group.unwrap_or(made.group())),
             None if geteuid().is_root() => new_files.owned_by(model.owner(), model.group()),
             None => new_files,
         })
