@@ -287,7 +287,8 @@ impl Restore {
         manifest.write(&staging, MANIFEST)?;
         progress.phase(Phase::Checking);
         let check = checked(&staging, cancel)?;
-        target.give_away(&staging)?;
+        let given = staging.give(staging.new_files());
+        given.map_err(DiskError::at(staging.path()))?;
         warn_of_refused(&staging, progress);
         progress.phase(Phase::Syncing);
         copy::sync(&staging, &manifest)?;

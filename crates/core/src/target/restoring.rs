@@ -148,7 +148,7 @@ impl RestoreTarget {
         &self.dir
     }
 
-    /// Creates the directory to restore into, for this user alone until [`RestoreTarget::give_away`]. What is created in it
+    /// Creates the directory to restore into, for this user alone until it is given away. What is created in it
     /// is given to `owner`; by default root gives it to the owner of what it replaces, or of the parent directory. The mode
     /// is that of what it replaces; a new directory is private.
     ///
@@ -190,14 +190,6 @@ impl RestoreTarget {
             None if geteuid().is_root() => new_files.owned_by(model.owner(), model.group()),
             None => new_files,
         })
-    }
-
-    /// Gives the restored directory itself to the owner of its files, with its mode.
-    ///
-    /// # Errors
-    /// Disk errors.
-    pub(crate) fn give_away(&self, staging: &DirHandle) -> Result<(), DiskError> {
-        staging.give(staging.new_files()).map_err(DiskError::at(staging.path()))
     }
 
     /// Puts the restored database, all of it durable, in place; returns where the one that was there is now.
