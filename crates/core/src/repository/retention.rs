@@ -237,9 +237,9 @@ mod tests {
 
     #[test]
     fn the_end_of_a_chain_is_kept_for_the_moments_before_it() {
-        // a full backup, three incremental ones, another full one whose logs do not reach back
+        // a full backup, three incremental ones in the next week, another full one whose logs do not reach back
         let history = [
-            generation(0, 10, None),
+            generation(-4 * DAY, 10, None),
             generation(DAY, 20, Some((11, 20))),
             generation(2 * DAY, 30, Some((11, 30))),
             generation(3 * DAY, 40, Some((11, 40))),
