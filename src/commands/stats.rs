@@ -19,6 +19,7 @@ use neo4j_backup_core::{
     outcome::Verdict,
     stats::{KeyStats, StatsOutcome, ValueStats},
 };
+use neo4j_format::width::to_usize;
 
 /// Types and keys that are shown; the JSON object has all.
 const SHOWN: usize = 40;
@@ -134,7 +135,7 @@ fn degrees(text: &mut String, outcome: &StatsOutcome) {
         } else {
             format!("{} to {}", range.from, range.to)
         };
-        let length = usize::try_from((range.nodes * BAR).div_ceil(most)).unwrap_or_default();
+        let length = to_usize((range.nodes * BAR).div_ceil(most));
         let _ = writeln!(text, "{relationships:>18}  {:>11}  {}", range.nodes, "#".repeat(length));
     }
     if let Some(node) = outcome.degrees.max_node {

@@ -1,5 +1,5 @@
 //! What a run shows on standard error while it goes on: a bar on a terminal, warnings, and logs where they are asked
-//! for. Elsewhere, as in a journal, a line a minute takes the place of the bar; it gets no colour codes.
+//! for. Elsewhere, such as in a journal, it prints one line per minute instead. It never prints colour codes.
 
 use std::{
     collections::BTreeMap,
@@ -188,7 +188,7 @@ struct Lines {
 }
 
 impl Lines {
-    /// `None` where there can be no thread: nobody depends on these lines.
+    /// `None` if the system refuses a thread: these lines are optional.
     fn start(
         interval: Duration,
         state: Arc<Mutex<TerminalState>>,

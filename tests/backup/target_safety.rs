@@ -15,7 +15,7 @@ use std::{
     sync::Mutex,
 };
 
-use crate::support::{Finished, Serving, copy_dir, our_tool, side_by_side, snapshot};
+use crate::support::{Finished, Serving, copy_dir, link_dir, our_tool, side_by_side, snapshot};
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use tempfile::TempDir;
 
@@ -263,18 +263,4 @@ fn a_log_that_a_crash_left_is_replayed_before_new_transactions_arrive() {
     let refused = run("-incremental", &source.uri(), &damaged, &[]);
     assert_eq!(refused.code, Some(14), "{refused:?}");
     assert_eq!(snapshot(&damaged), before);
-}
-
-/// What `cp -al` makes.
-fn link_dir(from: &Path, to: &Path) {
-    fs::create_dir(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let to = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            link_dir(&entry.path(), &to);
-        } else {
-            fs::hard_link(entry.path(), to).unwrap();
-        }
-    }
 }

@@ -166,6 +166,12 @@ impl Damage {
         path
     }
 
+    /// Whether it is no damage: a file that is not of a database was added.
+    pub(crate) fn is_foreign(&self) -> bool {
+        let of_a_store = ["neostore", "nioneo_logical.log.", "index/lucene/"];
+        matches!(self, Damage::Addition { path } if !of_a_store.iter().any(|start| path.starts_with(start)))
+    }
+
     /// Does it; dropping what is returned undoes it.
     pub(crate) fn inflict(&self, dir: &Path) -> Undo {
         let path = dir.join(self.path());

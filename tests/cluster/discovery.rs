@@ -465,7 +465,8 @@ fn a_coordinator_that_runs_read_only_is_passed_over() {
             last.host()
         )
     );
-    assert!(begin.elapsed() < Duration::from_secs(10), "{:?}", begin.elapsed());
+    // it may find the others again
+    assert!(begin.elapsed() < Duration::from_secs(30), "{:?}", begin.elapsed());
     // beside one that serves it is that one's answer: it knows no cluster
     let good = coordinator_double::start(Conduct::Serves, Tree::new());
     let uri = format!("ha://{},127.0.0.1:{good}", last.host());

@@ -23,7 +23,7 @@ use tempfile::TempDir;
 
 use crate::disk_trace::{Call, Effect, calls_of, folder_in_memory, require_strace, run_with_fault};
 use crate::interrupted::takes_all;
-use crate::support::{copy_dir, grown_source::Scene, replay::left_over};
+use crate::support::{copy_dir, grown_source::Scene, link_dir, replay::left_over};
 use neo4j_backup_core::{cancel::Cancel, progress::Quiet, verify, verify::VerifyVerdict};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_neo4j-backup");
@@ -289,20 +289,6 @@ fn is_whole(target: &Path, code: i32) -> Result<(), String> {
         VerifyVerdict::Intact => Ok(()),
         VerifyVerdict::InterruptedUpdate if code != 0 => Ok(()),
         verdict => Err(format!("{verdict:?}: {:?}", found.findings)),
-    }
-}
-
-/// What `cp -al` makes.
-fn link_dir(from: &Path, to: &Path) {
-    fs::create_dir(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let to = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            link_dir(&entry.path(), &to);
-        } else {
-            fs::hard_link(entry.path(), to).unwrap();
-        }
     }
 }
 

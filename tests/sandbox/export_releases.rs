@@ -100,6 +100,7 @@ fn a_release_sees_what_is_exported(release: Release) {
 }
 
 #[test]
+#[ignore = "1.8 stands for it; tests/run full"]
 fn what_1_4_2_sees_is_exported() {
     a_release_sees_what_is_exported(Release::V1_4_2);
 }
@@ -240,6 +241,7 @@ fn neo4j_5_imports_a_release(release: Release) {
 }
 
 #[test]
+#[ignore = "takes minutes; tests/run full"]
 fn neo4j_5_imports_what_1_8_had() {
     neo4j_5_imports_a_release(Release::V1_8);
 }

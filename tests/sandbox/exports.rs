@@ -246,6 +246,8 @@ fn nothing_is_replaced_and_only_databases_at_rest_are_read() {
     assert_eq!(fs::read_to_string(&out).unwrap(), "mine");
     fs::remove_file(&out).unwrap();
     assert_eq!(run(work.path(), &out).unwrap_err().kind(), ErrorKind::NotOurs);
+    let missing = work.path().join("missing");
+    assert_eq!(run(&missing, &out).unwrap_err().kind(), ErrorKind::NotOurs);
     let cancel = Cancel::default();
     cancel.cancel(ErrorKind::Interrupted);
     let stopped = Export::new(&dir, &out).run(&Quiet, &cancel).unwrap_err();

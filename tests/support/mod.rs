@@ -210,16 +210,27 @@ pub fn snapshot(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     found
 }
 
-/// Copies a directory with all that is in it.
+/// Copies a directory and its contents.
 pub fn copy_dir(from: &Path, to: &Path) {
+    recreate(from, to, &|from, to| {
+        fs::copy(from, to).unwrap();
+    });
+}
+
+/// Creates a directory whose files are hard links to those of another one, as `cp -al` does.
+pub fn link_dir(from: &Path, to: &Path) {
+    recreate(from, to, &|from, to| fs::hard_link(from, to).unwrap());
+}
+
+fn recreate(from: &Path, to: &Path, file: &dyn Fn(&Path, &Path)) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();
         let target = to.join(entry.file_name());
         if entry.file_type().unwrap().is_dir() {
-            copy_dir(&entry.path(), &target);
+            recreate(&entry.path(), &target, file);
         } else {
-            fs::copy(entry.path(), target).unwrap();
+            file(&entry.path(), &target);
         }
     }
 }

@@ -8,7 +8,7 @@ use super::{
     manifest::checksums,
     replay::pending_index::PendingIndex,
     target::{
-        archived_logs, durable, links,
+        archived_logs, links,
         owners::SharedDirectories,
         staging::{Occupant, Target, refuse_if_at_work},
     },
@@ -17,15 +17,12 @@ use crate::{
     Error, ErrorKind,
     cancel::Cancel,
     error::Setting,
-    manifest::{
-        LastTransaction, MANIFEST, Manifest, SCHEMA_VERSION, State,
-        files::{NEW_MANIFEST, NEW_SUMS},
-    },
+    manifest::{LastTransaction, MANIFEST, Manifest, SCHEMA_VERSION, State, files::NEW_SUMS},
     progress::{Phase, Progress},
     run_id::RunId,
 };
 use neo4j_format::{
-    DirHandle, DiskError,
+    DirHandle,
     ids::DataSource,
     log::LogFormat,
     store::{Header, lucene_store, neo4j_lock::Neo4jLock},
@@ -79,7 +76,7 @@ fn locked(target: &Target, progress: &dyn Progress, cancel: &Cancel) -> Result<M
         return Err(error);
     }
     manifest.finished = Some(now());
-    publish(dir, &manifest)?;
+    manifest.publish(dir)?;
     Ok(manifest)
 }
 
@@ -114,9 +111,4 @@ pub(crate) fn last_transactions(
         });
     }
     Ok(last)
-}
-
-fn publish(dir: &DirHandle, manifest: &Manifest) -> Result<(), DiskError> {
-    manifest.write(dir, NEW_MANIFEST)?;
-    durable::rename(dir, NEW_MANIFEST, MANIFEST)
 }

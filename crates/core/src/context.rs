@@ -10,7 +10,7 @@ use super::{
     manifest::{BackupKind, Run},
     replay::apply::Growth,
     source::confirm::Authority,
-    target::owners::SharedDirectories,
+    target::{owners::SharedDirectories, staging::Target},
 };
 use crate::{Error, progress::Progress, source::client::Member};
 use neo4j_format::{
@@ -40,6 +40,14 @@ pub(crate) struct BackupContext<'a> {
 }
 
 impl BackupContext<'_> {
+    /// Locks the target for this run.
+    ///
+    /// # Errors
+    /// As [`Target::lock`].
+    pub(crate) fn lock_target(&self) -> Result<Target, Error> {
+        Target::lock(self.target, self.run_id, now(), self.shared)
+    }
+
     /// Lets the authority, where there is one, confirm the graph's last transaction, which `end` finds with its fingerprint;
     /// returns how many transactions the master has after it, if that is known.
     ///

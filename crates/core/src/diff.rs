@@ -20,7 +20,10 @@ use crate::{
     },
     progress::{Phase, Progress},
 };
-use neo4j_format::store::{StoreFile, record::Pointer, value::Value};
+use neo4j_format::{
+    store::{StoreFile, record::Pointer, value::Value},
+    width::to_usize,
+};
 
 /// A comparison of two directories.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -308,7 +311,7 @@ impl<'a> Worker<'a> {
         let width = other.width();
         let count = other.records.saturating_sub(block.first()).min(block.count());
         let mut buffer = std::mem::take(&mut self.buffer);
-        buffer.resize(usize::try_from(count).unwrap_or_default().saturating_mul(width), 0);
+        buffer.resize(to_usize(count).saturating_mul(width), 0);
         if count > 0 {
             other.read(block.first(), &mut buffer).map_err(read_error)?;
         }

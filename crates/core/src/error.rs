@@ -202,6 +202,8 @@ impl ErrorScope {
 /// What is known beyond the kind, where it decides whether and when a server is asked again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Condition {
+    /// Nothing listens at the server's address.
+    ConnectionRefused,
     /// The connection broke within a response.
     ConnectionBroken,
     /// The server closed the connection within a response, or without one.

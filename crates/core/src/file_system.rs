@@ -1,7 +1,7 @@
 //! What an error of the file system means for a run: its kind, and what to do about it.
 //!
-//! Only what the device itself reports is [`ErrorKind::Disk`]. A limit of the process, a name, a missing right and a
-//! missing feature of the file system are told apart from it: each has another remedy.
+//! [`ErrorKind::Disk`] means that the device itself failed. Process limits, invalid names, missing permissions and missing
+//! file system features have kinds of their own, because each needs a different remedy.
 
 use std::{
     error, fs, io,

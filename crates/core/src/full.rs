@@ -102,12 +102,7 @@ impl Announcement {
 /// # Errors
 /// Of the target, the member and the disk. The target is then what it was before, and the next run needs no clean-up.
 pub(crate) fn full(request: &Full<'_>, progress: &dyn Progress, cancel: &Cancel) -> Result<BackupOutcome, Error> {
-    let target = Target::lock(
-        request.context.target,
-        request.context.run_id,
-        now(),
-        request.context.shared,
-    )?;
+    let target = request.context.lock_target()?;
     let result = staged(request, &target, progress, cancel);
     if result.is_err() {
         target.discard_partial();

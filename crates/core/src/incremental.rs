@@ -25,7 +25,7 @@ use super::{
     consistency::{Checked, Checks, CompletedStore},
     context::{BackupContext, now},
     manifest::{
-        BackupKind, MANIFEST, Manifest, Run, SUMS, State,
+        BackupKind, Manifest, Run, SUMS, State,
         checksums::{self, Known},
         files::{self, NEW_MANIFEST},
         precheck::{self, Changes},
@@ -88,12 +88,7 @@ pub(crate) fn incremental(
     progress: &dyn Progress,
     cancel: &Cancel,
 ) -> Result<BackupOutcome, Error> {
-    let target = Target::lock(
-        request.context.target,
-        request.context.run_id,
-        now(),
-        request.context.shared,
-    )?;
+    let target = request.context.lock_target()?;
     let result = locked(request, &target, progress, cancel);
     target.release(&result);
     durable::warn_of_missing_syncs(request.context.target, progress);
@@ -314,7 +309,7 @@ impl IncrementalRun<'_> {
             store_id,
         } = sealed;
         self.progress.phase(Phase::Syncing);
-        self.publish_manifest(&applied.manifest)?;
+        applied.manifest.publish(self.dir)?;
         let check = if applied.is_changed || self.request.context.checks == Checks::Whole {
             self.check(&applied.received, applied.has_replayed)
         } else {
@@ -543,7 +538,7 @@ impl IncrementalRun<'_> {
     /// Says in the manifest that what it lists is being changed.
     fn begin_update(&self, manifest: &mut Manifest) -> Result<(), DiskError> {
         manifest.state = State::Updating;
-        self.publish_manifest(manifest)
+        manifest.publish(self.dir)
     }
 
     /// Records new digests: of what was touched, where the others still hold, and of everything elsewhere.
@@ -552,10 +547,5 @@ impl IncrementalRun<'_> {
         checksums::write(self.dir, known.as_ref(), touched, manifest, self.cancel)?;
         // their name and the archived log's, before the manifest counts on both
         Ok(durable::sync(self.dir)?)
-    }
-
-    fn publish_manifest(&self, manifest: &Manifest) -> Result<(), DiskError> {
-        manifest.write(self.dir, NEW_MANIFEST)?;
-        durable::rename(self.dir, NEW_MANIFEST, MANIFEST)
     }
 }

@@ -31,7 +31,7 @@ impl OwnRuntime {
         let runtime = Builder::new_current_thread()
             .enable_all()
             .build()
-            .map_err(|cause| no_runtime(&cause))?;
+            .map_err(|cause| no_thread(&cause))?;
         let handle = runtime.handle().clone();
         let (stop, stopped) = oneshot::channel();
         let drive = move || {
@@ -71,10 +71,11 @@ pub(crate) fn spawn<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<JoinHandle<T>, Error> {
     let thread = thread::Builder::new().name(name.to_owned());
-    thread.spawn(work).map_err(|cause| no_runtime(&cause))
+    thread.spawn(work).map_err(|cause| no_thread(&cause))
 }
 
-fn no_runtime(cause: &io::Error) -> Error {
+/// The error of a process that gets no thread, or no descriptor, from the system.
+pub(crate) fn no_thread(cause: &io::Error) -> Error {
     let text = format!("the system has no thread or descriptor left for this process: {cause}");
     Error::new(ErrorKind::Failed, text).with_hint("raise the limits on processes and open files (ulimit -u, ulimit -n)")
 }
@@ -90,7 +91,7 @@ pub(crate) fn block_on<T: Send>(work: impl FnOnce() -> Result<T, Error> + Send) 
     }
     thread::scope(|scope| {
         let own = thread::Builder::new().spawn_scoped(scope, || owned(work));
-        match own.map_err(|cause| no_runtime(&cause))?.join() {
+        match own.map_err(|cause| no_thread(&cause))?.join() {
             Ok(result) => result,
             Err(panicked) => panic::resume_unwind(panicked),
         }
@@ -117,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn a_plain_thread_needs_no_runtime() {
+    fn a_plain_thread_needs_no_thread() {
         assert_eq!(sleeping().unwrap(), 7);
     }
 

@@ -21,7 +21,7 @@ use crate::{
 };
 use neo4j_format::store::StoreFormat;
 
-/// The address if no other is given: whoever reaches the port can copy the database.
+/// The default address. Any client that reaches the port can copy the database.
 pub const LOOPBACK: &str = "127.0.0.1";
 
 /// How long a wait for the end lasts at most; it then begins again.
@@ -210,7 +210,7 @@ impl Drop for Server {
 fn start<T: Send + 'static>(runtime: &OwnRuntime, work: impl Future<Output = T> + Send + 'static) -> Receiver<T> {
     let (sender, receiver) = mpsc::sync_channel(1);
     runtime.handle().spawn(async move {
-        // whoever waited may be gone
+        // the receiver may have been dropped
         let _ = sender.send(work.await);
     });
     receiver

@@ -20,10 +20,13 @@ use crate::{
     inspect::{indexes::IndexSummary, inspect},
     progress::{Phase, Progress},
 };
-use neo4j_format::store::{
-    StoreFile,
-    record::Pointer,
-    value::{Kind, Value},
+use neo4j_format::{
+    store::{
+        StoreFile,
+        record::Pointer,
+        value::{Kind, Value},
+    },
+    width::to_usize,
 };
 
 /// Nodes whose relationships are counted in one pass: four bytes for each.
@@ -452,12 +455,12 @@ fn degrees(graph: &Graph, threads: usize, nodes: u64, cancel: &Cancel) -> Result
     let mut degrees = Degrees::default();
     let mut by_bits = [0_u64; 33];
     let mut connected = 0;
-    for first in (0..records).step_by(usize::try_from(COUNTED).unwrap_or(usize::MAX)) {
-        let count = usize::try_from(COUNTED.min(records - first)).unwrap_or_default();
+    for first in (0..records).step_by(to_usize(COUNTED)) {
+        let count = to_usize(COUNTED.min(records - first));
         let mut counts = Vec::new();
         counts.resize_with(count, AtomicU32::default);
         let add = |node: u64| {
-            let place = node.checked_sub(first).and_then(|place| usize::try_from(place).ok());
+            let place = node.checked_sub(first).map(to_usize);
             if let Some(count) = place.and_then(|place| counts.get(place)) {
                 count.fetch_add(1, Ordering::Relaxed);
             }

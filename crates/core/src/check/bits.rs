@@ -1,10 +1,11 @@
 //! One bit per record of a range, set by several threads at once.
 
-use neo4j_format::width::to_usize;
 use std::{
     ops::Range,
     sync::atomic::{AtomicU64, Ordering},
 };
+
+use neo4j_format::width::to_usize;
 
 /// A set of record ids.
 #[derive(Debug)]

@@ -1,7 +1,8 @@
 //! The memory a check may take, divided among what it keeps.
 
-use neo4j_format::width::to_usize;
 use std::ops::Range;
+
+use neo4j_format::width::to_usize;
 
 /// A limit on memory. What does not fit is done in several passes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,9 +1,11 @@
 //! Decodes texts and arrays over all their blocks, a block at a time (`docs/formats/store-format.md` §5.5, §5.6.3, §5.7).
 
-use neo4j_format::width::to_usize;
 use std::borrow::Cow;
 
-use neo4j_format::store::{StoreFile, StoreFormat};
+use neo4j_format::{
+    store::{StoreFile, StoreFormat},
+    width::to_usize,
+};
 
 /// Why the bytes of a chain are not a value.
 pub(super) type Fault = &'static str;

@@ -1,6 +1,5 @@
 //! `neostore`: its records, and the first property of the graph (`docs/formats/store-format.md` §4).
 
-use neo4j_format::width::to_usize;
 use std::{io, os::unix::fs::FileExt};
 
 use super::{
@@ -12,6 +11,7 @@ use super::{
 use neo4j_format::{
     ids::{LogVersion, TxId},
     store::{StoreFile, StoreFormat, header::CURRENT_VERSION, record::RecordId},
+    width::to_usize,
 };
 
 const RECORD: usize = 9;

@@ -1,6 +1,5 @@
 //! The `.id` files: high ids and free ids (`docs/formats/store-format.md` §6).
 
-use neo4j_format::width::to_usize;
 use std::{collections::BTreeMap, fs::File, io, ops::Range, os::unix::fs::FileExt, path::Path};
 
 use super::{
@@ -18,6 +17,7 @@ use neo4j_format::{
         StoreFile,
         record::{Node, PropertyKey, Relationship, RelationshipType},
     },
+    width::to_usize,
 };
 
 /// Bytes before the free ids.

@@ -7,11 +7,12 @@
 //! that are not zero and matches them one by one; where they are too many for the memory they are taken in several
 //! passes, by ranges of the hash.
 
-use neo4j_format::width::to_usize;
 use std::{
     collections::BTreeMap,
     hash::{BuildHasher, RandomState},
 };
+
+use neo4j_format::width::to_usize;
 
 use super::claim::{Claim, Entry, Key};
 

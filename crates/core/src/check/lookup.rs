@@ -1,13 +1,16 @@
 //! Single records by their ids, through a cache of blocks.
 
 use super::{error::CheckError, stores::Stores};
-use neo4j_format::store::{
-    StoreFile, StoreFormat,
-    record::{
-        DynamicHeader, LegacyProperty, Node, Pointer, Property, PropertyKey, RecordId, Relationship, RelationshipType,
+use neo4j_format::{
+    store::{
+        StoreFile, StoreFormat,
+        record::{
+            DynamicHeader, LegacyProperty, Node, Pointer, Property, PropertyKey, RecordId, Relationship,
+            RelationshipType,
+        },
     },
+    width::to_usize,
 };
-use neo4j_format::width::to_usize;
 
 /// Bytes of a cached block, about.
 const BLOCK: u64 = 16 * 1024;

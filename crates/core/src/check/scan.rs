@@ -1,11 +1,12 @@
 //! One pass over a store file in big blocks, on several cores.
 
-use neo4j_format::width::to_usize;
 use std::{
     ops::Range,
     sync::atomic::{AtomicU64, Ordering},
     thread,
 };
+
+use neo4j_format::width::to_usize;
 
 use super::{error::CheckError, stores::Store};
 use crate::cancel::Cancel;
@@ -89,7 +90,7 @@ pub(super) fn scan<S: Send>(
     thread::scope(|scope| {
         let mut states = states.iter_mut();
         let own = states.next();
-        // this thread does what those cannot that the system does not give
+        // if the system refuses a thread, the others do its work
         let others: Vec<_> = states
             .map_while(|state| thread::Builder::new().spawn_scoped(scope, move || work(state)).ok())
             .collect();

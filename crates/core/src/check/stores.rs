@@ -1,7 +1,6 @@
 //! The ten files of a store, opened for reading: record sizes, how many records, how each file ends
 //! (`docs/formats/store-format.md` §3).
 
-use neo4j_format::width::to_usize;
 use std::{
     fs::File,
     io,
@@ -21,6 +20,7 @@ use neo4j_format::{
         Header, HeaderError, StoreFile, StoreFormat,
         record::{DynamicHeader, RecordId},
     },
+    width::to_usize,
 };
 
 /// One store file.

@@ -10,7 +10,6 @@ use std::{
 };
 
 use flate2::{Compression, write::GzEncoder};
-use rustix::{fs::RenameFlags, io::Errno};
 use serde::Serialize;
 
 use crate::{Error, ErrorKind, target::durable};
@@ -124,7 +123,7 @@ impl Staging {
         let make = || {
             let file = self.partial.open_file(name)?;
             let mut permissions = file.metadata()?.permissions();
-            // whoever may read it may run it
+            // each class that can read the script can execute it
             let mode = permissions.mode();
             permissions.set_mode(mode | (mode & 0o444) >> 2);
             file.set_permissions(permissions)
@@ -142,18 +141,17 @@ impl Staging {
         durable::sync_together(&self.partial, &names)?;
         durable::sync(&self.partial)?;
         let name = self.out.file_name().expect("it was created with a name");
-        let renamed = self
-            .parent
-            .rename_with(&self.partial_name, name, RenameFlags::NOREPLACE);
-        match renamed {
+        match self.parent.rename_new(&self.partial_name, name) {
             Ok(()) => {}
-            Err(Errno::EXIST) => return Err(exists(&self.out)),
-            // file systems without this flag; a directory never replaces one that is not empty
-            Err(Errno::INVAL | Errno::NOSYS) => {
-                let renamed_over = self.parent.rename(&self.partial_name, name);
-                renamed_over.map_err(DiskError::at(&self.out))?;
+            Err(cause)
+                if matches!(
+                    cause.kind(),
+                    io::ErrorKind::AlreadyExists | io::ErrorKind::DirectoryNotEmpty
+                ) =>
+            {
+                return Err(exists(&self.out));
             }
-            Err(cause) => return Err(DiskError::new(&self.out, cause.into()).into()),
+            Err(cause) => return Err(DiskError::new(&self.out, cause).into()),
         }
         self.is_published = true;
         durable::sync(&self.parent)?;

@@ -1,7 +1,7 @@
 //! Work on the records of a store by several threads whose results come out in the order of the records.
 //!
 //! Each thread takes the next block of records and sends pieces of its result through a channel of its own. The caller's
-//! thread empties the channels in the order of the blocks. All channels are bounded: whoever is ahead waits, so memory
+//! thread empties the channels in the order of the blocks. All channels are bounded: a thread that is ahead waits, so memory
 //! does not grow with the store.
 
 use std::{
@@ -14,7 +14,8 @@ use std::{
 };
 
 use super::reader::read_error;
-use crate::{Error, ErrorKind, cancel::Cancel, check::stores::Store};
+use crate::{Error, ErrorKind, cancel::Cancel, check::stores::Store, runtime::no_thread};
+use neo4j_format::width::to_usize;
 
 /// Bytes of a block of records, about.
 const BLOCK: u64 = 128 << 10;
@@ -76,8 +77,9 @@ pub(crate) fn ordered<S: std::marker::Send, P: std::marker::Send>(
     thread::scope(|scope| {
         // dropped when this closure ends, which wakes every thread that still sends
         let channels: Receiver<Receiver<Result<P, Error>>> = channels;
+        let mut is_read = false;
         for state in states {
-            scope.spawn(move || {
+            let thread = thread::Builder::new().spawn_scoped(scope, move || {
                 let mut buffer = Vec::new();
                 while let Some((range, sender)) = queue.next() {
                     let done = read(store, &range, &mut buffer, cancel).and_then(|()| {
@@ -91,13 +93,20 @@ pub(crate) fn ordered<S: std::marker::Send, P: std::marker::Send>(
                         })
                     });
                     if let Err(error) = done {
-                        // where nobody listens any more, the caller has an error of its own
+                        // if the receiver is gone, the caller has an error of its own
                         let _ = sender.send(Err(error));
                         queue.close();
                         return;
                     }
                 }
             });
+            // a store that fewer threads read is read more slowly
+            if let Err(cause) = thread
+                && !is_read
+            {
+                return Err(no_thread(&cause));
+            }
+            is_read = true;
         }
         for pieces in channels {
             for piece in pieces {
@@ -146,12 +155,12 @@ impl<P> Queue<P> {
 
 fn read(store: &Store, range: &Range<u64>, buffer: &mut Vec<u8>, cancel: &Cancel) -> Result<(), Error> {
     cancel.check()?;
-    let count = usize::try_from(range.end - range.start).unwrap_or_default();
+    let count = to_usize(range.end - range.start);
     buffer.resize(count.saturating_mul(store.width()), 0);
     store.read(range.start, buffer).map_err(read_error)
 }
 
-/// Ends a thread whose result nobody wants; never shown.
+/// Ends a thread after the caller has stopped. Never shown.
 fn stopped() -> Error {
     Error::new(ErrorKind::Interrupted, "stopped")
 }

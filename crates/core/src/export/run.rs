@@ -3,7 +3,7 @@
 use std::thread;
 
 use super::{
-    DamagedRecords, Export, ExportOutcome, ExportVerdict, Format, Labels, LossKind, Losses,
+    DamagedRecords, Export, ExportOutcome, ExportVerdict, Format, Labels, Loss, LossKind, Losses,
     chunk::{Chunk, Counts},
     csv::{self, Csv},
     cypher::{self, Cypher},
@@ -206,10 +206,7 @@ impl Run<'_> {
             first_relationship_file,
         };
         self.entities(&encoder)?;
-        for (key, _) in self.graph_properties()? {
-            let key = Some(key_name(graph, key).to_owned());
-            self.lose(LossKind::GraphProperty, key)?;
-        }
+        self.lose_graph_properties()?;
         let script = import::script(&node_names, &relationship_names, self.counts.longest);
         let script = self.output.staging.add("import.sh", script.as_bytes())?;
         self.output.staging.make_executable(script)?;
@@ -244,10 +241,7 @@ impl Run<'_> {
             file,
         };
         self.entities(&encoder)?;
-        for (key, _) in self.graph_properties()? {
-            let key = Some(key_name(self.graph, key).to_owned());
-            self.lose(LossKind::GraphProperty, key)?;
-        }
+        self.lose_graph_properties()?;
         let end = self.compressed(cypher::END.as_bytes().to_vec());
         self.output.staging.append(file, &end)
     }
@@ -257,7 +251,7 @@ impl Run<'_> {
         let (graph, mut layouts) = (self.graph, Layouts::default());
         ordered(
             graph.stores.get(kind),
-            &mut self.workers(),
+            &mut workers(graph, self.export.threads),
             self.cancel,
             |worker, block, send| {
                 let mut found = Vec::new();
@@ -285,10 +279,6 @@ impl Run<'_> {
         Ok(layouts)
     }
 
-    fn workers(&self) -> Vec<Worker<'_>> {
-        (0..self.export.threads).map(|_| Worker::new(self.graph)).collect()
-    }
-
     /// Writes all nodes, then all relationships.
     fn entities(&mut self, encoder: &dyn Encoder) -> Result<(), Error> {
         self.progress.phase(Phase::Exporting);
@@ -299,10 +289,9 @@ impl Run<'_> {
         };
         for kind in [StoreFile::Node, StoreFile::Relationship] {
             self.progress.file(kind.name());
-            let mut workers: Vec<Worker<'_>> = (0..self.export.threads).map(|_| Worker::new(graph)).collect();
             ordered(
                 graph.stores.get(kind),
-                &mut workers,
+                &mut workers(graph, self.export.threads),
                 self.cancel,
                 |worker, block, send| {
                     for (id, bytes) in block.iter() {
@@ -367,15 +356,19 @@ impl Run<'_> {
         Ok(())
     }
 
-    fn lose(&mut self, kind: LossKind, key: Option<String>) -> Result<(), Error> {
-        self.lost(super::Loss {
-            kind,
-            entity: Entity::Graph,
-            key,
-        })
+    /// Formats that have no place for the properties of the graph itself lose them.
+    fn lose_graph_properties(&mut self) -> Result<(), Error> {
+        for (key, _) in self.graph_properties()? {
+            self.lost(Loss {
+                kind: LossKind::GraphProperty,
+                entity: Entity::Graph,
+                key: Some(key_name(self.graph, key).to_owned()),
+            })?;
+        }
+        Ok(())
     }
 
-    fn lost(&mut self, loss: super::Loss) -> Result<(), Error> {
+    fn lost(&mut self, loss: Loss) -> Result<(), Error> {
         if self.export.is_lossy {
             self.output.report(0, "losses.jsonl", &loss)?;
         } else {
@@ -419,6 +412,10 @@ impl Output {
         *file = Some(self.staging.add(name, &line)?);
         Ok(())
     }
+}
+
+fn workers(graph: &Graph, count: usize) -> Vec<Worker<'_>> {
+    (0..count).map(|_| Worker::new(graph)).collect()
 }
 
 /// The labels in the value of `key`.

@@ -1,13 +1,12 @@
 //! Reads a part of a file that may be damaged, missing, or not a file at all.
 
-use neo4j_format::width::to_usize;
 use std::{
     fs::{File, Metadata},
     io,
     os::unix::fs::FileExt,
 };
 
-use neo4j_format::DirHandle;
+use neo4j_format::{DirHandle, width::to_usize};
 
 /// A regular file, opened, with its length; `None` where there is nothing.
 ///

@@ -238,7 +238,7 @@ pub(super) fn last_commit(tail: &[u8], header: LogHeader) -> Option<LastCommit> 
 /// What marker and slots come to when Neo4j starts (§3.2).
 fn active(dir: &DirHandle, source: DataSource) -> io::Result<Active> {
     let marker_path = files::marker(source);
-    let marker = match bounded::whole(dir, marker_path, 4096)? {
+    let marker = match bounded::whole(dir, marker_path, Marker::FILE_MAX)? {
         None => None,
         Some(bytes) => match Marker::decode(&bytes) {
             Some(marker) => Some(marker),

@@ -1,7 +1,6 @@
 //! The final list of files with their digests: those that are known already, where nothing changed since, and new ones
 //! elsewhere.
 
-use neo4j_format::width::to_usize;
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs::File,
@@ -22,7 +21,7 @@ use crate::{
     replay::apply::DirtyChunks,
     target::durable::remove,
 };
-use neo4j_format::{DirHandle, DiskError, store::StoreFile};
+use neo4j_format::{DirHandle, DiskError, store::StoreFile, width::to_usize};
 
 /// Units whose digests wait in memory to be written in their order: 1 GiB of files, 256 KiB of digests.
 const WINDOW: u64 = 2048;

@@ -1,8 +1,8 @@
 //! Which files of a directory a manifest lists.
 //!
-//! All files of a database, in any folder, but for our own and for those that are empty and only there to be locked. Neo4j's
-//! `messages.log` is listed too: every start of Neo4j writes into it, so its digest tells whether there was one. What
-//! somebody else put into the directory is not of the database: it is not listed, and nobody misses it.
+//! It lists all files of a database, in any folder, except our own and the empty lock files. Neo4j's `messages.log` is
+//! listed too: every start of Neo4j writes to it, so its digest shows whether there was one. Foreign files, which are not
+//! part of the database, are not listed, and their loss is not an error.
 
 use super::{MANIFEST, SUMS};
 use neo4j_format::{
@@ -31,7 +31,7 @@ pub enum Role {
     Content,
     /// A name in an index that is not text, which no manifest can list.
     NotText,
-    /// Whatever else there is: somebody else's.
+    /// Any other file: it is not part of the database.
     Foreign,
 }
 
@@ -106,8 +106,8 @@ pub struct ListedFile {
     pub role: Role,
 }
 
-/// Everything below `dir` but the folders themselves, sorted. Links are not followed; of a folder that is somebody else's
-/// only the name is given, with a `/` behind it.
+/// All entries below `dir` except the folders themselves, sorted. Links are not followed. A foreign folder is listed by its
+/// name, followed by `/`; its contents are not.
 ///
 /// # Errors
 /// A folder that cannot be read.

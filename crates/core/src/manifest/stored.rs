@@ -8,8 +8,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::document::{MANIFEST, Manifest, SCHEMA_VERSION};
-use crate::{Error, ErrorKind};
+use super::{
+    document::{MANIFEST, Manifest, SCHEMA_VERSION},
+    files::NEW_MANIFEST,
+};
+use crate::{Error, ErrorKind, target::durable};
 use neo4j_format::{
     DirHandle, DiskError,
     directory::{self, NotUsable},
@@ -86,6 +89,15 @@ impl Manifest {
             file.sync_all()
         };
         write().map_err(DiskError::at(dir.join(name)))
+    }
+
+    /// Replaces the manifest of `dir` by this one, durably.
+    ///
+    /// # Errors
+    /// Of the disk.
+    pub(crate) fn publish(&self, dir: &DirHandle) -> Result<(), DiskError> {
+        self.write(dir, NEW_MANIFEST)?;
+        durable::rename(dir, NEW_MANIFEST, MANIFEST)
     }
 
     /// The bytes to write.

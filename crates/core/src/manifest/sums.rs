@@ -10,14 +10,13 @@
 //! to back while the bytes of the store pass and never held in memory; an update copies it, replacing the digests of
 //! the chunks that were touched.
 
-use neo4j_format::width::to_usize;
 use std::{
     fs::File,
     io::{self, BufReader, BufWriter, Read, Write},
     os::unix::fs::FileExt,
 };
 
-use neo4j_format::DirHandle;
+use neo4j_format::{DirHandle, width::to_usize};
 
 /// Bytes of a file that share a digest.
 pub const CHUNK: u64 = 64 * 1024;

@@ -4,7 +4,6 @@
 //! and a large file keeps all of them busy. Where pages are cached nothing but the read itself is asked of the kernel;
 //! from the first one that is not, the file is asked for ahead.
 
-use neo4j_format::width::to_usize;
 use std::{
     fs::File,
     io::{self, IoSliceMut},
@@ -19,7 +18,7 @@ use rustix::{fs::Advice, io::ReadWriteFlags};
 
 use super::sums::CHUNK;
 use crate::{Error, ErrorKind, cancel::Cancel};
-use neo4j_format::DirHandle;
+use neo4j_format::{DirHandle, width::to_usize};
 
 /// Chunks that a thread takes at once. Their bytes fit into a core's cache, so that they are hashed where they were
 /// read to.
@@ -178,7 +177,7 @@ pub fn in_parallel<S>(
         .map_or(1, usize::from)
         .clamp(2, MAX_THREADS);
     thread::scope(|scope| {
-        // this thread does what those cannot that the system does not give
+        // if the system refuses a thread, the others do its work
         let workers: Vec<_> = (1..threads)
             .map_while(|_| thread::Builder::new().spawn_scoped(scope, work).ok())
             .collect();

@@ -41,9 +41,6 @@ pub(crate) const RECEIVED: &str = "neo4j-backup.received";
 /// Name of a log that was applied and is not archived yet.
 const APPLIED: &str = "neo4j-backup.applied";
 
-/// More bytes than any marker has.
-const MARKER_MAX: u64 = 4096;
-
 /// The graph of one store directory.
 #[derive(Debug)]
 pub(crate) struct Graph<'a> {
@@ -239,7 +236,7 @@ impl Graph<'_> {
 
     fn marker(&self) -> Result<Option<Marker>, Error> {
         let path = self.dir.join(log::files::marker(DataSource::Graph));
-        match self.dir.read(&path, MARKER_MAX) {
+        match self.dir.read(&path, Marker::FILE_MAX) {
             Ok(bytes) => {
                 let Some(marker) = Marker::decode(&bytes) else {
                     let text = format!("{}: is no marker of an active log", path.display());

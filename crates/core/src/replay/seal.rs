@@ -3,7 +3,6 @@
 //! A clean file is cut at its high id and carries its type and version behind the last record; its `.id` file holds the
 //! high id and, in a backup, never a free id (§6): Neo4j would hand it out again although a replayed transaction uses it.
 
-use neo4j_format::width::to_usize;
 use std::{
     fs::File,
     io::{self, Write},
@@ -19,6 +18,7 @@ use super::{
 use neo4j_format::{
     DirHandle, DiskError,
     store::{Header, StoreFile, StoreFormat},
+    width::to_usize,
 };
 
 /// Bytes looked at in one step when the last record is searched from the end.

@@ -3,7 +3,6 @@
 //! Runs on a thread of its own with a blocking socket. A client is given up when it does not ask, or does not take what
 //! it asked for, in time; what it costs until then is its thread and the memory of one chunk.
 
-use neo4j_format::width::to_usize;
 use std::{
     io::{self, Read, Write},
     net::{SocketAddr, TcpStream},
@@ -19,6 +18,7 @@ use super::{
 };
 use neo4j_format::{
     store::StoreFormat,
+    width::to_usize,
     wire::{
         Dialect, Encoder,
         limits::REQUEST,

@@ -9,7 +9,7 @@
 //! are those from before it.
 
 use std::{
-    fs, io,
+    fs,
     path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
     thread,
@@ -27,7 +27,7 @@ use neo4j_format::{
     ids::{DataSource, LogVersion, TxId},
     log::{
         ArchivedLog, Buffer, Item, Layout, SlotReader, TransactionRange, TransactionRangeError, archived_logs,
-        files::{self, Marker, Slot},
+        files::{self, Slot},
         transaction_range,
     },
     store::{Header, StoreFile, StoreFormat, index_config, lucene_store, neo4j_lock},
@@ -36,9 +36,6 @@ use neo4j_format::{
 
 /// How long a request waits for an incremental backup that changes the directory; clients wait 20 s for an answer.
 const SETTLE: Duration = Duration::from_secs(15);
-
-/// More bytes than any marker has.
-const MARKER_MAX: u64 = 4096;
 
 /// How often it looks.
 const LOOK: Duration = Duration::from_millis(50);
@@ -148,18 +145,11 @@ impl Directory {
                 return Err(Error::new(ErrorKind::Configuration, text).with_hint("serve a whole database"));
             }
         }
-        let marker = match dir.read(files::marker(DataSource::Graph), MARKER_MAX) {
-            Ok(bytes) => Marker::decode(&bytes),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => {
-                let pending = dir.status_of(files::slot(DataSource::Graph, Slot::One));
-                (!pending.is_ok_and(|found| found.length() > 0)).then_some(Marker::Clean)
-            }
-            Err(_) => None,
-        };
+        let is_closed = files::is_closed_cleanly(dir);
         self.settled(dir).map(|_| ()).map_err(|refusal| {
             Error::new(ErrorKind::TargetInUse, refusal).with_hint("retry when no other process uses the directory")
         })?;
-        if marker == Some(Marker::Clean) {
+        if is_closed {
             return Ok(());
         }
         let text = format!("{}: was not closed cleanly", dir.display());
@@ -247,7 +237,8 @@ impl Directory {
         })
     }
 
-    /// A directory may be exchanged while it is served, and clients are told the identity that it had at the start.
+    /// Refuses a directory that was replaced by another database after the service started: clients were sent the store id
+    /// of the first one.
     fn require_same_database(&self, header: &Header) -> Result<(), Error> {
         let (found, served) = (header.store_id()?, self.identity.store_id);
         if found == served && header.format()? == self.identity.format {
@@ -337,7 +328,7 @@ impl Source for Directory {
     }
 }
 
-/// What the manifest says; a directory without one is nobody's work in progress.
+/// The state in the manifest; a directory without a manifest counts as complete.
 fn state(dir: &DirHandle) -> Result<State, Refusal> {
     let manifest = Manifest::read(dir).map_err(|error| Refusal::Failed(error.to_string()))?;
     Ok(manifest.map_or(State::Complete, |manifest| manifest.state))

@@ -1,12 +1,12 @@
 //! The files of a directory, as a server hands them out (`docs/formats/wire-protocol.md` §9.2).
 
-use neo4j_format::width::to_u64;
 use std::{io, os::unix::fs::FileExt};
 
 use super::{Content, Offered, Refusal};
 use neo4j_format::{
     DirHandle,
     store::{IndexConfig, StoreFile, StoreFormat, index_config, lucene_store},
+    width::to_u64,
     wire::PeerPath,
 };
 

@@ -1,11 +1,12 @@
 //! One rate for all clients together.
 
-use neo4j_format::width::to_usize;
 use std::{
     num::NonZeroU64,
     sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
+
+use neo4j_format::width::to_usize;
 
 /// The longest wait for one portion at the full rate, so that an end is noticed soon and clients take turns.
 const PORTIONS_PER_SECOND: u64 = 8;

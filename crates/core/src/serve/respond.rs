@@ -1,12 +1,12 @@
 //! One response: from a [`Source`] through the encoder to whoever sends the chunks.
 
-use neo4j_format::width::{to_u64, to_usize};
 use std::{fs::File, io, os::unix::fs::FileExt};
 
 use super::{Content, Copy, Moment, Offered, Refusal, Source};
 use neo4j_format::{
     ids::{DataSource, TxId},
     log::{LogError, TransactionRange, TransactionRangeError, TransactionReader, slot::FileRange},
+    width::{to_u64, to_usize},
     wire::{
         Encoder, Follows,
         request::{Request, RequestKind},

@@ -281,7 +281,7 @@ impl Drop for Guest {
     }
 }
 
-/// What is counted as one address: whoever has an IPv6 address has a network of them.
+/// The address that a client is counted under. An IPv6 client usually has a whole /64 network of addresses.
 fn host(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64))),

@@ -1,12 +1,9 @@
 //! Compares the chunks of files with digests, as [`units`] reads them.
 
-use neo4j_format::width::to_usize;
 use std::{
     io,
     sync::{Mutex, PoisonError},
 };
-
-use neo4j_format::DirHandle;
 
 use crate::{
     Error, ErrorKind,
@@ -18,7 +15,7 @@ use crate::{
     },
     progress::Progress,
 };
-use neo4j_format::DiskError;
+use neo4j_format::{DirHandle, DiskError, width::to_usize};
 
 /// Chunks that are told one by one per file; 64 GiB of damage.
 const MAX_CHUNKS: usize = 1 << 20;

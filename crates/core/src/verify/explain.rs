@@ -5,7 +5,6 @@
 //! records of a store cannot have changed, and what a start does to its end and its header can be undone on paper: what
 //! then still differs is damage. Where transactions were committed, changed records cannot be told from damaged ones.
 
-use neo4j_format::width::to_usize;
 use std::{fs::File, io, os::unix::fs::FileExt};
 
 use super::{
@@ -22,6 +21,7 @@ use neo4j_format::{
     DirHandle,
     log::files::Marker,
     store::{StoreFile, StoreFormat, index_config, lucene_store},
+    width::to_usize,
 };
 
 /// Starts of Neo4j since the backup that are undone in the header, at two logs each.

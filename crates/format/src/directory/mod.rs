@@ -22,9 +22,12 @@ use std::{
     sync::Arc,
 };
 
-use rustix::fs::{
-    AtFlags, CWD, Dir, FileType, Mode, OFlags, RenameFlags, mkdirat, openat, readlinkat, renameat, renameat_with,
-    statat, unlinkat,
+use rustix::{
+    fs::{
+        AtFlags, CWD, Dir, FileType, Mode, OFlags, RenameFlags, mkdirat, openat, readlinkat, renameat, renameat_with,
+        statat, unlinkat,
+    },
+    io::Errno,
 };
 
 pub use self::{
@@ -41,7 +44,7 @@ pub struct DirHandle {
     new_files: NewFiles,
 }
 
-/// What stands at a name is neither a regular file nor a directory, or not the one of both that is needed.
+/// The entry is neither a regular file nor a directory, or is a file where a directory is needed, or the reverse.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum NotUsable {
     /// A pipe, a device or a socket.
@@ -94,6 +97,13 @@ impl AsFd for Folder<'_> {
             Folder::Below(fd) => fd.as_fd(),
         }
     }
+}
+
+/// Whether a system call knows its flags; if not, it did nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Flags {
+    Known,
+    Unknown,
 }
 
 impl DirHandle {
@@ -166,7 +176,7 @@ impl DirHandle {
         let (folder, last) = self.walk(name.as_ref())?;
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let link = match openat(folder, last, flags, Mode::empty()) {
-            Err(rustix::io::Errno::NOENT) => return Ok(None),
+            Err(Errno::NOENT) => return Ok(None),
             opened => opened?,
         };
         let found = rustix::fs::fstat(&link)?;
@@ -310,7 +320,7 @@ impl DirHandle {
             }
             let status = match statat(&*self.fd, name, AtFlags::SYMLINK_NOFOLLOW) {
                 // it went meanwhile
-                Err(rustix::io::Errno::NOENT) => continue,
+                Err(Errno::NOENT) => continue,
                 found => EntryStatus(found?),
             };
             let name = name.to_owned();
@@ -329,23 +339,36 @@ impl DirHandle {
         Ok(renameat(old, from, new, to)?)
     }
 
-    /// The same with flags, which some file systems do not know.
+    /// Gives a file or folder a name that nothing has yet. A system that lacks the flag for that may replace an empty
+    /// folder, and a file.
+    ///
+    /// # Errors
+    /// Those of the file system; `AlreadyExists` or `DirectoryNotEmpty`.
+    pub fn rename_new(&self, from: impl AsRef<Path>, to: impl AsRef<Path>) -> io::Result<()> {
+        match self.rename_with(from.as_ref(), to.as_ref(), RenameFlags::NOREPLACE)? {
+            Flags::Known => Ok(()),
+            Flags::Unknown => self.rename(from, to),
+        }
+    }
+
+    /// Exchanges two files or folders in one step; `false` where the system or the file system cannot.
     ///
     /// # Errors
     /// Those of the file system.
-    pub fn rename_with(
-        &self,
-        from: impl AsRef<Path>,
-        to: impl AsRef<Path>,
-        flags: RenameFlags,
-    ) -> rustix::io::Result<()> {
-        let walk = |name| {
-            self.walk(name)
-                .map_err(|error| rustix::io::Errno::from_io_error(&error).unwrap_or(rustix::io::Errno::INVAL))
-        };
-        let (old, from) = walk(from.as_ref())?;
-        let (new, to) = walk(to.as_ref())?;
-        renameat_with(old, from, new, to, flags)
+    pub fn exchange(&self, one: impl AsRef<Path>, other: impl AsRef<Path>) -> io::Result<bool> {
+        let flags = self.rename_with(one.as_ref(), other.as_ref(), RenameFlags::EXCHANGE)?;
+        Ok(flags == Flags::Known)
+    }
+
+    fn rename_with(&self, from: &Path, to: &Path, flags: RenameFlags) -> io::Result<Flags> {
+        let (old, from) = self.walk(from)?;
+        let (new, to) = self.walk(to)?;
+        match renameat_with(old, from, new, to, flags) {
+            Ok(()) => Ok(Flags::Known),
+            // what kernels, overlayfs, FUSE, NFS and seccomp filters say that do not know a flag
+            Err(Errno::INVAL | Errno::NOSYS | Errno::XDEV | Errno::OPNOTSUPP | Errno::PERM) => Ok(Flags::Unknown),
+            Err(errno) => Err(errno.into()),
+        }
     }
 
     /// Removes a file.
@@ -398,8 +421,8 @@ impl DirHandle {
         Ok(rustix::fs::fsync(&*self.fd)?)
     }
 
-    /// Makes what stands at `name` durable: the content of a file, or the names in a folder. An empty name is the
-    /// directory itself.
+    /// Makes the entry `name` durable: the content of a file, or the names in a folder. An empty name means the directory
+    /// itself.
     ///
     /// # Errors
     /// Those of the file system; [`NotUsable`].
@@ -459,9 +482,9 @@ impl AsFd for DirHandle {
 /// The file of a descriptor, if it is a regular one.
 fn regular(opened: rustix::io::Result<OwnedFd>) -> io::Result<File> {
     let file = match opened {
-        // a socket, or a pipe that nobody reads
-        Err(rustix::io::Errno::NXIO) => return Err(NotUsable::NotAFile.into()),
-        Err(rustix::io::Errno::LOOP) => return Err(NotUsable::Link.into()),
+        // a socket, or a pipe without a reader
+        Err(Errno::NXIO) => return Err(NotUsable::NotAFile.into()),
+        Err(Errno::LOOP) => return Err(NotUsable::Link.into()),
         opened => File::from(opened?),
     };
     if file.metadata()?.is_file() {
@@ -472,9 +495,9 @@ fn regular(opened: rustix::io::Result<OwnedFd>) -> io::Result<File> {
 }
 
 /// Opening a link as a folder is refused with one of two errors, depending on the flags.
-fn of_link(error: rustix::io::Errno) -> io::Error {
+fn of_link(error: Errno) -> io::Error {
     match error {
-        rustix::io::Errno::LOOP => NotUsable::Link.into(),
+        Errno::LOOP => NotUsable::Link.into(),
         other => other.into(),
     }
 }

@@ -4,7 +4,6 @@
 //! that writing the raw bytes of all of them gives an exact copy. Nothing is checked here beyond each part itself: what
 //! may follow what is the business of [`super::reader`] and [`super::slot`].
 
-use crate::width::to_u64;
 use std::io::{self, Read};
 
 use super::{
@@ -16,7 +15,10 @@ use super::{
     format::Layout,
     lucene::LuceneCommand,
 };
-use crate::ids::{DataSource, TxId};
+use crate::{
+    ids::{DataSource, TxId},
+    width::to_u64,
+};
 
 /// Bytes that are read at once; one step of a graph command always fits.
 const BUFFER: usize = 256 * 1024;

@@ -1,6 +1,11 @@
 //! Names of log files, and the marker that says which is active (`docs/formats/transaction-log.md` §2, §3.1).
 
-use crate::ids::{DataSource, LogVersion};
+use std::io;
+
+use crate::{
+    DirHandle,
+    ids::{DataSource, LogVersion},
+};
 
 /// One of the two files that take turns as the active log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -34,6 +39,9 @@ pub enum Marker {
 impl Marker {
     /// Bytes of the file.
     pub const SIZE: usize = 4;
+
+    /// Bytes up to which a marker file is read; a damaged one may have more than it should.
+    pub const FILE_MAX: u64 = 4096;
 
     /// Reads the file's content; `None` for any other, with which no release starts.
     pub fn decode(bytes: &[u8]) -> Option<Marker> {
@@ -95,6 +103,19 @@ pub fn archived_version(source: DataSource, path: &str) -> Option<LogVersion> {
         return None;
     }
     digits.parse().ok().map(LogVersion)
+}
+
+/// Whether marker and logs of the graph say that the database in `dir` was closed cleanly. A marker that is damaged or
+/// cannot be read says that it was not.
+pub fn is_closed_cleanly(dir: &DirHandle) -> bool {
+    match dir.read(marker(DataSource::Graph), Marker::FILE_MAX) {
+        Ok(bytes) => Marker::decode(&bytes) == Some(Marker::Clean),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let pending = dir.status_of(slot(DataSource::Graph, Slot::One));
+            !pending.is_ok_and(|found| found.length() > 0)
+        }
+        Err(_) => false,
+    }
 }
 
 #[cfg(test)]

@@ -6,8 +6,9 @@
 //! share: global id, of which half is drawn anew for each transaction, transaction id, master id (format 1), and the set of
 //! commands. The hashes of the commands are added up, so that a transaction of any size needs no sorting and no memory.
 
-use crate::width::to_u64;
 use std::{fmt, str::FromStr};
+
+use crate::width::to_u64;
 
 use super::{
     entries::{Item, Part},

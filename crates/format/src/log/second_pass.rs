@@ -1,11 +1,12 @@
 //! Reading the transactions that a first pass over a log found, one after the other.
 
-use crate::width::{to_u64, to_usize};
 use std::{
     fs::File,
     io::{self, Read},
     os::unix::fs::FileExt,
 };
+
+use crate::width::{to_u64, to_usize};
 
 use super::{entries::Buffer, format::Layout, reader::TransactionReader, slot::Committed};
 

@@ -5,7 +5,6 @@
 //! the order in which Neo4j's recovery executes them; [`SlotReader::transaction`] then reads one of them in a second
 //! pass over its span. Memory follows the number of transactions open at once, not the size of the log.
 
-use crate::width::{to_u64, to_usize};
 use std::{
     collections::HashMap,
     fs::File,
@@ -20,7 +19,10 @@ use super::{
     header::LogHeader,
     reader::TransactionReader,
 };
-use crate::ids::TxId;
+use crate::{
+    ids::TxId,
+    width::{to_u64, to_usize},
+};
 
 /// Most transactions that are open at once in a log; a server has a handful.
 pub const OPEN_MAX: usize = 65_536;

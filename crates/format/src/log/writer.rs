@@ -4,7 +4,6 @@
 //! entries, DONE included. A PREPARE behind no command is left out, and what follows becomes 1PC: at recovery Neo4j
 //! would drop the transaction there and fail at its COMMIT (§11, §12).
 
-use crate::width::to_u64;
 use std::{
     fs::File,
     io::{BufWriter, Read, Seek, SeekFrom, Write},
@@ -19,7 +18,7 @@ use super::{
     reader::TransactionReader,
     slot::Committed,
 };
-use crate::ids::TxId;
+use crate::{ids::TxId, width::to_u64};
 
 /// Bytes that are written at once.
 const BUFFER: usize = 256 * 1024;

@@ -1,7 +1,8 @@
 //! One coordinator: listens, takes clients in, and can be put into the conditions in which clients meet real ones.
 
-use neo4j_format::width::to_usize;
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+
+use neo4j_format::width::to_usize;
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},

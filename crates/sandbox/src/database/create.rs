@@ -1,7 +1,6 @@
 //! A database from nothing (`docs/formats/store-format.md` §13): every file that a server leaves after its first clean
 //! shutdown, but for the transaction manager's, which it makes anew.
 
-use neo4j_format::width::to_usize;
 use std::{
     fs::{self, File},
     io::Write,
@@ -15,6 +14,7 @@ use neo4j_format::{
     ids::{DataSource, StoreId},
     log::files::{self, Marker},
     store::{StoreFile, StoreFormat, header::CURRENT_VERSION, lucene_store, record::Node},
+    width::to_usize,
 };
 
 /// Version "3.5" of the index files, in the manner of a store version; from 1.6 on.

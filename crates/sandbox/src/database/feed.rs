@@ -3,7 +3,6 @@
 //! The writer takes the lock for the push of one place, readers for the copy of as many as they ask for; the bytes are
 //! read from the log files without it.
 
-use neo4j_format::width::to_usize;
 use std::{
     collections::BTreeMap,
     fs::File,
@@ -13,7 +12,10 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use neo4j_format::ids::{DataSource, TxId};
+use neo4j_format::{
+    ids::{DataSource, TxId},
+    width::to_usize,
+};
 
 /// One transaction in a log file.
 #[derive(Debug, Clone)]

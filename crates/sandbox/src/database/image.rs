@@ -3,7 +3,6 @@
 //! It is read from store files once and then kept up by the same changes that are applied to them. The next free id of
 //! each store is known here too; ids that were freed are given out again, as a server does.
 
-use neo4j_format::width::to_usize;
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
@@ -20,6 +19,7 @@ use neo4j_format::{
             RelationshipType,
         },
     },
+    width::to_usize,
 };
 
 /// A block of a dynamic store with its data.

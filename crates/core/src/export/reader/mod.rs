@@ -8,7 +8,7 @@ mod names;
 mod properties;
 mod value_type;
 
-use std::{io, path::Path};
+use std::path::Path;
 
 use serde::Serialize;
 
@@ -21,11 +21,12 @@ use crate::{
     check::{CheckError, Collector, bits::Bits, lookup::Lookup, stores::Stores},
     manifest::{Manifest, State},
     target::staging::refuse_if_at_work,
+    verification::readable,
 };
 use neo4j_format::{
     DirHandle, DiskError,
-    ids::{DataSource, TxId},
-    log::files::{self, Marker, Slot},
+    ids::TxId,
+    log::files::{self},
     store::{
         Header, HeaderError, StoreFile,
         neo4j_lock::{self, Holder},
@@ -35,9 +36,6 @@ use neo4j_format::{
 
 /// Nodes up to which one bit for each is kept; of larger stores, nodes are looked up one by one.
 const NODES_MAX: u64 = 1 << 29;
-
-/// Bytes up to which a marker is read; it has a few.
-const MARKER_MAX: u64 = 64;
 
 /// What nodes and relationships have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -114,7 +112,7 @@ impl Graph {
     /// There is no such store, it is in use or was not closed, or it cannot be read.
     pub(crate) fn open(dir: &Path) -> Result<Graph, Error> {
         refuse_if_at_work(dir)?;
-        let dir = &DirHandle::open(dir).map_err(DiskError::at(dir))?;
+        let dir = &readable(dir)?;
         refuse_unfinished(dir)?;
         if !dir.has(StoreFile::Neostore.name()) {
             return Err(read_error(CheckError::NoStore(dir.path().to_owned())));
@@ -265,15 +263,7 @@ fn refuse_unfinished(dir: &DirHandle) -> Result<(), Error> {
         let text = format!("{}: the database is open", dir.display());
         return Err(Error::new(ErrorKind::TargetInUse, text).with_hint("shut Neo4j down, or take a backup"));
     }
-    let marker = match dir.read(files::marker(DataSource::Graph), MARKER_MAX) {
-        Ok(bytes) => Marker::decode(&bytes),
-        Err(cause) if cause.kind() == io::ErrorKind::NotFound => {
-            let pending = dir.status_of(files::slot(DataSource::Graph, Slot::One));
-            (!pending.is_ok_and(|found| found.length() > 0)).then_some(Marker::Clean)
-        }
-        Err(_) => None,
-    };
-    if marker == Some(Marker::Clean) {
+    if files::is_closed_cleanly(dir) {
         return Ok(());
     }
     let text = format!("{}: the database was not closed cleanly", dir.display());

@@ -7,9 +7,12 @@ use crate::{
     Error,
     check::{lookup::Lookup, stores::Stores},
 };
-use neo4j_format::store::{
-    StoreFile, StoreFormat,
-    record::{PropertyKey, RecordId, RelationshipType},
+use neo4j_format::{
+    store::{
+        StoreFile, StoreFormat,
+        record::{PropertyKey, RecordId, RelationshipType},
+    },
+    width::to_usize,
 };
 
 /// Records read at once.
@@ -47,8 +50,8 @@ impl Names {
         let mut names = Vec::new();
         let mut first_of: HashMap<String, u32> = HashMap::new();
         let mut buffer = Vec::new();
-        for first in (0..store.records).step_by(usize::try_from(BATCH).unwrap_or(1)) {
-            let count = usize::try_from(BATCH.min(store.records - first)).unwrap_or_default();
+        for first in (0..store.records).step_by(to_usize(BATCH)) {
+            let count = to_usize(BATCH.min(store.records - first));
             buffer.resize(count.saturating_mul(store.width()), 0);
             store.read(first, &mut buffer).map_err(read_error)?;
             for (id, bytes) in (first..).zip(buffer.chunks_exact(store.width())) {
@@ -86,7 +89,7 @@ impl Names {
 
     /// The name of this id.
     pub(crate) fn get(&self, id: u64) -> Option<&Name> {
-        self.0.get(usize::try_from(id).ok()?)?.as_ref()
+        self.0.get(to_usize(id))?.as_ref()
     }
 
     /// All names, each once, by their lowest ids.

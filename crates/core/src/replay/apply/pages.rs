@@ -4,8 +4,9 @@
 //! what lies between has to be read before it can be written with them. A file never becomes longer than the changes make
 //! it, so it ends up with the bytes that a write for each change would have left.
 
-use neo4j_format::width::to_usize;
 use std::{collections::BTreeMap, fs::File, io, ops::Range, os::unix::fs::FileExt};
+
+use neo4j_format::width::to_usize;
 
 /// Bytes of a page, at multiples of it: as the kernel caches files.
 const PAGE: usize = 4096;

@@ -60,7 +60,7 @@ fn sync_folder(dir: &DirHandle, path: &Path) -> Result<()> {
         .map_err(|error| PendingIndexError::file(folder, "sync it")(file_system::copy(error.cause())))
 }
 
-/// Gives a synced file another name in its folder, in place of what had it.
+/// Renames a synced file within its folder, replacing a file of the new name.
 pub(super) fn rename(dir: &DirHandle, from: &Path, to: &Path) -> Result<()> {
     dir.rename(from, to)
         .map_err(PendingIndexError::file(to, "rename to it"))?;
@@ -85,7 +85,7 @@ pub(super) fn remove_all<P: AsRef<Path>>(dir: &DirHandle, paths: impl IntoIterat
     removed.map_or(Ok(()), |path| sync_folder(dir, path.as_ref()))
 }
 
-/// Removes a folder with all it holds; one that is not there is no error.
+/// Removes a folder and its contents; a missing folder is not an error.
 pub(super) fn remove_folder(dir: &DirHandle, path: &Path) -> Result<()> {
     match dir.remove_tree(path) {
         Ok(()) => sync_folder(dir, path),

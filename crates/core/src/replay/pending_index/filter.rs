@@ -1,6 +1,5 @@
 //! Which transactions and commands go into a pending log, and in what form.
 
-use neo4j_format::width::to_u64;
 use std::{
     collections::BTreeMap,
     fs::File,
@@ -21,6 +20,7 @@ use neo4j_format::{
         lucene::{LuceneAction, LuceneValue, Text},
     },
     store::{IndexKey, IndexKind, record::RecordId},
+    width::to_u64,
 };
 
 /// Most indexes that a log may create, delete or miss, as their names are kept in memory beside those of `index.db`.

@@ -29,6 +29,7 @@ pub(crate) async fn connect(host: &str, port: u16, limit: Duration) -> Result<Tc
         source,
     })?;
     let mut causes = Vec::new();
+    let mut is_refused = false;
     for peer in addresses {
         match timeout(limit, TcpStream::connect(peer)).await {
             Ok(Ok(stream)) => {
@@ -37,12 +38,19 @@ pub(crate) async fn connect(host: &str, port: u16, limit: Duration) -> Result<Tc
                 tracing::debug!(%address, %peer, "connected");
                 return Ok(stream);
             }
-            Ok(Err(cause)) => causes.push((peer, cause_text(&cause))),
+            Ok(Err(cause)) => {
+                is_refused |= cause.kind() == io::ErrorKind::ConnectionRefused;
+                causes.push((peer, cause_text(&cause)));
+            }
             Err(_) => causes.push((peer, format!("no answer within {limit:?}"))),
         }
     }
     let causes = list_causes(&address, &causes);
-    Err(ClientError::Connect { address, causes })
+    Err(ClientError::Connect {
+        address,
+        causes,
+        is_refused,
+    })
 }
 
 /// The system's text in lower case and without its number.
@@ -96,7 +104,7 @@ fn look_up(host: String, port: u16) -> io::Result<oneshot::Receiver<io::Result<V
     let (answer, answered) = oneshot::channel();
     thread::Builder::new().name("resolver".to_owned()).spawn(move || {
         let found = (host.as_str(), port).to_socket_addrs();
-        // whoever asked may have lost patience
+        // the caller may have reached its time limit
         let _ = answer.send(found.map(Iterator::collect));
     })?;
     Ok(answered)

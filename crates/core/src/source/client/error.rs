@@ -27,6 +27,8 @@ pub enum ClientError {
         address: String,
         /// Each address with its cause.
         causes: String,
+        /// Whether a machine answered that nothing listens there.
+        is_refused: bool,
     },
     /// It took a connection and says nothing to any dialect.
     #[error(
@@ -334,6 +336,7 @@ impl From<ClientError> for Error {
             ClientError::Server { .. } => (Server, "look at the server's messages.log"),
         };
         let condition = match &error {
+            ClientError::Connect { is_refused: true, .. } => Some(Condition::ConnectionRefused),
             ClientError::Broken { .. } => Some(Condition::ConnectionBroken),
             ClientError::Closed(_) => Some(Condition::ConnectionClosed),
             ClientError::Hole { .. } => Some(Condition::ResponseFailed),

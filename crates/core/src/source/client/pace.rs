@@ -1,7 +1,8 @@
 //! Keeps what is received below a rate, and notices what stays below one.
 
-use neo4j_format::width::to_usize;
 use std::time::Duration;
+
+use neo4j_format::width::to_usize;
 
 use tokio::time::{Instant, sleep_until};
 

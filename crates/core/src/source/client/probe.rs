@@ -5,7 +5,6 @@
 //! log. Nothing is decided on silence alone, and a server that is paused gets as long for its first answer as it gets
 //! later on.
 
-use neo4j_format::width::to_usize;
 use std::time::Duration;
 
 use tokio::{
@@ -20,6 +19,7 @@ use super::{
 };
 use neo4j_format::{
     ids::StoreId,
+    width::to_usize,
     wire::{Decoder, Dialect, Event, frame, limits, request},
 };
 

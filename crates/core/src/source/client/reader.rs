@@ -1,6 +1,5 @@
 //! The task that asks one question and reads the response into an [`Incoming`].
 
-use neo4j_format::width::to_u64;
 use std::time::Duration;
 
 use tokio::{
@@ -19,7 +18,10 @@ use super::{
     probe::{self, LAST_LOOK},
 };
 use crate::Error;
-use neo4j_format::wire::{Decoder, WireError};
+use neo4j_format::{
+    width::to_u64,
+    wire::{Decoder, WireError},
+};
 
 /// How long what has been decoded may wait for more before it is handed on.
 const LINGER: Duration = Duration::from_millis(200);
@@ -86,7 +88,7 @@ impl Reader {
             let n = self.read(&mut stream, &mut buffer).await?;
             self.decode(&buffer[..n]).await?;
             if let Some(pace) = &mut pace {
-                pace.after(widen(n)).await;
+                pace.after(to_u64(n)).await;
             }
         }
         tracing::debug!(address = self.member.address, bytes = self.offset, "response complete");
@@ -109,7 +111,7 @@ impl Reader {
         let mut input = bytes;
         while !self.out.ended() {
             let filled = self.out.fill(&mut self.decoder, &mut input);
-            self.offset = before.saturating_add(widen(bytes.len().saturating_sub(input.len())));
+            self.offset = before.saturating_add(to_u64(bytes.len().saturating_sub(input.len())));
             if !filled.map_err(|source| self.wire(source))? {
                 break;
             }
@@ -132,7 +134,7 @@ impl Reader {
         }
         match read {
             Ok(Ok(0)) => Err(self.closed().await),
-            Ok(Ok(n)) => match self.slowness.received(widen(n), waited.time) {
+            Ok(Ok(n)) => match self.slowness.received(to_u64(n), waited.time) {
                 None => Ok(n),
                 Some((bytes, time)) => Err(self.too_slow(bytes, time)),
             },
@@ -228,9 +230,4 @@ impl Stopwatch {
         self.time += begun.elapsed();
         output
     }
-}
-
-/// Lossless on every platform that Rust's tokio runs on.
-fn widen(n: usize) -> u64 {
-    to_u64(n)
 }

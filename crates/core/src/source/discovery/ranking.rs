@@ -98,8 +98,17 @@ pub enum Answer {
         /// How long it took to answer.
         took: Duration,
     },
-    /// It is not, for this reason.
-    Dead(String),
+    /// It is not.
+    Dead(Dead),
+}
+
+/// Why a backup service does not answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Dead {
+    /// In the words of the attempts to reach it.
+    pub cause: String,
+    /// Whether nothing listens at one of its addresses.
+    pub is_refused: bool,
 }
 
 /// What the backup services said, for members that were tried.
@@ -151,8 +160,8 @@ pub enum Reason {
     #[error("its backup service is off (setting enable_online_backup)")]
     BackupOff,
     /// Its backup service does not answer.
-    #[error("{0}")]
-    Dead(String),
+    #[error("{}", .0.cause)]
+    Dead(Dead),
     /// It serves another database.
     #[error("it serves another database: store id {found}, the cluster's is {expected}")]
     OtherStore {
@@ -253,7 +262,7 @@ fn judge(
     };
     match answer {
         None => {}
-        Some(Answer::Dead(cause)) => return Err(Reason::Dead(cause.clone())),
+        Some(Answer::Dead(dead)) => return Err(Reason::Dead(dead.clone())),
         Some(Answer::Alive {
             at, dialect, store_id, ..
         }) => {

@@ -1,7 +1,7 @@
 //! Stands between the client library and a coordinator, and lets through what [`Guard`] allows.
 //!
 //! The library only takes the address of a server, so it is given one on the loopback interface that accepts a single
-//! connection, of this process: any user of the machine can connect to it, and whoever was faster would get the session.
+//! connection, and only from this process: any local user can connect to the port, and the first connection gets the session.
 
 use std::{
     io,
@@ -108,7 +108,7 @@ async fn accept_own(listener: &TcpListener) -> Result<TcpStream, RelayError> {
         if is_ours {
             return Ok(stream);
         }
-        tracing::warn!(%peer, "another process connected to the loopback interface in place of this one");
+        tracing::warn!(%peer, "closed a loopback connection of another process");
     }
 }
 

@@ -13,12 +13,13 @@ use tokio::{
 
 use super::{
     cluster::{Cluster, Last, Member},
-    ranking::{Answer, Answers, PassedOver, Preference, Ranking, Reason, Wanted, rank},
+    ranking::{Answer, Answers, Dead, PassedOver, Preference, Ranking, Reason, Wanted, rank},
     search::{Search, discover},
 };
 use crate::{
     Error, ErrorKind,
     cancel::Cancel,
+    error::Condition,
     source::{
         client::{self, Settings},
         uri::HostPort,
@@ -167,15 +168,21 @@ impl Question {
     }
 
     async fn ask(self) -> Answer {
-        let mut causes = Vec::new();
+        let (mut causes, mut is_refused) = (Vec::new(), false);
         for host in &self.hosts {
             match timeout(MEMBER, self.ask_at(host)).await {
                 Ok(Ok(answer)) => return answer,
-                Ok(Err(error)) => causes.push(error.to_string()),
+                Ok(Err(error)) => {
+                    is_refused |= error.condition() == Some(Condition::ConnectionRefused);
+                    causes.push(error.to_string());
+                }
                 Err(_) => causes.push(format!("{host}: no answer within {MEMBER:?}")),
             }
         }
-        Answer::Dead(causes.join("; "))
+        Answer::Dead(Dead {
+            cause: causes.join("; "),
+            is_refused,
+        })
     }
 
     async fn ask_at(&self, host: &str) -> Result<Answer, Error> {

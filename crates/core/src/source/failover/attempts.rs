@@ -15,6 +15,7 @@ use super::{
 use crate::{
     Error, ErrorKind,
     cancel::Cancel,
+    error::Condition,
     progress::{Phase, Progress, Total},
     retry::{Clock, Retry},
 };
@@ -35,6 +36,9 @@ pub struct Attempt {
     pub kind: ErrorKind,
     /// In the words of whoever found it.
     pub cause: String,
+    /// What is known beyond the kind.
+    #[serde(skip)]
+    pub(crate) condition: Option<Condition>,
     /// Bytes of files and transactions that had arrived.
     pub bytes: u64,
     /// What that means for it.
@@ -118,6 +122,7 @@ impl AttemptLoop<'_> {
                         member: member.to_string(),
                         kind: error.kind(),
                         cause: error.to_string(),
+                        condition: error.condition(),
                         bytes: counted.bytes(),
                         retry_decision,
                         took: self.clock.now().duration_since(begun),

@@ -220,13 +220,13 @@ impl Cluster<'_> {
 
 /// Whether no member that is there has a backup service: it is off, or its port is closed.
 fn nobody_listens(ranking: &Ranking, failures: &[Attempt]) -> bool {
-    let is_refused = |cause: &str| cause.starts_with("cannot connect to ") && cause.contains("connection refused");
     let is_absent = |reason: &Reason| match reason {
         Reason::BackupOff | Reason::NotWanted => true,
-        Reason::Dead(cause) => is_refused(cause),
+        Reason::Dead(dead) => dead.is_refused,
         _ => false,
     };
-    failures.iter().all(|failed| is_refused(&failed.cause))
+    let mut conditions = failures.iter().map(|failed| failed.condition);
+    conditions.all(|condition| condition == Some(Condition::ConnectionRefused))
         && ranking.passed_over.iter().all(|member| is_absent(&member.reason))
 }
 

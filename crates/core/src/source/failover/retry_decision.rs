@@ -62,6 +62,7 @@ mod tests {
         let refused = client(ClientError::Connect {
             address: address(),
             causes: "refused".into(),
+            is_refused: true,
         });
         assert_eq!(RetryDecision::of(&refused), RetryDecision::MayPass);
         let pruned = client(ClientError::Refused {

@@ -345,6 +345,7 @@ fn the_summary_names_each_member_once_with_its_last_cause() {
         member: member.into(),
         kind: ErrorKind::Unreachable,
         cause: cause.into(),
+        condition: None,
         bytes: 0,
         retry_decision: RetryDecision::MayPass,
         took: Duration::ZERO,

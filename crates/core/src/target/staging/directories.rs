@@ -7,8 +7,7 @@ use std::{
 };
 
 use rustix::{
-    fs::{AtFlags, RenameFlags, StatxAttributes, StatxFlags, statx},
-    io::Errno,
+    fs::{AtFlags, StatxAttributes, StatxFlags, statx},
     process::geteuid,
 };
 
@@ -159,30 +158,14 @@ pub(in crate::target) fn remove_with_last(parent: &DirHandle, name: &OsStr, last
     remove().map_err(DiskError::at(parent.join(name)))
 }
 
-/// Renames a directory to a name that nothing has, without the flag that makes sure of it where the system lacks it.
+/// Gives a directory a name that nothing has.
 pub(in crate::target) fn rename(parent: &DirHandle, from: &OsStr, to: &OsStr) -> Result<(), DiskError> {
-    match parent.rename_with(from, to, RenameFlags::NOREPLACE) {
-        // without the flag a rename still refuses to replace a directory that has something in it
-        Err(errno) if lacks_flags(errno) => parent.rename(from, to).map_err(DiskError::at(parent.join(to))),
-        result => result.map_err(|e| DiskError::new(parent.join(to), e.into())),
-    }
+    parent.rename_new(from, to).map_err(DiskError::at(parent.join(to)))
 }
 
 /// Exchanges two directories in one step; `false` where the system or the file system cannot.
 pub(in crate::target) fn exchange(parent: &DirHandle, one: &OsStr, other: &OsStr) -> Result<bool, DiskError> {
-    match parent.rename_with(one, other, RenameFlags::EXCHANGE) {
-        Ok(()) => Ok(true),
-        Err(errno) if lacks_flags(errno) => Ok(false),
-        Err(errno) => Err(DiskError::new(parent.join(other), errno.into())),
-    }
-}
-
-/// What kernels, overlayfs, FUSE, NFS and seccomp filters say that do not know a flag of `renameat2`.
-fn lacks_flags(errno: Errno) -> bool {
-    matches!(
-        errno,
-        Errno::INVAL | Errno::NOSYS | Errno::XDEV | Errno::OPNOTSUPP | Errno::PERM
-    )
+    parent.exchange(one, other).map_err(DiskError::at(parent.join(other)))
 }
 
 /// The manifest of a directory that may not exist.

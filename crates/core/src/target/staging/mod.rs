@@ -20,6 +20,8 @@
 
 pub(super) mod directories;
 mod error;
+mod publish;
+mod recovery;
 
 use std::{
     cell::Cell,
@@ -29,47 +31,22 @@ use std::{
 };
 
 use self::directories::{
-    exchange, identity, is_known_as, is_mount_point, manifest_of, occupant, remove_manifest_last, remove_ours, rename,
-    resolve, sibling,
+    identity, is_known_as, manifest_of, occupant, remove_manifest_last, remove_ours, resolve, sibling,
 };
 use super::{
-    durable, free_space, links,
+    durable,
     lock::RunLock,
-    owners::{SharedDirectories, may_be_ours, refuse_shared},
+    owners::{SharedDirectories, refuse_shared},
 };
 use crate::{
-    Error, ErrorKind,
-    cancel::Cancel,
-    file_system,
-    manifest::{BackupKind, MANIFEST, Manifest, ManifestError, State, document::StoreIdText},
-    progress::Progress,
-    verify::{VerifyVerdict, verify},
+    Error,
+    manifest::{MANIFEST, Manifest},
 };
-use neo4j_format::{
-    DirHandle, DiskError,
-    directory::NewFiles,
-    ids::DataSource,
-    store::{Header, neo4j_lock::Neo4jLock},
-};
+use neo4j_format::{DirHandle, DiskError, directory::NewFiles};
 
 pub use directories::Occupant;
 pub use error::TargetError;
-
-/// Set-group-ID: what is created in a directory gets its group.
-const SETGID: u32 = 0o2000;
-
-/// What an earlier run left beside the target.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Leftover {
-    /// Nothing that matters any more.
-    None,
-    /// A backup that was complete but not yet in place.
-    Ready(Box<Manifest>),
-    /// The backup in place is one whose run was stopped before it could say so.
-    Unreported,
-    /// A complete backup has the name under which a run would leave one, but must not replace the one in place.
-    Stranger(&'static str),
-}
+pub use recovery::Leftover;
 
 /// A locked target; the lock ends with it.
 #[derive(Debug)]
@@ -184,86 +161,6 @@ impl Target {
         sibling(&self.name, "replaced")
     }
 
-    /// Gives the old backup its name again where a run ended between two renames.
-    fn put_back(&self) -> Result<(), Error> {
-        let (parent, replaced) = (&self.parent, self.replaced_name());
-        if self.occupant()? != Occupant::Absent || occupant(parent, &replaced)? != Occupant::Database {
-            return Ok(());
-        }
-        let waiting = manifest_of(parent, &self.ready_name()).ok().flatten();
-        let Some(waiting) = waiting.filter(|waiting| waiting.state == State::Complete) else {
-            return Ok(());
-        };
-        let is_named = waiting
-            .replaces
-            .is_some_and(|name| is_known_as(parent, &replaced, &name));
-        // one that waited for longer may replace a backup that is newer than it knows
-        let is_left = || {
-            let old = parent.folder(&replaced).ok();
-            self.lock.is_stale() && waiting.store_id == old.as_ref().and_then(store_id)
-        };
-        if is_named || is_left() {
-            rename(parent, &replaced, &self.name)?;
-            self.sync_parent()?;
-        }
-        Ok(())
-    }
-
-    /// What was found beside the target when it was locked.
-    pub fn left_over(&self) -> &Leftover {
-        &self.left_over
-    }
-
-    /// Puts a backup that waits for its place there, if it is as it was when it was complete, and removes it otherwise.
-    /// Whether one was put in place.
-    ///
-    /// # Errors
-    /// As [`Target::publish`]; the run was cancelled.
-    pub fn recover_interrupted_run(&self, progress: &dyn Progress, cancel: &Cancel) -> Result<bool, Error> {
-        let ready = self.ready();
-        match &self.left_over {
-            Leftover::None | Leftover::Unreported => return Ok(false),
-            Leftover::Stranger(why) => {
-                let ready = ready.display();
-                progress.warning(&format!("{ready}: a complete backup, which {why}; it is left alone"));
-                return Ok(false);
-            }
-            Leftover::Ready(_) => {}
-        }
-        let waiting = self.parent.folder(&ready).map_err(DiskError::at(&ready))?;
-        let found = verify(&waiting, progress, cancel)?;
-        if found.verdict == VerifyVerdict::Intact {
-            return match self.publish() {
-                Ok(()) => {
-                    progress.warning("a complete backup of an interrupted run was waiting and was put in place first");
-                    Ok(true)
-                }
-                Err(error) if self.keeps_waiting(&error) => {
-                    progress.warning(&format!(
-                        "{}: a complete backup of an interrupted run is waiting and cannot be put in place: {error}",
-                        ready.display()
-                    ));
-                    Ok(false)
-                }
-                Err(error) => Err(error),
-            };
-        }
-        let first = found.findings.first().map_or("", |finding| &finding.path);
-        progress.warning(&format!(
-            "a backup of an interrupted run was waiting, but {} of its files are not as they were written ({first}); it is removed",
-            found.findings.len()
-        ));
-        remove_ours(&self.parent, &self.ready_name())?;
-        self.sync_parent()?;
-        Ok(false)
-    }
-
-    /// Whether a backup that cannot be put in place is no reason to do nothing: the one in place is as it was.
-    fn keeps_waiting(&self, error: &Error) -> bool {
-        let is_lasting = matches!(error.kind(), ErrorKind::Configuration | ErrorKind::PermissionDenied);
-        is_lasting && !self.half_published.get() && self.occupant().is_ok_and(|found| found == Occupant::Database)
-    }
-
     /// What a backup that takes the place of the one that stands there notes in its manifest, so that the replaced one is
     /// known wherever a kill leaves it: the run in its `manifest`, or the directory itself where no run is known.
     pub fn to_replace(&self, manifest: Option<&Manifest>) -> Option<String> {
@@ -279,202 +176,6 @@ impl Target {
         Ok(occupant(&self.parent, &self.name)?)
     }
 
-    /// Makes sure, before anything is received, that a new backup can take the place of the one in place.
-    ///
-    /// # Errors
-    /// [`TargetError::MountPoint`], [`TargetError::CannotRename`], [`TargetError::ForeignSibling`]; disk errors.
-    pub fn require_replaceable(&self, progress: &dyn Progress) -> Result<(), Error> {
-        self.refuse_mount_point()?;
-        self.remove_partial()?;
-        let result = self.try_exchange(progress);
-        self.discard_partial();
-        result
-    }
-
-    /// Exchanges two directories in `.partial`, and asks whether the target can be renamed at all if that is refused.
-    fn try_exchange(&self, progress: &dyn Progress) -> Result<(), Error> {
-        let name = self.partial_name();
-        let partial = self.parent.create_folder(&name);
-        let partial = partial.map_err(DiskError::at(self.parent.join(&name)))?;
-        // with it, a later run knows what is left by a kill as ours
-        partial
-            .create_new(MANIFEST)
-            .map_err(DiskError::at(partial.join(MANIFEST)))?;
-        let (one, other) = (OsStr::new("one"), OsStr::new("other"));
-        for name in [one, other] {
-            partial.create_folder(name).map_err(DiskError::at(partial.join(name)))?;
-        }
-        if is_overlay(&self.parent)? {
-            // no directory is renamed over one that is not empty; one of a lower layer is not renamed at all
-            match self.parent.rename(&self.name, &name) {
-                Err(source) if source.kind() == io::ErrorKind::CrossesDevices => {
-                    let path = self.dir.clone();
-                    return Err(TargetError::CannotRename { path, source }.into());
-                }
-                _ => {}
-            }
-        }
-        if exchange(&partial, one, other)? {
-            return Ok(());
-        }
-        let replaced = self.replaced_name();
-        let path = self.parent.join(&replaced);
-        if occupant(&self.parent, &replaced)? != Occupant::Absent {
-            let why = "was not left by an interrupted run";
-            return Err(TargetError::ForeignSibling { path, why }.into());
-        }
-        progress.warning(&format!(
-            "{}: its file system cannot exchange two directories: for a moment, the backup will only exist as {} and {}",
-            self.dir.display(),
-            self.ready().display(),
-            path.display()
-        ));
-        Ok(())
-    }
-
-    /// Refuses a mount point, which cannot get another name.
-    ///
-    /// # Errors
-    /// [`TargetError::MountPoint`]; disk errors.
-    pub fn refuse_mount_point(&self) -> Result<(), Error> {
-        if is_mount_point(&self.parent, &self.name)? {
-            return Err(TargetError::MountPoint { path: self.dir.clone() }.into());
-        }
-        Ok(())
-    }
-
-    /// Creates an empty `.partial`, for this user alone until [`Target::make_ready`]. What is created in it gets the
-    /// owner, group and mode of the target, or of a new directory with this `mode`.
-    ///
-    /// # Errors
-    /// [`TargetError::Foreign`]; disk errors.
-    pub fn create_partial(&self, mode: Option<u32>) -> Result<DirHandle, Error> {
-        self.remove_partial()?;
-        let new_files = self.new_files(mode)?;
-        let name = self.partial_name();
-        let partial = self
-            .parent
-            .create_folder(&name)
-            .map_err(DiskError::at(self.parent.join(&name)))?;
-        self.sync_parent()?;
-        Ok(partial.with_new_files(new_files))
-    }
-
-    /// What a full backup gives to the files it creates.
-    fn new_files(&self, mode: Option<u32>) -> Result<NewFiles, Error> {
-        if let Ok(existing) = self.parent.status_of(&self.name) {
-            return Ok(NewFiles::like(&existing));
-        }
-        let parent = self.parent.status().map_err(DiskError::at(self.parent.path()))?;
-        let mut new_files = NewFiles::default();
-        // root works for the owner of the parent directory
-        if rustix::process::geteuid().is_root() && parent.owner() != 0 {
-            new_files = new_files.owned_by(parent.owner(), parent.group());
-        }
-        if let Some(mode) = mode {
-            new_files = new_files.with_mode(mode | parent.mode() & SETGID);
-        }
-        Ok(new_files)
-    }
-
-    /// Declares `partial`, all of it durable, to be complete.
-    ///
-    /// # Errors
-    /// Disk errors.
-    pub fn make_ready(&self, partial: &DirHandle) -> Result<(), Error> {
-        let ready = self.ready_name();
-        if let Leftover::Stranger(why) = self.left_over {
-            return Err(TargetError::ForeignSibling {
-                path: self.ready(),
-                why,
-            }
-            .into());
-        }
-        remove_ours(&self.parent, &ready)?;
-        partial
-            .give(partial.new_files())
-            .map_err(DiskError::at(partial.path()))?;
-        rename(&self.parent, &self.partial_name(), &ready)?;
-        let named = self.parent.status_of(&ready).map_err(DiskError::at(self.ready()))?;
-        let own = partial.status().map_err(DiskError::at(partial.path()))?;
-        if named.identity() != own.identity() {
-            let why = "was replaced by another process during this run";
-            return Err(TargetError::ForeignSibling {
-                path: self.ready(),
-                why,
-            }
-            .into());
-        }
-        self.sync_parent()
-    }
-
-    /// Puts `.ready` in place, in exchange for what stands there, which is then removed.
-    ///
-    /// # Errors
-    /// [`TargetError`]; disk errors.
-    pub fn publish(&self) -> Result<(), Error> {
-        let (parent, ready) = (&self.parent, self.ready_name());
-        let old = match self.occupant()? {
-            Occupant::Absent => {
-                rename(parent, &ready, &self.name)?;
-                None
-            }
-            Occupant::Empty => {
-                parent.rename(&ready, &self.name).map_err(DiskError::at(&self.dir))?;
-                None
-            }
-            Occupant::Foreign => return Err(TargetError::Foreign { path: self.dir.clone() }.into()),
-            Occupant::Database => {
-                self.refuse_mount_point()?;
-                let _lock = Neo4jLock::take(&self.open()?)?;
-                if exchange(parent, &ready, &self.name)? {
-                    Some(ready)
-                } else {
-                    self.replace_in_two_steps()?;
-                    Some(self.replaced_name())
-                }
-            }
-        };
-        self.half_published.set(true);
-        self.sync_parent()?;
-        if let Some(old) = old {
-            remove_manifest_last(parent, &old)?;
-            self.sync_parent()?;
-        }
-        self.half_published.set(false);
-        Ok(())
-    }
-
-    /// Gives the old backup another name, and the new one its. Between the two, [`Target::put_back`] is the way back.
-    fn replace_in_two_steps(&self) -> Result<(), Error> {
-        let (parent, replaced) = (&self.parent, self.replaced_name());
-        if let Err(error) = rename(parent, &self.name, &replaced) {
-            let (path, source) = (self.dir.clone(), file_system::copy(error.cause()));
-            return Err(TargetError::CannotRename { path, source }.into());
-        }
-        let renamed = self
-            .sync_parent()
-            .and_then(|()| Ok(rename(parent, &self.ready_name(), &self.name)?));
-        if renamed.is_err() {
-            rename(parent, &replaced, &self.name)?;
-            self.sync_parent()?;
-        }
-        renamed
-    }
-
-    /// Whether a copy as large as the present one fits beside it.
-    ///
-    /// # Errors
-    /// [`TargetError::NoRoom`]; disk errors.
-    pub fn has_room(&self) -> Result<(), Error> {
-        let (needed, free) = (free_space::taken(&self.open()?)?, free_space::free(&self.parent)?);
-        let path = self.dir.clone();
-        if needed > free {
-            return Err(TargetError::NoRoom { path, needed, free }.into());
-        }
-        Ok(())
-    }
-
     /// Ends the run: the lock file goes away, unless the next run has to learn from it that nobody was told of the
     /// backup in place.
     pub fn release<T>(self, result: &Result<T, Error>) {
@@ -488,79 +189,6 @@ impl Target {
     /// Removes a `.partial` that will not be needed; what cannot be removed is left for the next run.
     pub fn discard_partial(&self) {
         let _ = self.remove_partial();
-    }
-
-    /// What earlier runs left that matters, judged by what stands at the target.
-    fn look(&self, in_place: Option<&Manifest>) -> Result<Leftover, Error> {
-        let ready = self.ready_name();
-        let waiting = match manifest_of(&self.parent, &ready) {
-            // nobody was told of it, and it is of no use
-            Err(ManifestError::Damaged { .. }) => None,
-            found => found?,
-        };
-        if let Some(waiting) = waiting {
-            let replaced = in_place.and_then(|manifest| manifest.replaces.as_deref());
-            let is_replaced = replaced.is_some_and(|replaced| {
-                Some(replaced) == waiting.run_id() || Some(replaced) == identity(&self.parent, &ready).as_deref()
-            });
-            if waiting.state == State::Complete && !is_replaced {
-                return Ok(match self.refuses(&waiting, in_place)? {
-                    Some(why) => Leftover::Stranger(why),
-                    None => Leftover::Ready(Box::new(waiting)),
-                });
-            }
-        }
-        let newest = in_place.and_then(|manifest| manifest.chain.last());
-        // an incremental that could not say so changed a backup that was known
-        Ok(match newest {
-            Some(run) if run.mode == BackupKind::Full && self.lock.leaves_unreported(&run.run_id) => {
-                Leftover::Unreported
-            }
-            _ => Leftover::None,
-        })
-    }
-
-    /// Why a complete backup that waits for its place must not get it: what it would replace is judged as with
-    /// `-overwrite`.
-    fn refuses(&self, waiting: &Manifest, in_place: Option<&Manifest>) -> Result<Option<&'static str>, Error> {
-        let owner = |name: &OsStr| {
-            let found = self.parent.status_of(name);
-            Ok::<_, DiskError>(found.map_err(DiskError::at(self.parent.join(name)))?.owner())
-        };
-        let waiting_owner = owner(&self.ready_name())?;
-        let replaces = self.occupant()? == Occupant::Database;
-        let same_owner = replaces && waiting_owner == owner(&self.name)?;
-        if !same_owner && !may_be_ours(waiting_owner, &self.parent)? {
-            return Ok(Some("belongs to another user"));
-        }
-        if !replaces {
-            return Ok(None);
-        }
-        let dir = self.open()?;
-        if links::foreign(&dir)?.is_some() {
-            return Ok(Some("would remove files that are not part of a backup"));
-        }
-        let header = Header::open(&dir)?;
-        if waiting.store_id != Some(header.store_id()?.into()) {
-            return Ok(Some("is of another database"));
-        }
-        let last = |manifest: &Manifest| manifest.last_transaction(DataSource::Graph).map(|(last, _)| last);
-        let has = in_place.and_then(last).unwrap_or(header.last_transaction()?);
-        Ok((last(waiting) < Some(has)).then_some("is older than the one in place"))
-    }
-
-    /// Removes a `.partial` that an interrupted run left.
-    fn remove_partial(&self) -> Result<(), Error> {
-        let partial = self.partial_name();
-        if let Ok(Some(manifest)) = manifest_of(&self.parent, &partial) {
-            let is_left = manifest.run_id().is_some_and(|run| self.lock.is_of(run));
-            if manifest.is_complete() && !is_left {
-                let why = "is a complete backup";
-                let path = self.parent.join(partial);
-                return Err(TargetError::ForeignSibling { path, why }.into());
-            }
-        }
-        remove_ours(&self.parent, &partial)
     }
 
     fn sync_parent(&self) -> Result<(), Error> {
@@ -609,16 +237,4 @@ pub(in crate::target) fn open_parent(dir: &Path) -> Result<(DirHandle, OsString)
 /// Whether a run of this tool began to write this directory.
 fn is_ours(parent: &DirHandle, name: &OsStr) -> bool {
     parent.has_file(Path::new(name).join(MANIFEST))
-}
-
-/// The database of the store in `dir`, as manifests have it.
-fn store_id(dir: &DirHandle) -> Option<StoreIdText> {
-    Some(Header::open_read_only(dir).ok()?.store_id().ok()?.into())
-}
-
-/// Whether `dir` is on overlayfs.
-fn is_overlay(dir: &DirHandle) -> Result<bool, DiskError> {
-    const OVERLAYFS: rustix::fs::FsWord = 0x794c_7630;
-    let found = rustix::fs::fstatfs(dir).map_err(|e| DiskError::new(dir.path(), e.into()))?;
-    Ok(found.f_type == OVERLAYFS)
 }

@@ -9,8 +9,7 @@ use super::{
     text::{TABLES, Table},
     texts_data,
 };
-use crate::store::StoreFile;
-use crate::width::to_usize;
+use crate::{store::StoreFile, width::to_usize};
 
 const LONG_TEXT: u8 = 9;
 const LONG_ARRAY: u8 = 10;

@@ -9,8 +9,8 @@ use crate::{
     ErrorKind,
     source::{
         discovery::{
-            Answer, Answers, Base, Cluster, Preference, Ranking, Reading, Reason, Role, Wanted, cluster::Node, rank,
-            znodes::RootName,
+            Answer, Answers, Base, Cluster, Dead, Preference, Ranking, Reading, Reason, Role, Wanted, cluster::Node,
+            rank, znodes::RootName,
         },
         uri::HostPort,
     },
@@ -29,6 +29,13 @@ const STORE: StoreId = StoreId {
     random: -7,
     store_version: None,
 };
+
+fn silent(cause: &str) -> Answer {
+    Answer::Dead(Dead {
+        cause: cause.to_owned(),
+        is_refused: false,
+    })
+}
 
 fn assemble(reading: &Reading) -> Cluster {
     Cluster::assemble(Some("neo4j.ha".into()), ROOT, None, reading)
@@ -243,10 +250,7 @@ fn every_member_passed_over_has_its_reason() {
     reading.servers[1] = server("2", "no port", 6362);
     reading.servers.remove(2);
     let cluster = assemble(&reading);
-    let mut answers = Answers::from([
-        (MemberId(4), Answer::Dead("connection refused".into())),
-        alive(5, None, 1),
-    ]);
+    let mut answers = Answers::from([(MemberId(4), silent("connection refused")), alive(5, None, 1)]);
     if let Some(Answer::Alive { store_id, .. }) = answers.get_mut(&MemberId(5)) {
         *store_id = Some(StoreId { random: 8, ..STORE });
     }
@@ -372,7 +376,7 @@ proptest! {
         dead in prop::collection::btree_set(0..10_i32, 0..4),
     ) {
         let cluster = assemble(&reading);
-        let answers: Answers = dead.iter().map(|id| (MemberId(*id), Answer::Dead("x".into()))).collect();
+        let answers: Answers = dead.iter().map(|id| (MemberId(*id), silent("x"))).collect();
         let wanted = Wanted {
             preference,
             member: None,

@@ -1,0 +1,245 @@
+//! One run: full or incremental, and a full one where an incremental one cannot continue.
+
+use std::{num::NonZeroU64, path::Path, time::Duration};
+
+use tokio::runtime::Handle;
+
+use super::{Backup, BackupFailure, Mode};
+use crate::{
+    Error, ErrorKind,
+    cancel::Cancel,
+    context::BackupContext,
+    context::now,
+    error::Condition,
+    full::{Announcement, Full, full},
+    incremental::{Incremental, incremental},
+    outcome::BackupOutcome,
+    progress::{Phase, Progress},
+    replace::Replace,
+    repository::Archived,
+    retry::{self, Policy, Retry},
+    source::{
+        client::{Member, Settings},
+        confirm::Authority,
+        discovery::{Base, Search},
+        uri::Source,
+    },
+    target::staging::Target,
+};
+use neo4j_format::store::neo4j_lock::Neo4jLock;
+use neo4j_format::{
+    DirHandle,
+    store::{Header, StoreFile},
+};
+
+/// How often a server is asked again after its connection broke. A server that is gone refuses the connection at once.
+const BROKEN: Policy = Policy {
+    first: Duration::from_millis(200),
+    longest: Duration::from_secs(1),
+    total: Duration::from_secs(10),
+    tries: 3,
+};
+
+/// The pipeline that a member is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Pipeline {
+    Full(Replace),
+    Incremental,
+}
+
+/// One run. Everything happens inside the runtime's context, on a thread that may block.
+pub(super) struct BackupRun<'a> {
+    pub(super) backup: &'a Backup,
+    pub(super) progress: &'a dyn Progress,
+    pub(super) cancel: &'a Cancel,
+    pub(super) run_id: String,
+}
+
+impl BackupRun<'_> {
+    /// Adds the backup to the repository, under a lock, so that no other run changes it meanwhile.
+    pub(super) fn archive(&self, outcome: &mut BackupOutcome) {
+        let Some(repository) = &self.backup.repository else {
+            return;
+        };
+        self.progress.phase(Phase::Archiving);
+        let source = self.source_name();
+        let locked = Target::lock(&outcome.target, &self.run_id, now(), self.backup.shared);
+        let archived = locked.and_then(|target| {
+            let archived = target.open().and_then(|dir| {
+                let _lock = Neo4jLock::take(&dir)?;
+                Ok(repository.archive(&dir, &source, outcome.verdict, self.cancel))
+            });
+            target.release(&Ok(()));
+            archived
+        });
+        let archived = archived.unwrap_or_else(|error| Archived::failed(&error));
+        if let Archived::Failed { reason, .. } = &archived {
+            self.progress
+                .warning(&format!("the backup is complete, but was not archived: {reason}"));
+        }
+        if let (Archived::New { .. } | Archived::Unchanged, Some(policy)) = (&archived, self.backup.keep_generations) {
+            match repository.forget(policy, false, self.cancel) {
+                Ok(done) => {
+                    let removed = done.generations.iter().filter(|one| one.keep.is_empty());
+                    outcome.forgotten = removed.count() as u64;
+                }
+                Err(error) => self
+                    .progress
+                    .warning(&format!("old generations were not removed: {error}")),
+            }
+        }
+        outcome.archive = Some(archived);
+    }
+
+    /// The source, as the manifest names it.
+    fn source_name(&self) -> String {
+        let name = self.backup.source_name.clone();
+        name.unwrap_or_else(|| self.backup.source.to_string())
+    }
+
+    /// Takes the backup, and a full one if an incremental one cannot continue and that is asked for.
+    pub(super) fn take_or_fall_back(&self) -> Result<BackupOutcome, BackupFailure> {
+        let pipeline = self.pipeline();
+        match self.take(pipeline, &Announcement::default()) {
+            Err(failure) if pipeline == Pipeline::Incremental && self.falls_back(&failure.error) => {
+                let announcement = Announcement::of(format!("{}; a full backup is taken instead", failure.error));
+                match self.take(Pipeline::Full(Replace::SameDatabase), &announcement) {
+                    Err(refused) if announcement.is_waiting() => Err(BackupFailure {
+                        error: not_even_full(&failure.error, &refused.error),
+                        ..refused
+                    }),
+                    done => done,
+                }
+            }
+            done => done,
+        }
+    }
+
+    fn pipeline(&self) -> Pipeline {
+        let has_database = self.backup.target.join(StoreFile::Neostore.name()).exists();
+        match self.backup.mode {
+            Mode::Full => Pipeline::Full(self.backup.replace),
+            Mode::Auto if !has_database => Pipeline::Full(self.backup.replace),
+            Mode::Auto | Mode::Incremental => Pipeline::Incremental,
+        }
+    }
+
+    /// Whether a full backup of the same database can succeed where an incremental one failed.
+    fn falls_back(&self, error: &Error) -> bool {
+        // no full backup replaces another database, or one that has more
+        let is_lasting = matches!(
+            error.condition(),
+            Some(Condition::OtherDatabase | Condition::BehindTarget)
+        );
+        (self.backup.fallback_full || self.backup.mode == Mode::Auto)
+            && !is_lasting
+            && matches!(
+                error.kind(),
+                // a transaction that cannot be applied is part of the files of a full backup
+                ErrorKind::FullNeeded | ErrorKind::NotOurs | ErrorKind::Protocol
+            )
+    }
+
+    fn take(&self, pipeline: Pipeline, announcement: &Announcement) -> Result<BackupOutcome, BackupFailure> {
+        self.progress.phase(Phase::Connecting);
+        match &self.backup.source {
+            Source::Single { host, port } => Ok(self.ask_server(host, *port, pipeline, announcement)?),
+            Source::Ha { coordinators, chroot } => {
+                let search = Search {
+                    coordinators: coordinators.clone(),
+                    chroot: chroot.clone(),
+                    cluster: self.backup.cluster.name.clone(),
+                    timeout: self.backup.cluster.zookeeper_timeout,
+                };
+                self.ask_cluster(&search, pipeline, announcement)
+            }
+        }
+    }
+
+    fn ask_server(
+        &self,
+        host: &str,
+        port: u16,
+        pipeline: Pipeline,
+        announcement: &Announcement,
+    ) -> Result<BackupOutcome, Error> {
+        let member = self.find(host, port, Settings::default().connect_timeout)?;
+        Retry::new(BROKEN, retry::seed(&self.run_id), self.cancel).run(
+            || self.transfer(pipeline, announcement, &member, None, self.progress),
+            |error| {
+                matches!(
+                    error.condition(),
+                    Some(Condition::ConnectionBroken | Condition::ConnectionClosed)
+                )
+            },
+            |error| self.progress.warning(&format!("{error}; trying again")),
+        )
+    }
+
+    pub(super) fn find(&self, host: &str, port: u16, connect_timeout: Duration) -> Result<Member, Error> {
+        let settings = Settings {
+            connect_timeout,
+            silence_timeout: self.backup.silence_timeout,
+            max_rate: self.backup.max_rate.map(NonZeroU64::get),
+            min_rate: self.backup.min_rate,
+        };
+        Handle::current().block_on(Member::find(host, port, settings, self.cancel.clone()))
+    }
+
+    pub(super) fn transfer(
+        &self,
+        pipeline: Pipeline,
+        announcement: &Announcement,
+        member: &Member,
+        authority: Option<Authority<'_>>,
+        progress: &dyn Progress,
+    ) -> Result<BackupOutcome, Error> {
+        let source = self.source_name();
+        let context = BackupContext {
+            member,
+            authority,
+            source: &source,
+            target: &self.backup.target,
+            growth: self.backup.growth,
+            checks: self.backup.checks,
+            shared: self.backup.shared,
+            run_id: &self.run_id,
+        };
+        match pipeline {
+            Pipeline::Full(replace) => {
+                let request = Full {
+                    context,
+                    replace,
+                    mode: self.backup.directory_mode,
+                    announcement,
+                };
+                full(&request, progress, self.cancel)
+            }
+            Pipeline::Incremental => {
+                let request = Incremental {
+                    context,
+                    unproven: self.backup.unproven,
+                    keep: self.backup.keep,
+                };
+                incremental(&request, progress, self.cancel)
+            }
+        }
+    }
+}
+
+/// The error of a fallback that was refused before anything was received.
+fn not_even_full(incremental: &Error, refused: &Error) -> Error {
+    let text = format!("{incremental}; a full backup cannot be taken instead: {refused}");
+    Error::new(refused.kind(), text)
+        .with_scope(refused.scope())
+        .with_advice(refused.advice())
+}
+
+/// What an incremental backup continues. If it cannot be read, the transfer reports why.
+pub(super) fn base(target: &Path) -> Option<Base> {
+    let header = Header::open_read_only(&DirHandle::open(target).ok()?).ok()?;
+    Some(Base {
+        store_id: header.store_id().ok()?,
+        last: header.last_transaction().ok()?,
+    })
+}
