@@ -7,10 +7,10 @@ use std::{env, ffi::OsString};
 
 use clap::{ArgAction, ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand, parser::ValueSource};
 
-use super::{cluster::ClusterArgs, help};
+use super::{cluster::ClusterArgs, help, repository::RepositoryArgs};
 #[cfg(feature = "demo")]
 use crate::commands::{demo, sandbox};
-use crate::commands::{diff, export, generate, inspect, members, serve, stats, verify};
+use crate::commands::{diff, drill, export, generate, inspect, members, repo, restore, serve, stats, verify};
 
 /// Read by clap, and where clap cannot.
 const OUTPUT_VARIABLE: &str = "NEO4J_BACKUP_OUTPUT";
@@ -18,6 +18,7 @@ const OUTPUT_VARIABLE: &str = "NEO4J_BACKUP_OUTPUT";
 /// Headings of the options in the help and the manual page, in this order.
 pub(crate) const BACKUP: &str = "Backup";
 pub(crate) const CLUSTER: &str = "Cluster";
+pub(crate) const REPOSITORY: &str = "Repository";
 pub(crate) const LIMITS: &str = "Limits";
 pub(crate) const OUTPUT: &str = "Output";
 
@@ -146,6 +147,15 @@ pub(crate) struct Args {
     #[command(flatten)]
     pub(crate) of_cluster: ClusterArgs,
 
+    #[command(flatten)]
+    pub(crate) of_repository: RepositoryArgs,
+
+    /// Then remove old generations: last=2,daily=7,weekly=4 [default: none]
+    ///
+    /// As `forget` does, after the backup was archived.
+    #[arg(long, value_name = "POLICY", help_heading = REPOSITORY, hide_env = true, env = "NEO4J_BACKUP_KEEP")]
+    pub(crate) keep: Option<String>,
+
     /// End the run after this time: 90s, 5m, 2h, 1d [default: no limit]
     ///
     /// A number without a unit is in seconds.
@@ -171,7 +181,7 @@ pub(crate) struct Args {
           env = "NEO4J_BACKUP_MIN_RATE")]
     pub(crate) min_rate: Option<String>,
 
-    /// Let transactions extend a store file by at most this much [default: 1g]
+    /// Let a store file grow by at most this much [default: 1g]
     ///
     /// Protects against corrupt record numbers. The default is 1g or four times the length of the file, whichever is
     /// more. k, m and g are powers of 1024.
@@ -234,6 +244,41 @@ pub(crate) enum Command {
     /// Reads every byte. Exit status 20 means damage; 21 means that Neo4j or an interrupted update changed the backup.
     #[command(after_help = "neo4j-backup verify /mnt/backup/neo4j")]
     Verify(verify::VerifyArgs),
+
+    /// Restore a backup into a data directory
+    ///
+    /// Copies the backup beside the target, compares every byte with its checksums, checks the graph, and puts the
+    /// database in place in one step. The report says what the first start of Neo4j will do and how to start it. Exit
+    /// status 11 means that Neo4j has the target open; 20 means that the backup is damaged.
+    #[command(after_help = "neo4j-backup restore -from /mnt/backup/neo4j -to /var/lib/neo4j/data/graph.db -replace")]
+    Restore(restore::RestoreArgs),
+
+    /// Prove that a backup can be restored
+    ///
+    /// Restores the newest generation, or a directory, below a scratch directory, verifies and checks it, and removes it.
+    /// Optionally starts a server on it and asks it. The repository notes when a generation was last restored.
+    #[command(after_help = "neo4j-backup drill -repo /mnt/repo -repo-password-file /etc/neo4j-backup/password")]
+    Drill(Box<drill::DrillArgs>),
+
+    /// Create a repository of generations
+    ///
+    /// `repo init` creates a repository in the format of restic in a directory that is absent or empty. A backup with
+    /// -repo archives its result there.
+    #[command(after_help = "neo4j-backup repo init -repo /mnt/repo -repo-password-file /etc/neo4j-backup/password")]
+    Repo(repo::RepoArgs),
+
+    /// List the generations in a repository
+    ///
+    /// Shows for each its time, mode, last transaction, the bytes that it added, its check, and when a drill last
+    /// restored it.
+    #[command(after_help = "neo4j-backup snapshots -repo /mnt/repo -repo-password-file /etc/neo4j-backup/password")]
+    Snapshots(repo::SnapshotsArgs),
+
+    /// Remove old generations
+    ///
+    /// Frees their space. Waits for other runs that use the repository, and keeps them away meanwhile.
+    #[command(after_help = "neo4j-backup forget -repo /mnt/repo -keep last=2,daily=7,weekly=4,monthly=12 -dry-run")]
+    Forget(repo::ForgetArgs),
 
     /// Check the consistency of the graph
     ///
@@ -407,8 +452,11 @@ mod tests {
     #[test]
     fn every_option_has_the_environment_variable_of_its_name() {
         let root = Args::definitions();
-        // A NEO4J_BACKUP_TO for backups must not send manual pages into the backup.
-        let commands = root.get_subcommands().filter(|command| command.get_name() != "man");
+        // A NEO4J_BACKUP_TO for backups must not send manual pages into the backup, nor restore into it.
+        let typed_only = ["man", "restore", "drill"];
+        let commands = root
+            .get_subcommands()
+            .filter(|command| !typed_only.contains(&command.get_name()));
         let commands = commands.flat_map(clap::Command::get_arguments);
         for argument in root.get_arguments().chain(commands) {
             let Some(name) = argument.get_long() else {

@@ -7,6 +7,9 @@ use clap::{
     error::{ContextKind, ContextValue},
 };
 
+use super::repository::PASSWORD_VARIABLE;
+use crate::commands::drill::DATA_VARIABLE;
+
 /// Before the name of every variable.
 const PREFIX: &str = "NEO4J_BACKUP_";
 
@@ -37,13 +40,14 @@ pub(crate) fn require_known(definitions: &Command) -> Result<(), UnknownVariable
     }
 }
 
-/// The variables of all options of all commands.
+/// The variables of all options of all commands, and those that are no option's.
 fn known(definitions: &Command) -> Vec<String> {
     let commands = std::iter::once(definitions).chain(definitions.get_subcommands());
-    commands
+    let of_options = commands
         .flat_map(Command::get_arguments)
-        .filter_map(|argument| argument.get_env()?.to_str().map(str::to_owned))
-        .collect()
+        .filter_map(|argument| argument.get_env()?.to_str().map(str::to_owned));
+    let others = [PASSWORD_VARIABLE, DATA_VARIABLE].map(str::to_owned);
+    of_options.chain(others).collect()
 }
 
 fn unknown<'a>(names: &'a [String], known: &[String]) -> Option<&'a str> {

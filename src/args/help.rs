@@ -114,7 +114,7 @@ fn commands(command: &Command) -> String {
         .filter(|command| !named(command.get_name()))
         .map(|command| {
             let about = command.get_about().map(ToString::to_string).unwrap_or_default();
-            format!("{:<9}{about}", command.get_name())
+            format!("{:<10}{about}", command.get_name())
         })
         .collect();
     cells.push(TOOLS.join(", "));
@@ -122,7 +122,7 @@ fn commands(command: &Command) -> String {
     let mut text = String::from("Commands:\n");
     for row in 0..rows {
         let cell = |index: usize| cells.get(index).map(String::as_str).unwrap_or_default();
-        let line = format!("  {:<48}{}", cell(row), cell(row.saturating_add(rows)));
+        let line = format!("  {:<50}{}", cell(row), cell(row.saturating_add(rows)));
         let _ = writeln!(text, "{}", line.trim_end());
     }
     text

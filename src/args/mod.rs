@@ -7,4 +7,5 @@ pub(crate) mod environment;
 pub(crate) mod exit_status;
 pub(crate) mod help;
 pub(crate) mod quantity;
+pub(crate) mod repository;
 pub(crate) mod request;

@@ -7,6 +7,7 @@ use super::{
     definitions::{Args, ModeSwitches, Switch},
     environment,
     quantity::{self, QuantityError},
+    repository::{self, RepositoryArgs},
 };
 use neo4j_backup_core::{
     Backup, Error, ErrorKind, Mode,
@@ -139,6 +140,24 @@ impl BackupRequest {
             target,
             backup,
         })
+    }
+
+    /// The same request, whose result goes into the repository that is named.
+    ///
+    /// # Errors
+    /// The repository has no password, or a value is not understood.
+    pub(crate) fn archived_in(self, of: &RepositoryArgs, keep: Option<&str>) -> Result<BackupRequest, Error> {
+        let keep = repository::keep(keep)?;
+        let mut backup = self.backup;
+        match (of.named()?, keep) {
+            (Some(named), None) => backup = backup.repository(named),
+            (Some(named), Some(keep)) => backup = backup.repository(named).keep_generations(keep),
+            (None, Some(_)) => {
+                return Err(Error::new(ErrorKind::Usage, "-keep needs a repository").with_hint("name it with -repo"));
+            }
+            (None, None) => {}
+        }
+        Ok(BackupRequest { backup, ..self })
     }
 }
 

@@ -5,7 +5,7 @@ use std::{ffi::OsString, process::ExitCode};
 use clap::error::ErrorKind as ClapKind;
 use tracing::level_filters::LevelFilter;
 
-use super::{backup, diff, export, generate, inspect, members, serve, stats, verify};
+use super::{backup, diff, drill, export, generate, inspect, members, repo, restore, serve, stats, verify};
 #[cfg(feature = "demo")]
 use super::{demo, sandbox};
 use crate::{
@@ -73,6 +73,11 @@ pub(crate) fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
         Some(Command::Version) => generate::version(&definitions, output),
         Some(Command::Inspect(wanted)) => inspect::run(wanted, output),
         Some(Command::Verify(wanted)) => verify::run(wanted, output, loudness, logs),
+        Some(Command::Repo(wanted)) => repo::init(wanted, output),
+        Some(Command::Snapshots(wanted)) => repo::snapshots(wanted, output),
+        Some(Command::Forget(wanted)) => repo::forget(wanted, output, loudness),
+        Some(Command::Drill(wanted)) => drill::run(wanted, output, loudness, logs),
+        Some(Command::Restore(wanted)) => restore::run(wanted, output, loudness, logs),
         Some(Command::Stats(wanted)) => stats::run(wanted, output, loudness, logs),
         Some(Command::Diff(wanted)) => diff::run(wanted, output, args.common.verbose > 0, loudness, logs),
         Some(Command::Export(wanted)) => export::run(wanted, output, loudness, logs),
@@ -86,7 +91,10 @@ pub(crate) fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
 
 fn take_backup(args: &Args, modes: ModeSwitches, output: Output, loudness: Verbosity, logs: LevelFilter) -> ExitCode {
     match BackupRequest::from_args(args, modes) {
-        Ok(request) => backup::run(&request, output, loudness, logs),
+        Ok(request) => match request.archived_in(&args.of_repository, args.keep.as_deref()) {
+            Ok(request) => backup::run(&request, output, loudness, logs),
+            Err(error) => report::refused(&error.into(), output),
+        },
         Err(RequestError::Source(error)) => {
             let marked = streams::marked(&environment::origin_of_uri(error.uri()), error.uri(), &error.range());
             report::refused(&Failure::marked(error.into(), marked), output)

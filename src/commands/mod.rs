@@ -5,11 +5,14 @@ pub(crate) mod check;
 #[cfg(feature = "demo")]
 pub(crate) mod demo;
 pub(crate) mod diff;
+pub(crate) mod drill;
 pub(crate) mod export;
 pub(crate) mod generate;
 pub(crate) mod inspect;
 pub(crate) mod invocation;
 pub(crate) mod members;
+pub(crate) mod repo;
+pub(crate) mod restore;
 #[cfg(feature = "demo")]
 pub(crate) mod sandbox;
 #[cfg(feature = "demo")]

@@ -28,6 +28,10 @@ fn option(setting: Setting) -> Option<&'static str> {
         Setting::MaxLag => Some("-ha-max-lag"),
         Setting::Members => Some("neo4j-backup members"),
         Setting::Adopt => Some("verify -adopt"),
+        Setting::Replace => Some("-replace"),
+        Setting::CreateRepository => Some("neo4j-backup repo init"),
+        Setting::RepositoryPassword => Some("-repo-password-file"),
+        Setting::Generations => Some("neo4j-backup snapshots"),
         Setting::Release => Some("-release"),
         Setting::Listen => Some("-listen"),
         // of a library newer than this program

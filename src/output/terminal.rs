@@ -348,6 +348,7 @@ fn name(phase: Phase) -> &'static str {
         Phase::Reading => "reading",
         Phase::Exporting => "exporting",
         Phase::Publishing => "publishing",
+        Phase::Archiving => "archiving",
     }
 }
 

@@ -19,6 +19,8 @@ mod long_names;
 mod or_full;
 mod permissions;
 mod recovery;
+mod repository;
+mod restore;
 mod servers;
 mod shared_directory;
 mod target_safety;

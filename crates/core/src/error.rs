@@ -42,6 +42,10 @@ pub enum ErrorKind {
     Damaged,
     /// `verify`: Neo4j opened the directory since the backup.
     Changed,
+    /// `restore`: the backups do not reach the requested moment.
+    NoSuchMoment,
+    /// There is no repository, or it cannot be opened with this password.
+    NoRepository,
     /// `export`: the target cannot hold everything, or a record is damaged and the export is strict.
     Unexportable,
     /// The command line is wrong.
@@ -78,9 +82,10 @@ macro_rules! exit_statuses {
 exit_statuses! {
     SUCCESS = 0, "success", "success; a backup is complete and durable";
     FAILED = 1, "failed", "failed for a reason that no other code covers; diff: the graphs differ";
-    NOT_CHECKED = 2, "not-checked", "backup complete, but the consistency check could not run";
-    INCONSISTENT = 3, "inconsistent", "backup complete, but inconsistent or without some of its indexes";
+    NOT_CHECKED = 2, "not-checked", "backup or restore complete, but the consistency check could not run";
+    INCONSISTENT = 3, "inconsistent", "backup or restore complete, but inconsistent or without some of its indexes";
     SOURCE_DEMOTED = 4, "source-demoted", "backup complete, but its source lost the master role during the backup";
+    NOT_ARCHIVED = 5, "not-archived", "backup complete, but it could not be archived in the repository";
     UNREACHABLE = 10, "unreachable", "source unreachable";
     TARGET_IN_USE = 11, "target-in-use", "target in use by another run or by Neo4j";
     NO_MEMBER = 12, "no-member", "no ZooKeeper server reachable, unknown cluster, or no eligible member";
@@ -91,8 +96,10 @@ exit_statuses! {
     TIME_LIMIT = 17, "time-limit", "time limit exceeded";
     NO_SPACE = 18, "no-space", "no space left on the device, or a file size limit was reached";
     DISK = 19, "disk", "disk error";
-    DAMAGED = 20, "damaged", "verify: the backup is damaged";
-    CHANGED = 21, "changed", "verify: no damage, but changed by Neo4j or by an interrupted update";
+    DAMAGED = 20, "damaged", "verify, restore: the backup is damaged";
+    CHANGED = 21, "changed", "verify, restore: no damage, but changed by Neo4j or by an interrupted update";
+    NO_SUCH_MOMENT = 22, "no-such-moment", "restore: the requested moment cannot be reached";
+    NO_REPOSITORY = 23, "no-repository", "there is no such repository, or the password is wrong";
     UNEXPORTABLE = 24, "unexportable", "export: the target cannot hold every value, or a record is damaged (-strict)";
     USAGE = 64, "usage", "usage error";
     PERMISSION_DENIED = 77, "permission-denied", "permission denied";
@@ -122,6 +129,8 @@ impl ErrorKind {
             ErrorKind::PermissionDenied => PERMISSION_DENIED,
             ErrorKind::Damaged => DAMAGED,
             ErrorKind::Changed => CHANGED,
+            ErrorKind::NoSuchMoment => NO_SUCH_MOMENT,
+            ErrorKind::NoRepository => NO_REPOSITORY,
             ErrorKind::Unexportable => UNEXPORTABLE,
             ErrorKind::Usage => USAGE,
             ErrorKind::Configuration => CONFIGURATION,
@@ -179,6 +188,8 @@ impl ErrorScope {
             | ErrorKind::Changed => ErrorScope::Target,
             ErrorKind::Failed
             | ErrorKind::NotChecked
+            | ErrorKind::NoSuchMoment
+            | ErrorKind::NoRepository
             | ErrorKind::Usage
             | ErrorKind::Configuration
             | ErrorKind::Interrupted
@@ -221,7 +232,7 @@ pub enum Setting {
     Incremental,
     /// [`crate::Backup::overwrite`].
     Overwrite,
-    /// [`crate::Backup::allow_shared_directory`].
+    /// [`crate::Backup::allow_shared_directory`], [`crate::Restore::allow_shared_directory`].
     AllowShared,
     /// [`crate::Backup::require_history`].
     RequireHistory,
@@ -241,6 +252,14 @@ pub enum Setting {
     Members,
     /// [`crate::adopt()`].
     Adopt,
+    /// [`crate::Restore::replace`].
+    Replace,
+    /// [`crate::repository::Repository::create`].
+    CreateRepository,
+    /// [`crate::repository::Password`].
+    RepositoryPassword,
+    /// [`crate::repository::Repository::generations`].
+    Generations,
     /// [`crate::Serve::release`].
     Release,
     /// [`crate::Serve::listen`].

@@ -5,7 +5,7 @@ use std::io;
 use crate::{Error, ErrorKind, file_system, target::staging::TargetError};
 use neo4j_format::{
     DiskError,
-    log::{LogError, LogProblem, error::VALUE_LENGTH},
+    log::{LogError, LogProblem, TransactionRangeError, error::VALUE_LENGTH},
     store::{HeaderError, index_config::IndexConfigError, neo4j_lock::LockError},
 };
 
@@ -43,6 +43,19 @@ impl From<HeaderError> for Error {
 impl From<IndexConfigError> for Error {
     fn from(error: IndexConfigError) -> Error {
         Error::new(ErrorKind::FullNeeded, error).with_hint("take a full backup")
+    }
+}
+
+impl From<TransactionRangeError> for Error {
+    fn from(error: TransactionRangeError) -> Error {
+        match error {
+            TransactionRangeError::Missing { .. } | TransactionRangeError::Disorder { .. } => {
+                Error::new(ErrorKind::NoSuchMoment, error)
+                    .with_hint("the archived logs of the backup do not reach back so far: restore another moment")
+            }
+            TransactionRangeError::Disk(error) => error.into(),
+            TransactionRangeError::Log(error) => error.into(),
+        }
     }
 }
 

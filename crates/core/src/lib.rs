@@ -66,6 +66,22 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
+//! # Restore a backup into a data directory
+//!
+//! ```
+//! use neo4j_backup_core::{Cancel, Restore, adopt, progress::Quiet};
+//!
+//! # mod common { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/examples/common/database.rs")); }
+//! # let work = common::database();
+//! # let (backup, data) = (work.path().join("database"), work.path().join("graph.db"));
+//! # adopt(&backup, &Quiet, &Cancel::default())?;
+//! let outcome = Restore::new(&backup, &data).replace(true).run(&Quiet, &Cancel::default())?;
+//! for line in outcome.first_start.into_iter().flat_map(|start| start.work) {
+//!     println!("the first start {line}");
+//! }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
 //! # Serve a directory as a backup source
 //!
 //! ```
@@ -90,12 +106,14 @@
 
 pub mod adopt;
 pub mod backup;
+mod backup_files;
 pub mod cancel;
 pub mod check;
 mod cluster_options;
 pub mod consistency;
 mod context;
 pub mod diff;
+pub mod drill;
 pub mod error;
 pub mod export;
 mod file_system;
@@ -111,6 +129,8 @@ pub mod progress;
 pub mod receive;
 mod replace;
 pub mod replay;
+pub mod repository;
+pub mod restore;
 mod retry;
 mod run_id;
 mod runtime;
@@ -138,6 +158,7 @@ pub use inspect::inspect;
 pub use members::members;
 pub use neo4j_format::DirHandle;
 pub use outcome::BackupOutcome;
+pub use restore::{Restore, RestoreOutcome};
 pub use server::{Serve, Server};
 pub use stats::Stats;
 pub use verification::verify;

@@ -7,7 +7,10 @@ use std::{
 
 use serde::{Serialize, Serializer};
 
-use crate::{backup::AskedMembers, consistency::Checked, error, manifest::BackupKind, source::client::Member};
+use crate::{
+    backup::AskedMembers, consistency::Checked, error, manifest::BackupKind, repository::Archived,
+    source::client::Member,
+};
 use neo4j_format::ids::{DataSource, StoreId, TxId};
 
 /// Whether the source's history is known to be the continuation of the target's.
@@ -42,6 +45,30 @@ pub enum Verdict {
 }
 
 impl Verdict {
+    const ALL: [Verdict; 5] = [
+        Verdict::Good,
+        Verdict::NotChecked,
+        Verdict::Inconsistent,
+        Verdict::IndexesMissing,
+        Verdict::SourceDemoted,
+    ];
+
+    /// The word for it in reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Verdict::Good => "good",
+            Verdict::NotChecked => "not-checked",
+            Verdict::Inconsistent => "inconsistent",
+            Verdict::IndexesMissing => "indexes-missing",
+            Verdict::SourceDemoted => "source-demoted",
+        }
+    }
+
+    /// The verdict of this name.
+    pub fn from_name(name: &str) -> Option<Verdict> {
+        Verdict::ALL.into_iter().find(|verdict| verdict.name() == name)
+    }
+
     /// The process exit code.
     pub fn exit_code(self) -> u8 {
         match self {
@@ -96,12 +123,24 @@ pub struct BackupOutcome {
     pub check: Option<Checked>,
     /// How good it is.
     pub verdict: Verdict,
+    /// What became of it in the repository; `None` without one.
+    pub archive: Option<Archived>,
+    /// Generations that were removed afterwards.
+    pub forgotten: u64,
     /// Who gave the backup, who failed and who was skipped; `None` if the source is a single server.
     #[serde(skip)]
     pub members: Option<AskedMembers>,
 }
 
 impl BackupOutcome {
+    /// The process exit code.
+    pub fn exit_code(&self) -> u8 {
+        match (self.verdict, &self.archive) {
+            (Verdict::Good, Some(Archived::Failed { .. })) => error::NOT_ARCHIVED.code,
+            (verdict, _) => verdict.exit_code(),
+        }
+    }
+
     /// A backup by this member that is good and received nothing: what a run fills in.
     pub(crate) fn of(mode: BackupKind, member: &Member, target: &Path, store_id: StoreId) -> BackupOutcome {
         let dialect = member.dialect();
@@ -133,6 +172,8 @@ impl BackupOutcome {
             history_log_bytes: 0,
             check: None,
             verdict: Verdict::Good,
+            archive: None,
+            forgotten: 0,
             members: None,
         }
     }

@@ -23,6 +23,8 @@ pub enum Phase {
     Exporting,
     /// Renaming the new backup into place.
     Publishing,
+    /// Adding the backup to the repository.
+    Archiving,
 }
 
 /// How much will come, by what is known beforehand.

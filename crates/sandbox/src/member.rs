@@ -320,7 +320,7 @@ impl Worker {
             source,
         };
         let (bytes, mut buffer) = (read(place)?, Buffer::new());
-        let transaction = TransactionReader::new(bytes.as_slice(), layout, place.tx, &mut buffer);
+        let mut transaction = TransactionReader::new(bytes.as_slice(), layout, place.tx, &mut buffer);
         Ok(transaction.fingerprint().map_err(DatabaseError::from)?)
     }
 

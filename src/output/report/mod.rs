@@ -27,6 +27,7 @@ use neo4j_backup_core::{
     consistency::Checked,
     manifest::BackupKind,
     outcome::{BackupOutcome, HistoryProof, Verdict},
+    repository::Archived,
 };
 
 /// A run that has ended.
@@ -70,6 +71,9 @@ impl Report<'_> {
                 if outcome.history == HistoryProof::NotProven {
                     to_stderr("hint: -require-history refuses backups whose history cannot be proven\n");
                 }
+                if let Some(Archived::Failed { hint: Some(hint), .. }) = &outcome.archive {
+                    to_stderr(&format!("hint: {}\n", printable(hint)));
+                }
                 if outcome.verdict == Verdict::Inconsistent {
                     to_stderr(&format!("hint: {INCONSISTENT_HINT}\n"));
                 }
@@ -86,7 +90,7 @@ impl Report<'_> {
 
     fn exit_code(&self) -> u8 {
         match &self.result {
-            Ok(outcome) => outcome.verdict.exit_code(),
+            Ok(outcome) => outcome.exit_code(),
             Err(failure) => failure.error.kind().exit_code(),
         }
     }
@@ -181,6 +185,11 @@ impl Report<'_> {
             ("check", outcome.check.as_ref().map(check_summary)),
             ("seconds", self.seconds()),
             ("target", Some(outcome.target.to_string_lossy().into_owned())),
+            ("snapshot", outcome.archive.as_ref().map(snapshot)),
+            (
+                "forgotten",
+                (outcome.forgotten > 0).then(|| counted(outcome.forgotten, "generation")),
+            ),
         ];
         let rows = rows.into_iter().filter_map(|(name, value)| Some((name, value?)));
         let mut text = String::new();
@@ -323,8 +332,21 @@ pub(crate) fn counted(count: u64, noun: &str) -> String {
     }
 }
 
+/// What became of the backup in the repository.
+fn snapshot(archived: &Archived) -> String {
+    match archived {
+        Archived::New { snapshot, added_bytes } => {
+            let id = snapshot.get(..8).unwrap_or(snapshot);
+            format!("{id}, {} added", HumanBytes(*added_bytes))
+        }
+        Archived::Unchanged => "nothing new since the last generation".to_owned(),
+        Archived::Refused => "not archived, because the check found inconsistencies".to_owned(),
+        Archived::Failed { reason, .. } => format!("failed, the next backup tries again: {reason}"),
+    }
+}
+
 /// What the check found, on standard error, since it matters to quiet runs as well.
-fn check_lines(check: Option<&Checked>) -> String {
+pub(crate) fn check_lines(check: Option<&Checked>) -> String {
     match check {
         Some(Checked::Report(report)) => check::findings(report),
         Some(Checked::NotRun { not_run }) => format!("  caused by: {}\n", printable(not_run)),

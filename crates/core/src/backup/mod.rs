@@ -24,6 +24,7 @@ use crate::{
     receive::proof::Unproven,
     replace::Replace,
     replay::apply::Growth,
+    repository::{KeepPolicy, Repository},
     run_id::RunId,
     runtime,
     source::{
@@ -78,6 +79,8 @@ pub struct Backup {
     directory_mode: Option<u32>,
     shared: SharedDirectories,
     min_rate: u64,
+    repository: Option<Repository>,
+    keep_generations: Option<KeepPolicy>,
     cluster: ClusterOptions,
 }
 
@@ -101,6 +104,8 @@ impl Backup {
             directory_mode: None,
             shared: SharedDirectories::Refused,
             min_rate: MIN_RATE,
+            repository: None,
+            keep_generations: None,
             cluster: ClusterOptions::default(),
         }
     }
@@ -213,6 +218,25 @@ impl Backup {
         }
     }
 
+    /// Where the finished backup is archived as a new generation. If that fails, the backup is as good as without, and
+    /// [`BackupOutcome::archive`] says why.
+    #[must_use]
+    pub fn repository(self, repository: Repository) -> Backup {
+        Backup {
+            repository: Some(repository),
+            ..self
+        }
+    }
+
+    /// Which generations stay in the repository once the backup was archived; default: all.
+    #[must_use]
+    pub fn keep_generations(self, policy: KeepPolicy) -> Backup {
+        Backup {
+            keep_generations: Some(policy),
+            ..self
+        }
+    }
+
     /// Which cluster of `ha://`, and which of its members.
     #[must_use]
     pub fn cluster(self, cluster: ClusterOptions) -> Backup {
@@ -249,7 +273,11 @@ impl Backup {
                     cancel: &cancel,
                     run_id: run_id.to_string(),
                 };
-                Ok(run.take_or_fall_back())
+                let mut taken = run.take_or_fall_back();
+                if let Ok(outcome) = &mut taken {
+                    run.archive(outcome);
+                }
+                Ok(taken)
             })
         });
         taken.unwrap_or_else(|error| Err(error.into()))

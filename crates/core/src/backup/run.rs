@@ -9,12 +9,14 @@ use crate::{
     Error, ErrorKind,
     cancel::Cancel,
     context::BackupContext,
+    context::now,
     error::Condition,
     full::{Announcement, Full, full},
     incremental::{Incremental, incremental},
     outcome::BackupOutcome,
     progress::{Phase, Progress},
     replace::Replace,
+    repository::Archived,
     retry::{self, Policy, Retry},
     source::{
         client::{Member, Settings},
@@ -22,7 +24,9 @@ use crate::{
         discovery::{Base, Search},
         uri::Source,
     },
+    target::staging::Target,
 };
+use neo4j_format::store::neo4j_lock::Neo4jLock;
 use neo4j_format::{
     DirHandle,
     store::{Header, StoreFile},
@@ -52,6 +56,47 @@ pub(super) struct BackupRun<'a> {
 }
 
 impl BackupRun<'_> {
+    /// Adds the backup to the repository, under a lock, so that no other run changes it meanwhile.
+    pub(super) fn archive(&self, outcome: &mut BackupOutcome) {
+        let Some(repository) = &self.backup.repository else {
+            return;
+        };
+        self.progress.phase(Phase::Archiving);
+        let source = self.source_name();
+        let locked = Target::lock(&outcome.target, &self.run_id, now(), self.backup.shared);
+        let archived = locked.and_then(|target| {
+            let archived = target.open().and_then(|dir| {
+                let _lock = Neo4jLock::take(&dir)?;
+                Ok(repository.archive(&dir, &source, outcome.verdict, self.cancel))
+            });
+            target.release(&Ok(()));
+            archived
+        });
+        let archived = archived.unwrap_or_else(|error| Archived::failed(&error));
+        if let Archived::Failed { reason, .. } = &archived {
+            self.progress
+                .warning(&format!("the backup is complete, but was not archived: {reason}"));
+        }
+        if let (Archived::New { .. } | Archived::Unchanged, Some(policy)) = (&archived, self.backup.keep_generations) {
+            match repository.forget(policy, false, self.cancel) {
+                Ok(done) => {
+                    let removed = done.generations.iter().filter(|one| one.keep.is_empty());
+                    outcome.forgotten = removed.count() as u64;
+                }
+                Err(error) => self
+                    .progress
+                    .warning(&format!("old generations were not removed: {error}")),
+            }
+        }
+        outcome.archive = Some(archived);
+    }
+
+    /// The source, as the manifest names it.
+    fn source_name(&self) -> String {
+        let name = self.backup.source_name.clone();
+        name.unwrap_or_else(|| self.backup.source.to_string())
+    }
+
     /// Takes the backup, and a full one if an incremental one cannot continue and that is asked for.
     pub(super) fn take_or_fall_back(&self) -> Result<BackupOutcome, BackupFailure> {
         let pipeline = self.pipeline();
@@ -149,11 +194,11 @@ impl BackupRun<'_> {
         authority: Option<Authority<'_>>,
         progress: &dyn Progress,
     ) -> Result<BackupOutcome, Error> {
-        let uri = self.backup.source.to_string();
+        let source = self.source_name();
         let context = BackupContext {
             member,
             authority,
-            source: self.backup.source_name.as_deref().unwrap_or(&uri),
+            source: &source,
             target: &self.backup.target,
             growth: self.backup.growth,
             checks: self.backup.checks,

@@ -5,7 +5,7 @@
 
 use std::{
     io::{self, Write},
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 use super::{
@@ -47,10 +47,19 @@ impl Manifest {
             }
             Err(e) => return Err(io(e)),
         };
-        if !has_its_checksum(&text) {
+        Manifest::parse(&text, &path).map(Some)
+    }
+
+    /// The manifest with this text, which is at `path`.
+    ///
+    /// # Errors
+    /// As [`Manifest::read`].
+    pub(crate) fn parse(text: &[u8], path: &Path) -> Result<Manifest, ManifestError> {
+        let path = path.to_owned();
+        if !has_its_checksum(text) {
             return Err(ManifestError::Damaged { path });
         }
-        let manifest: Manifest = serde_json::from_slice(&text).map_err(|e| ManifestError::NotUnderstood {
+        let manifest: Manifest = serde_json::from_slice(text).map_err(|e| ManifestError::NotUnderstood {
             path: path.clone(),
             what: e.to_string(),
         })?;
@@ -65,7 +74,7 @@ impl Manifest {
             let what = format!("{:?} is not the name of a file in the backup", outside.path);
             return Err(ManifestError::NotUnderstood { path, what });
         }
-        Ok(Some(manifest))
+        Ok(manifest)
     }
 
     /// Writes it to the file `name` of `dir`, durably but for the name.

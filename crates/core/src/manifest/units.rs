@@ -62,25 +62,23 @@ pub struct Unit {
     pub end: u64,
 }
 
-/// The units of some files of one directory, one file behind the other.
+/// The units of some files, one file behind the other.
 #[derive(Debug)]
-pub struct Units<'a> {
-    dir: &'a DirHandle,
+pub struct UnitTable<'a> {
     stretches: Vec<ChunkRun<'a>>,
     /// Number of the first unit behind each stretch.
     ends: Vec<u64>,
 }
 
-impl<'a> Units<'a> {
+impl<'a> UnitTable<'a> {
     /// Divides `stretches`.
-    pub fn new(dir: &'a DirHandle, stretches: Vec<ChunkRun<'a>>) -> Units<'a> {
+    pub fn new(stretches: Vec<ChunkRun<'a>>) -> UnitTable<'a> {
         let mut units = 0;
         let ends = stretches.iter().map(|stretch| {
             units += stretch.length.div_ceil(UNIT_BYTES);
             units
         });
-        Units {
-            dir,
+        UnitTable {
             ends: ends.collect(),
             stretches,
         }
@@ -91,50 +89,8 @@ impl<'a> Units<'a> {
         self.ends.last().copied().unwrap_or(0)
     }
 
-    /// Hands those numbered in `range` to `each`, on several threads, and ends with the first error.
-    ///
-    /// # Errors
-    /// Those of `each`; the run was cancelled.
-    pub fn read(
-        &self,
-        range: Range<u64>,
-        cancel: &Cancel,
-        each: impl Fn(&mut Reader<'_>, u64, Unit) -> Result<(), Error> + Sync,
-    ) -> Result<(), Error> {
-        let (next, stopped) = (AtomicU64::new(range.start), AtomicBool::new(false));
-        let work = || {
-            let mut reader = Reader::new(self);
-            while !stopped.load(Ordering::Relaxed) {
-                let number = next.fetch_add(1, Ordering::Relaxed);
-                let Some(unit) = self.get(number).filter(|_| number < range.end) else {
-                    break;
-                };
-                let result = cancel.check().and_then(|()| each(&mut reader, number, unit));
-                if result.is_err() {
-                    stopped.store(true, Ordering::Relaxed);
-                    return result;
-                }
-            }
-            Ok(())
-        };
-        let threads = thread::available_parallelism()
-            .map_or(1, usize::from)
-            .clamp(2, MAX_THREADS);
-        thread::scope(|scope| {
-            // if the system refuses a thread, the others do its work
-            let workers: Vec<_> = (1..threads)
-                .map_while(|_| thread::Builder::new().spawn_scoped(scope, work).ok())
-                .collect();
-            let mut result = work();
-            for worker in workers {
-                let ended = || Err(Error::new(ErrorKind::Failed, "a thread that reads files has ended"));
-                result = result.and(worker.join().unwrap_or_else(|_| ended()));
-            }
-            result
-        })
-    }
-
-    fn get(&self, number: u64) -> Option<Unit> {
+    /// The unit of this number.
+    pub fn get(&self, number: u64) -> Option<Unit> {
         let index = self.ends.partition_point(|end| *end <= number);
         let stretch = self.stretches.get(index)?;
         let before = index.checked_sub(1).and_then(|before| self.ends.get(before));
@@ -148,6 +104,90 @@ impl<'a> Units<'a> {
             end,
         })
     }
+}
+
+/// The units of some files of one directory.
+#[derive(Debug)]
+pub struct Units<'a> {
+    dir: &'a DirHandle,
+    table: UnitTable<'a>,
+}
+
+impl<'a> Units<'a> {
+    /// Divides `stretches`.
+    pub fn new(dir: &'a DirHandle, stretches: Vec<ChunkRun<'a>>) -> Units<'a> {
+        let table = UnitTable::new(stretches);
+        Units { dir, table }
+    }
+
+    /// How many they are.
+    pub fn count(&self) -> u64 {
+        self.table.count()
+    }
+
+    /// Hands those numbered in `range` to `each`, on several threads, and ends with the first error.
+    ///
+    /// # Errors
+    /// Those of `each`; the run was cancelled.
+    pub fn read(
+        &self,
+        range: Range<u64>,
+        cancel: &Cancel,
+        each: impl Fn(&mut Reader<'_>, u64, Unit) -> Result<(), Error> + Sync,
+    ) -> Result<(), Error> {
+        in_parallel(
+            range,
+            cancel,
+            || Reader::new(self),
+            |reader, number| match self.table.get(number) {
+                Some(unit) => each(reader, number, unit),
+                None => Ok(()),
+            },
+        )
+    }
+}
+
+/// Hands the numbers in `range` to `each`, on several threads with a state each, and ends with the first error.
+///
+/// # Errors
+/// Those of `each`; the run was cancelled.
+pub fn in_parallel<S>(
+    range: Range<u64>,
+    cancel: &Cancel,
+    state: impl Fn() -> S + Sync,
+    each: impl Fn(&mut S, u64) -> Result<(), Error> + Sync,
+) -> Result<(), Error> {
+    let (next, stopped) = (AtomicU64::new(range.start), AtomicBool::new(false));
+    let work = || {
+        let mut state = state();
+        while !stopped.load(Ordering::Relaxed) {
+            let number = next.fetch_add(1, Ordering::Relaxed);
+            if number >= range.end {
+                break;
+            }
+            let result = cancel.check().and_then(|()| each(&mut state, number));
+            if result.is_err() {
+                stopped.store(true, Ordering::Relaxed);
+                return result;
+            }
+        }
+        Ok(())
+    };
+    let threads = thread::available_parallelism()
+        .map_or(1, usize::from)
+        .clamp(2, MAX_THREADS);
+    thread::scope(|scope| {
+        // if the system refuses a thread, the others do its work
+        let workers: Vec<_> = (1..threads)
+            .map_while(|_| thread::Builder::new().spawn_scoped(scope, work).ok())
+            .collect();
+        let mut result = work();
+        for worker in workers {
+            let ended = || Err(Error::new(ErrorKind::Failed, "a thread that reads files has ended"));
+            result = result.and(worker.join().unwrap_or_else(|_| ended()));
+        }
+        result
+    })
 }
 
 /// The file that a thread has open, and its buffer.
@@ -199,7 +239,7 @@ impl<'a> Reader<'a> {
 
     fn fill(&mut self, unit: &Unit, range: Range<u64>) -> io::Result<&[u8]> {
         let Reader { units, open, bytes } = self;
-        let stretch = units.stretches.get(unit.stretch).ok_or(io::ErrorKind::NotFound)?;
+        let stretch = units.table.stretches.get(unit.stretch).ok_or(io::ErrorKind::NotFound)?;
         let open = match open {
             Some(open) if open.stretch == unit.stretch => open,
             _ => open.insert(Open {

@@ -106,8 +106,11 @@ pub(crate) fn leave_index_log(
     Ok(PendingIndex::inspect(dir, format)?)
 }
 
-/// Makes these logs part of the pending one, and closes them again.
-fn prepare_index_log(
+/// Makes index transactions in logs of their own part of the pending log, and closes those logs again.
+///
+/// # Errors
+/// Of the disk; a log that is damaged, or holds what cannot be left to Neo4j.
+pub(crate) fn prepare_index_log(
     dir: &DirHandle,
     dialect: Dialect,
     received: &[(&PathBuf, Keep<'_>)],

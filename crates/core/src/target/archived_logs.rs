@@ -112,7 +112,7 @@ fn newest(file: &File, layout: Layout, id: TxId) -> Result<Newest, LogError> {
     let mut newest = Newest::NoTransaction;
     while let Some(committed) = slot.next()? {
         if committed.tx == id {
-            let found = log::slot::transaction(file, layout, &committed, &mut read);
+            let mut found = log::slot::transaction(file, layout, &committed, &mut read);
             return found.fingerprint().map(Newest::Found);
         }
         newest = Newest::Others;

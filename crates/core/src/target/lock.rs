@@ -126,6 +126,11 @@ impl RunLock {
         self.stale.is_some()
     }
 
+    /// The run that did not end.
+    pub(crate) fn stale_run(&self) -> Option<&str> {
+        self.stale.as_ref().map(|note| note.run_id.as_str())
+    }
+
     /// Whether this is the run that holds the lock, or the one that did not end well.
     pub(crate) fn is_of(&self, run_id: &str) -> bool {
         let stale = self.stale.as_ref().map(|note| &note.run_id);
@@ -172,7 +177,10 @@ impl RunLock {
 }
 
 /// Opens the file, which is left as it is, or creates it.
-fn open_or_create(parent: &DirHandle, name: &OsStr) -> io::Result<File> {
+///
+/// # Errors
+/// Those of the file system.
+pub(crate) fn open_or_create(parent: &DirHandle, name: &OsStr) -> io::Result<File> {
     loop {
         match parent.open_to_change(name) {
             Err(error) if error.kind() == ErrorKind::NotFound => {}

@@ -7,5 +7,7 @@ pub(crate) mod free_space;
 pub(crate) mod hard_links;
 pub(crate) mod links;
 pub(crate) mod lock;
+mod open_files;
 pub(crate) mod owners;
+pub(crate) mod restoring;
 pub mod staging;

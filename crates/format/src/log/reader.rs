@@ -141,7 +141,7 @@ impl<'b, R: Read> TransactionReader<'b, R> {
     ///
     /// # Errors
     /// As [`TransactionReader::next_part`].
-    pub fn fingerprint(mut self) -> Result<Fingerprint, LogError> {
+    pub fn fingerprint(&mut self) -> Result<Fingerprint, LogError> {
         let mut collector = Collector::default();
         while let Some(part) = self.next_part()? {
             collector.add(&part);

@@ -131,7 +131,7 @@ impl ReceivedLog {
             file.sync_all().map_err(DiskError::at(&self.path))?;
         }
         if let Some(newest) = &self.newest {
-            let transaction = log::slot::transaction(&file, self.layout, newest, buffer);
+            let mut transaction = log::slot::transaction(&file, self.layout, newest, buffer);
             self.fingerprint = Some(transaction.fingerprint().map_err(|e| e.in_file(&self.path))?);
         }
         Ok(())

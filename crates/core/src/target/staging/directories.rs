@@ -36,7 +36,7 @@ pub enum Occupant {
 
 /// The absolute path of a target, links and `..` in it resolved; the target itself need not exist. A link that stands at
 /// the target is followed if it is of root or of this user.
-pub(super) fn resolve(dir: &Path) -> Result<PathBuf, Error> {
+pub(in crate::target) fn resolve(dir: &Path) -> Result<PathBuf, Error> {
     let absolute = std::path::absolute(dir).map_err(DiskError::at(dir))?;
     let canonical = |path: &Path| fs::canonicalize(path).map_err(DiskError::at(path));
     let resolved = match absolute.file_name() {
@@ -80,7 +80,7 @@ fn existing_parent(absolute: &Path) -> Result<PathBuf, Error> {
 }
 
 /// Whether another file system is mounted at `name`.
-pub(super) fn is_mount_point(parent: &DirHandle, name: &OsStr) -> Result<bool, DiskError> {
+pub(in crate::target) fn is_mount_point(parent: &DirHandle, name: &OsStr) -> Result<bool, DiskError> {
     match statx(parent, name, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::BASIC_STATS) {
         Ok(found) if found.stx_attributes_mask.contains(StatxAttributes::MOUNT_ROOT) => {
             Ok(found.stx_attributes.contains(StatxAttributes::MOUNT_ROOT))
@@ -96,7 +96,7 @@ pub(super) fn is_mount_point(parent: &DirHandle, name: &OsStr) -> Result<bool, D
 }
 
 /// What stands at `name` in `parent`.
-pub(super) fn occupant(parent: &DirHandle, name: &OsStr) -> Result<Occupant, DiskError> {
+pub(in crate::target) fn occupant(parent: &DirHandle, name: &OsStr) -> Result<Occupant, DiskError> {
     let dir = match parent.folder(name) {
         Ok(dir) => dir,
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Occupant::Absent),
@@ -138,12 +138,17 @@ pub(super) fn remove_ours(parent: &DirHandle, name: &OsStr) -> Result<(), Error>
 
 /// Removes a directory so that what is left of it by a kill is still known as ours.
 pub(super) fn remove_manifest_last(parent: &DirHandle, name: &OsStr) -> Result<(), DiskError> {
+    remove_with_last(parent, name, MANIFEST)
+}
+
+/// Removes a directory, and its file `last` after everything else.
+pub(in crate::target) fn remove_with_last(parent: &DirHandle, name: &OsStr, last: &str) -> Result<(), DiskError> {
     let remove = || {
         let dir = parent.folder(name)?;
         for entry in dir.entries()? {
             match entry.status.kind() {
                 EntryKind::Folder => dir.remove_tree(&entry.name)?,
-                _ if entry.name == MANIFEST => {}
+                _ if entry.name == last => {}
                 EntryKind::File | EntryKind::Other => dir.remove_file(&entry.name)?,
             }
         }
@@ -154,12 +159,12 @@ pub(super) fn remove_manifest_last(parent: &DirHandle, name: &OsStr) -> Result<(
 }
 
 /// Gives a directory a name that nothing has.
-pub(super) fn rename(parent: &DirHandle, from: &OsStr, to: &OsStr) -> Result<(), DiskError> {
+pub(in crate::target) fn rename(parent: &DirHandle, from: &OsStr, to: &OsStr) -> Result<(), DiskError> {
     parent.rename_new(from, to).map_err(DiskError::at(parent.join(to)))
 }
 
 /// Exchanges two directories in one step; `false` where the system or the file system cannot.
-pub(super) fn exchange(parent: &DirHandle, one: &OsStr, other: &OsStr) -> Result<bool, DiskError> {
+pub(in crate::target) fn exchange(parent: &DirHandle, one: &OsStr, other: &OsStr) -> Result<bool, DiskError> {
     parent.exchange(one, other).map_err(DiskError::at(parent.join(other)))
 }
 
@@ -189,7 +194,7 @@ pub(super) fn identity(parent: &DirHandle, name: &OsStr) -> Option<String> {
 }
 
 /// A name with a suffix.
-pub(super) fn sibling(name: &OsStr, suffix: &str) -> OsString {
+pub(in crate::target) fn sibling(name: &OsStr, suffix: &str) -> OsString {
     let mut name = name.to_owned();
     name.push(".");
     name.push(suffix);

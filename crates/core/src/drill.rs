@@ -1,0 +1,163 @@
+//! A drill: a restore for practice, into a directory that is removed afterwards. It proves that a backup can be restored.
+
+use std::{
+    path::{Path, PathBuf},
+    time::Instant,
+};
+
+use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
+use serde::Serialize;
+
+use crate::{
+    Error, ErrorKind, Restore, RestoreOutcome,
+    cancel::Cancel,
+    context::now,
+    outcome::Verdict,
+    progress::Progress,
+    repository::{Generation, Repository},
+    run_id::RunId,
+};
+use neo4j_format::{DirHandle, DiskError};
+
+/// Name of the restored database in the scratch directory.
+const DATABASE: &str = "graph.db";
+
+/// A drill to hold.
+#[derive(Debug, Clone)]
+pub struct Drill {
+    from: Origin,
+    scratch: PathBuf,
+    seed: Option<u64>,
+}
+
+#[derive(Debug, Clone)]
+enum Origin {
+    Directory(PathBuf),
+    Repository(Repository),
+}
+
+/// A drill that succeeded: the backup was restored, every byte of it verified.
+#[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
+pub struct DrillOutcome {
+    /// What was restored.
+    #[serde(flatten)]
+    pub restored: RestoreOutcome,
+    /// How long the restore took, with its check, and what followed.
+    pub seconds: f64,
+    /// Whether the repository knows of it.
+    pub recorded: bool,
+    /// How good the restored database is.
+    #[serde(skip)]
+    pub verdict: Verdict,
+}
+
+impl Drill {
+    /// Restores the backup in the directory `from` below `scratch`.
+    pub fn of_directory(from: impl Into<PathBuf>, scratch: impl Into<PathBuf>) -> Drill {
+        Drill::of(Origin::Directory(from.into()), scratch.into())
+    }
+
+    /// Restores the newest generation below `scratch`, and notes in the repository if it was good.
+    pub fn of_repository(repository: Repository, scratch: impl Into<PathBuf>) -> Drill {
+        Drill::of(Origin::Repository(repository), scratch.into())
+    }
+
+    fn of(from: Origin, scratch: PathBuf) -> Drill {
+        Drill {
+            from,
+            scratch,
+            seed: None,
+        }
+    }
+
+    /// Restores a generation that is drawn with this seed.
+    #[must_use]
+    pub fn random(self, seed: u64) -> Drill {
+        Drill {
+            seed: Some(seed),
+            ..self
+        }
+    }
+
+    /// Holds the drill; `ask` is handed the restored database, and may start a server on it. Whatever happens, nothing of
+    /// it is left.
+    ///
+    /// # Errors
+    /// As [`Restore::run`]; those of `ask`; of the repository.
+    pub fn run(
+        &self,
+        ask: impl FnOnce(&Path, &Cancel) -> Result<(), Error>,
+        progress: &dyn Progress,
+        cancel: &Cancel,
+    ) -> Result<DrillOutcome, Error> {
+        let started = Instant::now();
+        let scratch = Scratch::create(&self.scratch)?;
+        let data = scratch.dir.join(DATABASE);
+        let (restore, generation) = self.restore(&data, cancel)?;
+        let restored = restore.run(progress, cancel)?;
+        ask(&data, cancel)?;
+        scratch.remove()?;
+        let seconds = started.elapsed().as_secs_f64();
+        let mut recorded = false;
+        if let (Origin::Repository(repository), Some(generation), Verdict::Good) =
+            (&self.from, &generation, restored.verdict)
+        {
+            repository.note_verified(generation, now(), cancel)?;
+            recorded = true;
+        }
+        Ok(DrillOutcome {
+            verdict: restored.verdict,
+            restored,
+            seconds,
+            recorded,
+        })
+    }
+
+    fn restore(&self, data: &Path, cancel: &Cancel) -> Result<(Restore, Option<Generation>), Error> {
+        match &self.from {
+            Origin::Directory(dir) => Ok((Restore::new(dir, data), None)),
+            Origin::Repository(repository) => {
+                let generations = repository.generations(cancel)?;
+                let newest = || generations.iter().max_by_key(|found| found.time);
+                let found = match self.seed {
+                    Some(_) if generations.is_empty() => None,
+                    Some(seed) => generations.get(StdRng::seed_from_u64(seed).random_range(0..generations.len())),
+                    None => newest(),
+                };
+                let Some(found) = found else {
+                    let text = format!("{}: has no generation", repository.location());
+                    return Err(Error::new(ErrorKind::NotOurs, text).with_hint("back up with this repository first"));
+                };
+                let restore = Restore::from_repository(repository.clone(), Some(found.id.clone()), data);
+                Ok((restore, Some(found.clone())))
+            }
+        }
+    }
+}
+
+/// A directory of this drill alone, which goes with it.
+struct Scratch {
+    parent: DirHandle,
+    dir: PathBuf,
+}
+
+impl Scratch {
+    fn create(parent: &Path) -> Result<Scratch, Error> {
+        let parent = DirHandle::open(parent).map_err(DiskError::at(parent))?;
+        let dir = parent.join(format!("neo4j-backup-drill-{}", RunId::random()?));
+        parent.create_folder(&dir).map_err(DiskError::at(&dir))?;
+        Ok(Scratch { parent, dir })
+    }
+
+    fn remove(self) -> Result<(), DiskError> {
+        self.parent.remove_tree(&self.dir).map_err(DiskError::at(&self.dir))
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // there is an error to report already, or nothing is left
+        let _ = self.parent.remove_tree(&self.dir);
+    }
+}

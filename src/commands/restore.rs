@@ -1,0 +1,214 @@
+//! `restore`: a backup back into a data directory.
+
+use std::{ffi::OsString, fmt::Write as _, path::PathBuf, process::ExitCode};
+
+use indicatif::HumanBytes;
+use tracing::level_filters::LevelFilter;
+
+use crate::{
+    args::{repository::RepositoryArgs, request::Output},
+    commands::check,
+    output::{
+        calendar::utc,
+        report::{self, counted},
+        signals,
+        streams::{self, printable},
+        terminal::{Terminal, Verbosity},
+    },
+};
+use neo4j_backup_core::{
+    Error, ErrorKind, Restore, RestoreOutcome,
+    consistency::Checked,
+    restore::{Moment, Owner},
+};
+use neo4j_format::ids::TxId;
+
+/// What is restored, and where to. Nothing is taken from the environment, which may hold the options of backups.
+#[derive(Debug, clap::Args)]
+pub(crate) struct RestoreArgs {
+    /// Directory of the backup; or use -repo
+    #[arg(long, value_name = "DIR", value_parser = clap::value_parser!(OsString))]
+    from: Option<OsString>,
+
+    /// Generation to restore, or to start from [default: what the moment needs]
+    #[arg(long, value_name = "ID", conflicts_with = "from")]
+    snapshot: Option<String>,
+
+    /// Data directory of Neo4j, such as data/graph.db
+    ///
+    /// The parent directory must exist: temporary siblings, DIR.lock and DIR.restoring, are created there.
+    #[arg(long, value_name = "DIR", value_parser = clap::value_parser!(OsString))]
+    to: Option<OsString>,
+
+    /// Restore the state after this transaction of the graph
+    #[arg(long, value_name = "N", conflicts_with = "at")]
+    at_tx: Option<String>,
+
+    /// Restore the state at this time: RFC 3339 or "YYYY-MM-DD HH:MM[:SS]" in local time
+    ///
+    /// The state after the last transaction that was committed at or before this time, by the clock of the server.
+    /// Neo4j 1.3 and 1.4 keep no times: use -at-tx. Exit status 22 means that the backup does not reach it.
+    #[arg(long, value_name = "TIME")]
+    at: Option<String>,
+
+    /// Give the files to this user and group [default: the owner of what they replace]
+    ///
+    /// Names or numbers, as chown takes them. Needs root. If there is nothing to replace, root gives the files to the
+    /// owner of the parent directory.
+    #[arg(long, value_name = "USER:GROUP")]
+    owner: Option<String>,
+
+    /// Replace a database at the target; it is kept as DIR.before-TIME
+    #[arg(long)]
+    replace: bool,
+
+    /// As root: work in a directory in which other users can rename files
+    ///
+    /// Without this option, root refuses if a user who is neither root nor the owner of the database can rename files in
+    /// the target or its parent directory. The sticky bit (chmod +t) protects a directory of root.
+    #[arg(long)]
+    allow_shared_directory: bool,
+
+    /// Show what would be restored; write nothing
+    ///
+    /// Judges the backup by its manifest and headers only.
+    #[arg(long)]
+    dry_run: bool,
+
+    #[command(flatten)]
+    repository: RepositoryArgs,
+}
+
+/// Restores and reports.
+pub(crate) fn run(wanted: &RestoreArgs, output: Output, loudness: Verbosity, logs: LevelFilter) -> ExitCode {
+    let result = request(wanted).and_then(|restore| {
+        let terminal = Terminal::start(loudness, logs);
+        let result = signals::cancelling(ErrorKind::Failed, |cancel| restore.run(&terminal, cancel));
+        terminal.finish();
+        result
+    });
+    if let Ok(outcome) = &result {
+        streams::to_stderr(&report::check_lines(outcome.check.as_ref()));
+    }
+    let text = |outcome: &RestoreOutcome| match loudness {
+        Verbosity::Normal => text(outcome),
+        Verbosity::Quiet => String::new(),
+    };
+    report::command("restore", &result, output, text, |outcome| outcome.verdict.exit_code())
+}
+
+fn request(wanted: &RestoreArgs) -> Result<Restore, Error> {
+    let required = |name: &str, value: &Option<OsString>| match value {
+        Some(path) if !path.is_empty() => Ok(PathBuf::from(path)),
+        _ => Err(Error::new(ErrorKind::Usage, format!("-{name} is required"))
+            .with_hint("neo4j-backup restore -help lists all options")),
+    };
+    let to = required("to", &wanted.to)?;
+    let from = match &wanted.from {
+        Some(_) => Restore::new(required("from", &wanted.from)?, to),
+        None => Restore::from_repository(wanted.repository.required()?, wanted.snapshot.clone(), to),
+    };
+    let restore = from
+        .moment(moment(wanted)?)
+        .replace(wanted.replace)
+        .allow_shared_directory(wanted.allow_shared_directory)
+        .dry_run(wanted.dry_run);
+    match &wanted.owner {
+        Some(owner) => Ok(restore.owner(Owner::find(owner)?)),
+        None => Ok(restore),
+    }
+}
+
+fn moment(wanted: &RestoreArgs) -> Result<Moment, Error> {
+    let invalid = |name: &str, what: &dyn std::fmt::Display| {
+        Error::new(ErrorKind::Usage, format!("invalid value for -{name}: {what}"))
+    };
+    if let Some(text) = &wanted.at_tx {
+        return match text.parse() {
+            Ok(id) if id >= TxId::BASE.0 => Ok(Moment::Transaction(TxId(id))),
+            _ => Err(invalid("at-tx", &format!("{text:?} is not a transaction number"))),
+        };
+    }
+    match &wanted.at {
+        Some(text) => Moment::time(text).map_err(|error| invalid("at", &error)),
+        None => Ok(Moment::Newest),
+    }
+}
+
+fn text(outcome: &RestoreOutcome) -> String {
+    let mut rows = vec![
+        ("source", outcome.source.clone()),
+        ("target", outcome.target.display().to_string()),
+    ];
+    let mut row = |name, value: Option<String>| rows.extend(value.map(|value| (name, value)));
+    row("snapshot", outcome.snapshot.clone());
+    row(
+        "logs of",
+        outcome.logs_of.as_ref().map(|id| {
+            if outcome.dry_run {
+                id.clone()
+            } else {
+                format!("{id}, {} applied", counted(outcome.transactions, "transaction"))
+            }
+        }),
+    );
+    row("moment", outcome.moment.clone());
+    row("store id", outcome.store_id.clone());
+    for last in &outcome.last_transactions {
+        let committed = last.committed.map(|time| format!(", committed {}", utc(time)));
+        let text = format!("{} of {}{}", last.id, last.data_source, committed.unwrap_or_default());
+        row("last", Some(text));
+    }
+    row(
+        "files",
+        Some(format!(
+            "{}, {}, all bytes verified",
+            counted(outcome.files, "file"),
+            HumanBytes(outcome.bytes)
+        ))
+        .filter(|_| !outcome.dry_run),
+    );
+    row(
+        "check",
+        outcome.check.as_ref().map(|check| match check {
+            Checked::Report(report) => check::summary(report),
+            Checked::NotRun { not_run } => format!("could not run: {not_run}"),
+        }),
+    );
+    row("kept", outcome.previous.clone());
+    row("opened by", outcome.releases.clone());
+    if let Some(start) = &outcome.first_start {
+        for (name, lines) in [
+            ("refused", &start.refused),
+            ("start", &start.work),
+            ("later", &start.later),
+        ] {
+            for line in lines {
+                row(name, Some(line.clone()));
+            }
+        }
+        if start.refused.is_empty() && start.work.is_empty() {
+            row("start", Some("nothing to do before it serves".to_owned()));
+        }
+    }
+    row("next", Some(next(outcome)));
+    let mut text = String::new();
+    if outcome.dry_run {
+        text.push_str("Dry run: nothing was written\n");
+    }
+    for (name, value) in rows {
+        let _ = writeln!(text, "  {name:<10}{}", printable(&value));
+    }
+    text
+}
+
+/// The command that follows.
+fn next(outcome: &RestoreOutcome) -> String {
+    if outcome.dry_run {
+        return "the same command without -dry-run".to_owned();
+    }
+    format!(
+        "bin/neo4j start, with org.neo4j.server.database.location={} in conf/neo4j-server.properties",
+        outcome.target.display()
+    )
+}
