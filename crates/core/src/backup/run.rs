@@ -62,7 +62,7 @@ impl BackupRun<'_> {
             return;
         };
         self.progress.phase(Phase::Archiving);
-        let source = self.source_name();
+        let source = self.backup.named_source();
         let locked = Target::lock(&outcome.target, &self.run_id, now(), self.backup.shared);
         let archived = locked.and_then(|target| {
             let archived = target.open().and_then(|dir| {
@@ -89,12 +89,6 @@ impl BackupRun<'_> {
             }
         }
         outcome.archive = Some(archived);
-    }
-
-    /// The source, as the manifest names it.
-    fn source_name(&self) -> String {
-        let name = self.backup.source_name.clone();
-        name.unwrap_or_else(|| self.backup.source.to_string())
     }
 
     /// Takes the backup, and a full one if an incremental one cannot continue and that is asked for.
@@ -194,7 +188,7 @@ impl BackupRun<'_> {
         authority: Option<Authority<'_>>,
         progress: &dyn Progress,
     ) -> Result<BackupOutcome, Error> {
-        let source = self.source_name();
+        let source = self.backup.named_source();
         let context = BackupContext {
             member,
             authority,
