@@ -13,7 +13,7 @@ use std::{
 use super::{
     board::{Board, Master},
     coordinator::{Coordinators, Refused},
-    database::{Database, DatabaseError, Machines, NotKept, Place},
+    database::{Database, DatabaseError, LoggedTransaction, Machines, NotKept},
     generator::{Generator, WorkloadProfile},
     live::Live,
     registration::{Announcement, Generation, Registration},
@@ -314,7 +314,7 @@ impl Worker {
         Ok(true)
     }
 
-    fn fingerprint(&self, source: DataSource, place: &Place) -> Result<Fingerprint, MemberError> {
+    fn fingerprint(&self, source: DataSource, place: &LoggedTransaction) -> Result<Fingerprint, MemberError> {
         let layout = Layout {
             format: LogFormat::from(self.database.format()),
             source,
@@ -374,7 +374,7 @@ fn register(
     )?)
 }
 
-fn read(place: &Place) -> Result<Vec<u8>, DatabaseError> {
+fn read(place: &LoggedTransaction) -> Result<Vec<u8>, DatabaseError> {
     place.read().map_err(DatabaseError::Log)
 }
 

@@ -11,7 +11,7 @@
 
 use std::collections::BTreeMap;
 
-use super::transactions::{Asked, ReceivedLogs};
+use super::transactions::{ProofRequest, ReceivedLogs};
 use crate::{
     Error, ErrorKind,
     error::{Condition, ErrorScope, Setting},
@@ -138,7 +138,7 @@ impl Target<'_> {
     pub(crate) fn prove(
         &self,
         logs: &ReceivedLogs,
-        asked: Asked,
+        asked: ProofRequest,
         unproven: Unproven,
         progress: &dyn Progress,
     ) -> Result<HistoryProof, Error> {
@@ -146,7 +146,7 @@ impl Target<'_> {
         for (source, last) in self.had.iter().filter(|(_, last)| **last > TxId::BASE) {
             let (source_name, last) = (*source, *last);
             let theirs = logs.overlap(source_name);
-            if asked == Asked::WithLast && theirs.is_none() {
+            if asked == ProofRequest::WithLast && theirs.is_none() {
                 let newest = newest_before(self.member, source_name, last).unwrap_or(None);
                 return Err(Behind {
                     source_name,
@@ -177,7 +177,7 @@ impl Target<'_> {
                 }
             }
         }
-        if asked == Asked::Plainly {
+        if asked == ProofRequest::Plainly {
             // where there is nothing to ask for, only 1.3 is asked plainly
             not_proven.get_or_insert(NotProven::SearchedForMinutes);
         }

@@ -25,7 +25,7 @@ use std::{
 };
 
 pub use contents::{Contents, Edge, Properties};
-pub use feed::{Feed, NotKept, Place};
+pub use feed::{Feed, LoggedTransaction, NotKept};
 pub use indexes::{Entry, Indexed, Indexes};
 pub use records::NotPossible;
 pub use transaction::{Element, Transaction};

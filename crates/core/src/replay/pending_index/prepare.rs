@@ -12,7 +12,7 @@ use super::{
     existing::{Existing, read_config},
     filter::{Destination, Filter, FirstByte, IdSet, Source, Survey, Written, walk},
     input::{IndexRules, Input, Keep},
-    inspect::{Form, Found, PendingLog},
+    inspect::{Form, PendingFiles, PendingLog},
     update::{Outcome, Step, Update},
 };
 use neo4j_format::{
@@ -45,7 +45,7 @@ pub fn prepare(
     inputs: &[Input<'_>],
 ) -> Result<Option<Update>, PendingIndexError> {
     discard(dir)?;
-    let found = Found::look(dir, format)?;
+    let found = PendingFiles::look(dir, format)?;
     let inputs: Vec<_> = inputs.iter().map(Source::from).collect();
     let layout = Layout {
         format,
@@ -102,7 +102,7 @@ struct Preparation<'a> {
     dir: &'a DirHandle,
     layout: Layout,
     config: IndexConfig,
-    found: &'a Found,
+    found: &'a PendingFiles,
 }
 
 fn can_append(log: &PendingLog, news: &Survey) -> Appending {

@@ -27,7 +27,9 @@ pub use cluster::{Cluster, Last, Layout, Master, Member, Node, Reading, Registra
 pub use coordinators::CoordinatorError;
 pub(crate) use error::NO_BACKUP_SERVICE;
 pub use error::{ClusterSummary, DiscoveryError};
-pub use ranking::{Answer, Answers, Base, Candidate, Dead, PassedOver, Preference, Ranking, Reason, Wanted, rank};
+pub use ranking::{
+    Answer, Answers, Base, Candidate, Dead, MemberCriteria, PassedOver, Preference, Ranking, Reason, rank,
+};
 pub(crate) use search::TIMEOUT;
 pub use search::{Search, discover};
 pub use services::{Patience, ask_members, look};
