@@ -142,7 +142,7 @@ pub(super) fn remove_manifest_last(parent: &DirHandle, name: &OsStr) -> Result<(
 }
 
 /// Removes a directory, and its file `last` after everything else.
-pub(in crate::target) fn remove_with_last(parent: &DirHandle, name: &OsStr, last: &str) -> Result<(), DiskError> {
+pub(crate) fn remove_with_last(parent: &DirHandle, name: &OsStr, last: &str) -> Result<(), DiskError> {
     let remove = || {
         let dir = parent.folder(name)?;
         for entry in dir.entries()? {

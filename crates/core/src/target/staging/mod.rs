@@ -18,7 +18,7 @@
 //! A stale `DIR.lock` names the run that did not end. If `DIR` is that run's backup, its success was never reported, so the
 //! next full backup may replace it without `-overwrite`.
 
-pub(super) mod directories;
+pub(crate) mod directories;
 mod error;
 mod publish;
 mod recovery;
