@@ -24,4 +24,5 @@ mod restore;
 mod servers;
 mod shared_directory;
 mod target_safety;
+mod verification_record;
 mod wire_vectors;

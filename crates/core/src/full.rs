@@ -340,6 +340,9 @@ impl FullRun<'_> {
         manifest.state = State::Complete;
         manifest.finished = Some(now());
         let check = self.check(logs, log_format)?;
+        if let Some(verification) = check.as_ref().and_then(Checked::verification) {
+            manifest.add_verification(verification);
+        }
         let verdict = received.missing.verdict();
         let member = self.request.context.member;
         let mut outcome = BackupOutcome::of(BackupKind::Full, member, target.dir(), received.files.store_id);

@@ -59,6 +59,7 @@ use crate::{
     progress::{Phase, Progress},
     verify::traces::{self, Since},
 };
+use jiff::Timestamp;
 use neo4j_format::{
     DirHandle, DiskError,
     ids::{DataSource, LogVersion, StoreId, TxId},
@@ -110,6 +111,7 @@ fn locked(
     links::refuse(dir, progress)?;
     let _lock = Neo4jLock::take(dir)?;
     let before = Manifest::read(dir)?;
+    refuse_known_damage(dir, before.as_ref())?;
     let since = traces::since(dir, before.as_ref());
     if since == Since::Opened {
         progress.warning(
@@ -140,6 +142,21 @@ fn locked(
     discarded?;
     warn_of_refused(dir, progress);
     Ok(outcome)
+}
+
+/// Refuses a backup that a verification found damaged: nothing that this run does would repair it, and some of it could hide
+/// the damage.
+fn refuse_known_damage(dir: &DirHandle, before: Option<&Manifest>) -> Result<(), Error> {
+    let Some(found) = before.and_then(Manifest::known_damage) else {
+        return Ok(());
+    };
+    let when = i64::try_from(found.finished)
+        .ok()
+        .and_then(|time| Timestamp::from_millisecond(time / 1000 * 1000).ok());
+    let when = when.map_or_else(String::new, |when| format!(" at {when}"));
+    let text = format!("{}: damaged: the last verification{when} found damage", dir.display());
+    Err(Error::new(ErrorKind::FullNeeded, text)
+        .with_hint("take a full backup; or, if the damage was repaired, verify the backup again"))
 }
 
 struct IncrementalRun<'a> {
@@ -309,18 +326,29 @@ impl IncrementalRun<'_> {
             store_id,
         } = sealed;
         self.progress.phase(Phase::Syncing);
-        applied.manifest.publish(self.dir)?;
+        let mut manifest = applied.manifest;
+        manifest.publish(self.dir)?;
         let check = if applied.is_changed || self.request.context.checks == Checks::Whole {
             self.check(&applied.received, applied.has_replayed)
         } else {
             None
         };
+        if self.request.context.checks == Checks::Whole
+            && let Some(verification) = check.as_ref().and_then(Checked::verification)
+        {
+            manifest.add_verification(verification);
+            // the backup is complete without it
+            if let Err(error) = manifest.publish(self.dir) {
+                self.progress
+                    .warning(&format!("the check is not recorded in the backup: {error}"));
+            }
+        }
         let logs = &applied.received.logs;
         let member = self.request.context.member;
         let mut outcome = BackupOutcome::of(BackupKind::Incremental, member, self.dir.path(), store_id);
         outcome.last_transactions = BTreeMap::from([(DataSource::Graph, last), (DataSource::Lucene, pending.last_tx)]);
         outcome.bytes = logs.bytes();
-        outcome.stored_bytes = applied.manifest.stored_bytes();
+        outcome.stored_bytes = manifest.stored_bytes();
         outcome.transactions = logs.count();
         outcome.behind_master = applied.received.behind_master;
         outcome.history = applied.received.proof;

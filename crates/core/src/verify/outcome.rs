@@ -70,6 +70,8 @@ pub struct VerifyOutcome {
     pub findings: Vec<FileFinding>,
     /// What else is to be known.
     pub notes: Vec<String>,
+    /// Whether the manifest has a record of this verification.
+    pub recorded: bool,
 }
 
 impl VerifyOutcome {
@@ -92,6 +94,7 @@ impl VerifyOutcome {
             opened: Opened::No,
             findings: Vec::new(),
             notes: Vec::new(),
+            recorded: false,
         }
     }
 }
@@ -151,6 +154,7 @@ fn without_manifest() -> VerifyOutcome {
         opened: Opened::No,
         findings: vec![FileFinding::whole(MANIFEST, FileProblem::Damaged, None, None)],
         notes: vec!["the other files could not be checked".to_owned()],
+        recorded: false,
     }
 }
 

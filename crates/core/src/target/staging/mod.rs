@@ -18,6 +18,7 @@
 //! A stale `DIR.lock` names the run that did not end. If `DIR` is that run's backup, its success was never reported, so the
 //! next full backup may replace it without `-overwrite`.
 
+mod annotate;
 pub(crate) mod directories;
 mod error;
 mod publish;
@@ -44,6 +45,7 @@ use crate::{
 };
 use neo4j_format::{DirHandle, DiskError, directory::NewFiles};
 
+pub(crate) use annotate::annotate;
 pub use directories::Occupant;
 pub use error::TargetError;
 pub use recovery::Leftover;
