@@ -176,7 +176,7 @@ pub(crate) struct Args {
 
     /// Give up on a server that sends fewer bytes/s: 100, 10k [default: 1k]
     ///
-    /// On the average over the time of -silence-timeout. 0 is no limit; k, m and g are powers of 1024.
+    /// Averaged over -silence-timeout. 0 disables the limit; k, m and g are powers of 1024.
     #[arg(long, value_name = "RATE", help_heading = LIMITS, hide_env = true, hide_short_help = true,
           env = "NEO4J_BACKUP_MIN_RATE")]
     pub(crate) min_rate: Option<String>,

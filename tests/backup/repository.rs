@@ -280,10 +280,10 @@ fn a_repository_that_fails_never_harms_the_backup() {
     let (_, stderr) = scene.ends(&incremental, 5);
     assert!(stderr.contains("wrong password"), "{stderr}");
     for command in [&["snapshots"][..], &["forget", "-keep", "last=1"]] {
-        scene.ends(command, 23);
+        scene.ends(command, 25);
     }
     let to = scene.dir("restored");
-    scene.ends(&["restore", "-to", to.to_str().unwrap()], 23);
+    scene.ends(&["restore", "-to", to.to_str().unwrap()], 25);
     assert!(!to.exists());
 }
 

@@ -106,7 +106,7 @@ fn a_cluster_is_found(release: Release, version: ZooKeeper, coordinators: usize,
     let dir = tempfile::tempdir().unwrap();
     let coordinators = Coordinators::start(version, coordinators, dir.path());
     let mut cluster = Cluster::start(release, members, &coordinators, dir.path(), &ClusterSettings::default());
-    cluster.members[0].command("gen 40 2");
+    cluster.members[0].command_as_member("gen 40 2");
     if let Ok(into) = env::var("CLUSTER_ZNODES") {
         let text = nodes::dump(coordinators.servers[0].port());
         fs::write(Path::new(&into).join(format!("{}.txt", release.name())), text).unwrap();

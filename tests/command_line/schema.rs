@@ -253,7 +253,7 @@ fn generations_match_the_schemas() {
         documented(schema, &arguments.iter().map(String::as_str).collect::<Vec<_>>(), code)
     };
     let source = sandbox.server();
-    documented("snapshots", &["snapshots"], 23);
+    documented("snapshots", &["snapshots"], 25);
     documented("backup", &["-full", "-from", &source, "-to", &backup], 5);
     documented("repo", &["repo", "init"], 0);
     documented("repo", &["repo", "init"], 13);

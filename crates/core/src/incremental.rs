@@ -14,7 +14,7 @@
 //! | 6 index transactions into the pending log ([`super::replay::pending_index`]) | what it lacks is asked for |
 //! | 7 checksums, manifest | the next run writes them again |
 //!
-//! Whatever the source sends is judged before step 2 (`receive::validation`), so that only the disk can fail after it.
+//! Everything the source sends is validated before step 2 (`receive::validation`), so that only the disk can fail after it.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -420,7 +420,7 @@ impl IncrementalRun<'_> {
         })
     }
 
-    /// That an answer is another database's matters more than whatever else is wrong with it.
+    /// An answer from another database is reported before anything else that is wrong with it.
     fn of_this_database(&self, error: Error, had: &BTreeMap<DataSource, TxId>) -> Error {
         let whose = || {
             let ours = Header::open(self.dir)?.store_id()?;

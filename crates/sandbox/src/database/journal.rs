@@ -198,7 +198,7 @@ impl Journal {
         Ok(())
     }
 
-    /// Brings the files to where the log is: whoever is served next reads them.
+    /// Brings the files to where the log is: the next client reads them.
     fn write_header(&mut self, last: TxId) -> Result<(), DatabaseError> {
         self.applier.flush()?;
         if let Some(first) = self.applier.graph_property() {

@@ -1,7 +1,7 @@
 //! Transactions from a response into log files, one per data source, and the moment at which both are level.
 //!
 //! The graph is asked for before its indexes, so the index part of a response may know transactions that its graph part
-//! does not. Both parts of a transaction have the same global id, which shows it; the graph is then asked once more and
+//! does not. Both parts of a transaction have the same global id, which shows it; the graph is then requested again and
 //! taken as far as the last transaction that the index part knows.
 
 mod index_graph_matcher;
@@ -250,7 +250,7 @@ impl ReceivedLogs {
         }
     }
 
-    /// Where index transactions were received whose graph part was not, asks for the graph once more and takes it as far
+    /// Where index transactions were received whose graph part was not, requests the graph again and takes it as far
     /// as the last transaction that the index part knows.
     ///
     /// # Errors

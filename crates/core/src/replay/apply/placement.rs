@@ -149,7 +149,7 @@ impl Placement {
                 self.dynamic(file, id, block, image)?;
                 (file, id)
             }
-            // `neostore` is no file of this kind
+            // `neostore` is not a record store
             Change::GraphProperty(first) => {
                 return Err(ApplyError::Format {
                     id: first.unwrap_or(RecordId(0)),

@@ -33,7 +33,7 @@ const NEW_CONFIG: &str = "neo4j-backup.index.db";
 /// Adds `inputs`, in order, to what is pending in the store directory `dir`. `None` if there is nothing to do.
 ///
 /// What is written is durable when this returns, in files with temporary names (which need not last: they are given
-/// their own by steps that do) or behind a byte that hides it; whoever reads `dir`, Neo4j too, sees nothing of it before
+/// their own by steps that do) or behind a byte that hides it; no reader of `dir`, Neo4j included, sees any of it before
 /// [`Update::step`] or [`Update::commit`].
 ///
 /// # Errors
@@ -94,7 +94,7 @@ enum Appending {
     /// There is nothing to append, and nothing to mend.
     Nothing,
     Possible,
-    /// The log must be written anew.
+    /// The log must be rewritten.
     Impossible,
 }
 

@@ -41,7 +41,7 @@ pub enum ClientError {
         /// The limit that passed.
         limit: Duration,
     },
-    /// It took a connection and closed it again, whatever the dialect.
+    /// It accepted connections and closed them again in every dialect.
     #[error("{address}: took the connection and closed it without an answer")]
     Closing {
         /// The peer.

@@ -1,6 +1,6 @@
 //! The peer's side of a backup: connect, find the dialect, send one request, hand on its response.
 //!
-//! Knows the peer and never the disk. Sockets are driven by a tokio runtime; whoever works on the disk pulls from an
+//! Knows the peer and never the disk. Sockets are driven by a tokio runtime; code that works on the disk pulls from an
 //! [`Incoming`] on a plain thread, and the bounded queue between the two is the back-pressure.
 
 mod asked;
@@ -37,7 +37,7 @@ pub struct Settings {
     /// Bytes per second that are taken at most; 0 counts as 1.
     pub max_rate: Option<u64>,
     /// Bytes per second that a response has at least, on the average over the time that a connection may stay quiet;
-    /// 0 is no limit. Time in which nothing is read from the connection does not count.
+    /// 0 means no limit. Time in which nothing is read from the connection does not count.
     pub min_rate: u64,
 }
 
@@ -118,7 +118,7 @@ impl Member {
         self.store_id
     }
 
-    /// Asks for a full backup. What goes wrong is told by [`Incoming::next`].
+    /// Asks for a full backup. Failures are returned by [`Incoming::next`].
     pub fn full(&self) -> Incoming {
         tracing::debug!(address = self.address, "asking for a full backup");
         let decoder = Decoder::full(self.dialect);

@@ -185,7 +185,7 @@ fn judge(host: &str, port: u16, asked: Dialect, answer: &[u8]) -> Result<Found, 
         });
     }
     let address = address(host, port);
-    // a two-byte server names its versions in the chunk header, whatever it was asked (§7.1)
+    // a two-byte server names its versions in the chunk header of any answer (§7.1)
     if let Some([first, application, 0xac, 0xed]) = answer.get(4..8)
         && first & 0x80 == 0
     {

@@ -7,8 +7,8 @@
 //! ```
 //!
 //! Nothing is ever written to the coordinators. What is found is true for a moment only: registrations outlive a dead
-//! member by seconds, and a master may change at any time; whoever uses the candidates looks again when they fail.
-//! `znodes`, `cluster` and `ranking` are pure and do not panic, whatever the nodes contain.
+//! member by seconds, and a master may change at any time; callers search again when the candidates fail.
+//! `znodes`, `cluster` and `ranking` are pure and do not panic on any node contents.
 
 mod cluster;
 mod coordinators;

@@ -260,8 +260,8 @@ fn every_member_passed_over_has_its_reason() {
     assert_eq!(
         texts,
         [
-            "its registration is not understood: 70000 is no port",
-            "its registration is not understood: \"no port\" is no host and port",
+            "its registration is not understood: 70000 is not a port",
+            "its registration is not understood: \"no port\" is not HOST:PORT",
             "it is leaving or has not registered its address yet",
             "connection refused",
             "it serves another database: store id 137fe395800-0000000000000008, the cluster's is 137fe395800-fffffffffffffff9",
