@@ -7,6 +7,7 @@ mod bad_networks;
 mod chains;
 mod client;
 mod damaged_responses;
+mod dry_run;
 mod file_systems;
 mod full;
 mod hostile_directory;

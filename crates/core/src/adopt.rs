@@ -46,11 +46,11 @@ pub fn adopt(dir: &Path, progress: &dyn Progress, cancel: &Cancel) -> Result<Man
 }
 
 fn locked(target: &Target, progress: &dyn Progress, cancel: &Cancel) -> Result<Manifest, Error> {
-    if target.occupant()? != Occupant::Database {
-        let text = format!("{}: holds no database", target.dir().display());
+    if target.site().occupant()? != Occupant::Database {
+        let text = format!("{}: holds no database", target.site().dir().display());
         return Err(Error::new(ErrorKind::NotOurs, text).with_hint("name the directory that has the file neostore"));
     }
-    let dir = &target.open()?;
+    let dir = &target.site().open()?;
     if dir.has(MANIFEST) {
         let text = format!("{}: has a manifest already", dir.display());
         return Err(Error::new(ErrorKind::NotOurs, text)

@@ -345,7 +345,7 @@ impl FullRun<'_> {
         }
         let verdict = received.missing.verdict();
         let member = self.request.context.member;
-        let mut outcome = BackupOutcome::of(BackupKind::Full, member, target.dir(), received.files.store_id);
+        let mut outcome = BackupOutcome::of(BackupKind::Full, member, target.site().dir(), received.files.store_id);
         outcome.last_transactions = BTreeMap::from([
             (DataSource::Graph, received.last),
             (DataSource::Lucene, pending.last_tx),

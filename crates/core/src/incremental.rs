@@ -18,6 +18,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    path::Path,
     time::SystemTime,
 };
 
@@ -57,6 +58,7 @@ use crate::{
     Error, ErrorKind,
     cancel::Cancel,
     progress::{Phase, Progress},
+    source::client::Member,
     verify::traces::{self, Since},
 };
 use jiff::Timestamp;
@@ -103,11 +105,10 @@ fn locked(
     cancel: &Cancel,
 ) -> Result<BackupOutcome, Error> {
     target.recover_interrupted_run(progress, cancel)?;
-    if target.occupant()? != Occupant::Database {
-        let text = format!("{} doesn't contain a database", target.dir().display());
-        return Err(Error::new(ErrorKind::FullNeeded, text).with_hint("take a full backup first"));
+    if target.site().occupant()? != Occupant::Database {
+        return Err(no_database(target.site().dir()));
     }
-    let dir = &target.open()?;
+    let dir = &target.site().open()?;
     links::refuse(dir, progress)?;
     let _lock = Neo4jLock::take(dir)?;
     let before = Manifest::read(dir)?;
@@ -414,7 +415,7 @@ impl IncrementalRun<'_> {
             manifest: self.before.as_ref(),
             had: &had,
         };
-        let proof = self.same_format().and_then(|()| {
+        let proof = same_format(member, self.graph.format, self.dir).and_then(|()| {
             if let Some(theirs) = target.is_unchanged(self.request.unproven)? {
                 same_database(Header::open(self.dir)?.store_id()?, theirs, self.dir)?;
                 return Ok(HistoryProof::Unchanged);
@@ -445,22 +446,6 @@ impl IncrementalRun<'_> {
             proof,
             behind_master,
         })
-    }
-
-    /// A source that was upgraded sends what does not fit the store.
-    fn same_format(&self) -> Result<(), Error> {
-        let dialect = self.request.context.member.dialect();
-        let legacy = matches!(dialect, Dialect::D13 | Dialect::D14);
-        if legacy == (self.graph.format == StoreFormat::Legacy) {
-            return Ok(());
-        }
-        let text = format!(
-            "{}: a store of format {}, which {} does not continue",
-            self.dir.display(),
-            self.graph.format.version(),
-            dialect.releases()
-        );
-        Err(Error::new(ErrorKind::FullNeeded, text).with_hint("the source was upgraded since: take a full backup"))
     }
 
     /// An answer from another database is reported before anything else that is wrong with it.
@@ -576,4 +561,26 @@ impl IncrementalRun<'_> {
         // their name and the archived log's, before the manifest counts on both
         Ok(durable::sync(self.dir)?)
     }
+}
+
+/// A source that was upgraded sends what does not fit the store.
+pub(crate) fn same_format(member: &Member, format: StoreFormat, dir: &DirHandle) -> Result<(), Error> {
+    let dialect = member.dialect();
+    let legacy = matches!(dialect, Dialect::D13 | Dialect::D14);
+    if legacy == (format == StoreFormat::Legacy) {
+        return Ok(());
+    }
+    let text = format!(
+        "{}: a store of format {}, which {} does not continue",
+        dir.display(),
+        format.version(),
+        dialect.releases()
+    );
+    Err(Error::new(ErrorKind::FullNeeded, text).with_hint("the source was upgraded since: take a full backup"))
+}
+
+/// The error of a target in which nothing can be continued.
+pub(crate) fn no_database(dir: &Path) -> Error {
+    let text = format!("{} doesn't contain a database", dir.display());
+    Error::new(ErrorKind::FullNeeded, text).with_hint("take a full backup first")
 }

@@ -55,7 +55,7 @@ pub(crate) struct Graph<'a> {
 pub(crate) struct ActiveLog {
     path: PathBuf,
     /// The last transaction that the store has once it is applied.
-    last: TxId,
+    pub(crate) last: TxId,
     /// Store files in which something changes.
     pub(crate) stores: BTreeSet<StoreFile>,
 }
