@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "panicking is how tests report")]
 
 mod completions;
+mod documents;
 mod help;
 mod man;
 mod program;

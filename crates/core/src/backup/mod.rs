@@ -21,6 +21,7 @@ use crate::{
     consistency::Checks,
     journal::{Recorder, RunKind},
     outcome::BackupOutcome,
+    preflight::Preflight,
     progress::Progress,
     receive::proof::Unproven,
     replace::Replace,
@@ -271,7 +272,13 @@ impl Backup {
     pub fn run(&self, progress: &dyn Progress, cancel: &Cancel) -> Result<BackupOutcome, BackupFailure> {
         let run_id = RunId::random()?.to_string();
         let mut recorder = Recorder::begin(RunKind::Backup, run_id.clone());
-        let taken = self.take(run_id, progress, cancel);
+        let taken = self.in_run(run_id, progress, cancel, |run| {
+            let mut taken = run.take_or_fall_back();
+            if let Ok(outcome) = &mut taken {
+                run.archive(outcome);
+            }
+            taken
+        });
         recorder.entry.source = Some(self.named_source());
         match &taken {
             Ok(outcome) => recorder.backup(outcome),
@@ -284,27 +291,38 @@ impl Backup {
         taken
     }
 
-    fn take(&self, run_id: String, progress: &dyn Progress, cancel: &Cancel) -> Result<BackupOutcome, BackupFailure> {
+    /// Finds out what [`Backup::run`] would do: who would serve, whether the history can be continued, what would be
+    /// replaced, whether there is space, permission and a repository. Writes nothing.
+    ///
+    /// # Errors
+    /// As [`Backup::run`], as far as that can be known before anything is received.
+    pub fn preflight(&self, progress: &dyn Progress, cancel: &Cancel) -> Result<Preflight, BackupFailure> {
+        let run_id = RunId::random()?.to_string();
+        self.in_run(run_id, progress, cancel, |run| run.preflight())
+    }
+
+    fn in_run<T: Send>(
+        &self,
+        run_id: String,
+        progress: &dyn Progress,
+        cancel: &Cancel,
+        work: impl FnOnce(&BackupRun<'_>) -> Result<T, BackupFailure> + Send,
+    ) -> Result<T, BackupFailure> {
         let cancel = match self.time_limit {
             Some(limit) => cancel.limited(limit),
             None => cancel.clone(),
         };
-        let taken = cancel.check().and_then(|()| {
+        let done = cancel.check().and_then(|()| {
             runtime::block_on(|| {
-                let run = BackupRun {
+                Ok(work(&BackupRun {
                     backup: self,
                     progress,
                     cancel: &cancel,
                     run_id,
-                };
-                let mut taken = run.take_or_fall_back();
-                if let Ok(outcome) = &mut taken {
-                    run.archive(outcome);
-                }
-                Ok(taken)
+                }))
             })
         });
-        taken.unwrap_or_else(|error| Err(error.into()))
+        done.unwrap_or_else(|error| Err(error.into()))
     }
 }
 
