@@ -276,6 +276,10 @@ impl Backup {
     ///
     /// # Errors
     /// As [`Backup::run`], as far as that can be known before anything is received.
+    #[expect(
+        clippy::redundant_closure_for_method_calls,
+        reason = "the method itself is not general enough"
+    )]
     pub fn preflight(&self, progress: &dyn Progress, cancel: &Cancel) -> Result<Preflight, BackupFailure> {
         self.in_run(progress, cancel, |run| run.preflight())
     }
