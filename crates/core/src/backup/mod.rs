@@ -296,6 +296,10 @@ impl Backup {
     ///
     /// # Errors
     /// As [`Backup::run`], as far as that can be known before anything is received.
+    #[expect(
+        clippy::redundant_closure_for_method_calls,
+        reason = "the method itself is not general enough"
+    )]
     pub fn preflight(&self, progress: &dyn Progress, cancel: &Cancel) -> Result<Preflight, BackupFailure> {
         let run_id = RunId::random()?.to_string();
         self.in_run(run_id, progress, cancel, |run| run.preflight())

@@ -29,7 +29,10 @@ use crate::{
         },
     },
 };
-use neo4j_format::{DirHandle, DiskError, directory::NewFiles};
+use neo4j_format::{
+    DirHandle, DiskError,
+    directory::{EntryStatus, NewFiles},
+};
 
 /// Suffix of the file.
 const SUFFIX: &str = "journal";
@@ -131,11 +134,7 @@ impl Journal {
 
     /// The directory of the target with what new files in it get: they follow the target, or else are private.
     fn folder(&self) -> DirHandle {
-        let like = self
-            .parent
-            .status_of(&self.target)
-            .ok()
-            .filter(|found| found.is_folder());
+        let like = self.parent.status_of(&self.target).ok().filter(EntryStatus::is_folder);
         match like {
             Some(target) => self.parent.clone().with_new_files(NewFiles::like(&target)),
             None => self.parent.clone(),
