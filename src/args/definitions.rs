@@ -10,7 +10,7 @@ use clap::{ArgAction, ArgMatches, CommandFactory, FromArgMatches, Parser, Subcom
 use super::{cluster::ClusterArgs, help, repository::RepositoryArgs};
 #[cfg(feature = "demo")]
 use crate::commands::{demo, sandbox};
-use crate::commands::{diff, drill, export, generate, inspect, members, repo, restore, serve, stats, verify};
+use crate::commands::{diff, drill, export, generate, inspect, members, repo, restore, serve, stats, status, verify};
 
 /// Read by clap, and where clap cannot.
 const OUTPUT_VARIABLE: &str = "NEO4J_BACKUP_OUTPUT";
@@ -245,6 +245,14 @@ pub(crate) enum Command {
     /// only and changes nothing.
     #[command(after_help = "neo4j-backup inspect /mnt/backup/neo4j")]
     Inspect(inspect::InspectArgs),
+
+    /// Show whether backups are good and recent
+    ///
+    /// Shows the age of the last good backup, its last transaction, the last run and its result, the last verification and
+    /// drill, and the free space. Reads the backup's manifest and DIR.journal; changes nothing. Exit status 23 means that a
+    /// backup is missing, too old or damaged, or that its last run failed.
+    #[command(after_help = "neo4j-backup status /mnt/backup/neo4j -warn 26h -crit 50h")]
+    Status(Box<status::StatusArgs>),
 
     /// Compare a backup with its checksums
     ///

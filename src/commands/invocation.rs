@@ -5,7 +5,7 @@ use std::{ffi::OsString, process::ExitCode};
 use clap::error::ErrorKind as ClapKind;
 use tracing::level_filters::LevelFilter;
 
-use super::{backup, diff, drill, export, generate, inspect, members, repo, restore, serve, stats, verify};
+use super::{backup, diff, drill, export, generate, inspect, members, repo, restore, serve, stats, status, verify};
 #[cfg(feature = "demo")]
 use super::{demo, sandbox};
 use crate::{
@@ -72,6 +72,7 @@ pub(crate) fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
         Some(Command::Help(wanted)) => generate::help(wanted, &definitions, output),
         Some(Command::Version) => generate::version(&definitions, output),
         Some(Command::Inspect(wanted)) => inspect::run(wanted, output),
+        Some(Command::Status(wanted)) => status::run(wanted, output, loudness, logs),
         Some(Command::Verify(wanted)) => verify::run(wanted, output, loudness, logs),
         Some(Command::Repo(wanted)) => repo::init(wanted, output),
         Some(Command::Snapshots(wanted)) => repo::snapshots(wanted, output),

@@ -20,4 +20,5 @@ pub(crate) mod sandbox;
 pub(crate) mod scratch;
 pub(crate) mod serve;
 pub(crate) mod stats;
+pub(crate) mod status;
 pub(crate) mod verify;

@@ -8,9 +8,10 @@ use std::{
 };
 
 /// Every command of the program.
-pub(crate) const COMMANDS: [&str; 19] = [
+pub(crate) const COMMANDS: [&str; 20] = [
     "members",
     "inspect",
+    "status",
     "verify",
     "restore",
     "drill",

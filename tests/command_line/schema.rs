@@ -170,6 +170,16 @@ fn what_reads_a_directory_matches_the_schemas() {
     documented("inspect", &["inspect", path], 0);
     documented("verify", &["verify", path], 0);
     documented("check", &["check", path], 0);
+    documented(
+        "drill",
+        &["drill", "-from", path, "-scratch", dir.path().to_str().unwrap()],
+        0,
+    );
+    let good = documented("status", &["status", path, "-ask"], 0);
+    assert_eq!(good["result"]["targets"][0]["lag"]["error"], Value::Null, "{good:#}");
+    let bad = documented("status", &["status", path, "/nonexistent", "-warn", "1h"], 23);
+    assert_eq!(bad["result"]["level"], "critical");
+    documented("status", &["status", "-output=json"], 64);
     let restored = dir.path().join("graph.db");
     let restored = restored.to_str().unwrap();
     documented("restore", &["restore", "-dry-run", "-from", path, "-to", restored], 0);
@@ -266,6 +276,7 @@ fn generations_match_the_schemas() {
     documented("forget", &["forget", "-keep", "last=1", "-dry-run"], 0);
     documented("forget", &["forget", "-keep", "last=1"], 0);
     documented("forget", &["forget"], 64);
+    documented("status", &["status"], 0);
     documented("restore", &["restore", "-to", &name("restored"), "-dry-run"], 0);
     documented("restore", &["restore", "-to", &name("restored")], 0);
     documented("drill", &["drill", "-scratch", dir.path().to_str().unwrap()], 0);
@@ -344,7 +355,7 @@ fn kinds(schema: &Value) -> Vec<BTreeSet<String>> {
 #[test]
 fn the_schemas_know_every_kind_of_error() {
     // verdicts of a backup that is complete
-    let verdicts = ["success", "inconsistent", "source-demoted", "not-archived"];
+    let verdicts = ["success", "inconsistent", "source-demoted", "not-archived", "stale"];
     let names = EXIT_STATUSES.iter().map(|status| status.name.to_owned());
     let errors: BTreeSet<String> = names.filter(|name| !verdicts.contains(&name.as_str())).collect();
     for name in [
@@ -362,6 +373,7 @@ fn the_schemas_know_every_kind_of_error() {
         "serve",
         "snapshots",
         "stats",
+        "status",
         "text",
         "verify",
     ] {

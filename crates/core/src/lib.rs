@@ -66,6 +66,20 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
+//! # See whether there is a good and recent backup
+//!
+//! ```
+//! use neo4j_backup_core::{Cancel, Status, adopt, progress::Quiet, status::{Level, Thresholds}};
+//!
+//! # mod common { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/examples/common/database.rs")); }
+//! # let work = common::database();
+//! # let dir = work.path().join("database");
+//! # adopt(&dir, &Quiet, &Cancel::default())?;
+//! let found = Status::of_directory(&dir).find(&Cancel::default())?;
+//! assert_eq!(found.judge(Thresholds::default()).level, Level::Ok);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
 //! # Restore a backup into a data directory
 //!
 //! ```
@@ -140,6 +154,7 @@ pub mod serve;
 pub mod server;
 pub mod source;
 pub mod stats;
+pub mod status;
 pub mod target;
 mod verification;
 pub mod verify;
@@ -163,4 +178,5 @@ pub use preflight::Preflight;
 pub use restore::{Restore, RestoreOutcome};
 pub use server::{Serve, Server};
 pub use stats::Stats;
+pub use status::Status;
 pub use verification::{check, verify};

@@ -21,9 +21,12 @@ pub use self::entry::{JournalEntry, RecordedTransaction, RunKind, Time};
 use crate::{
     Error,
     manifest::MANIFEST,
-    target::staging::{
-        directories::{Occupant, occupant, resolve, sibling},
-        open_parent,
+    target::{
+        lock::RunLock,
+        staging::{
+            directories::{Occupant, occupant, resolve, sibling},
+            open_parent,
+        },
     },
 };
 use neo4j_format::{
@@ -96,6 +99,21 @@ impl Journal {
         } else {
             Ok(())
         }
+    }
+
+    /// The run that works on the target now.
+    pub(crate) fn running(&self) -> Result<Option<String>, Error> {
+        RunLock::holder(&self.parent, &sibling(&self.target, "lock"))
+    }
+
+    /// The directory that the target lies in.
+    pub(crate) fn parent(&self) -> &DirHandle {
+        &self.parent
+    }
+
+    /// The target itself, held open.
+    pub(crate) fn target(&self) -> io::Result<DirHandle> {
+        self.parent.folder(&self.target)
     }
 
     fn is_backup(&self) -> bool {
