@@ -109,7 +109,10 @@ impl Machine {
         let built = env!("CARGO_BIN_EXE_neo4j-backup");
         let mut replacements = self.examples.clone();
         replacements.extend([
-            ("ha://192.168.1.15:2181,192.168.1.16:2181", self.sandbox.uri().to_owned()),
+            (
+                "ha://192.168.1.15:2181,192.168.1.16:2181",
+                self.sandbox.uri().to_owned(),
+            ),
             ("ha://…", self.sandbox.uri().to_owned()),
             ("single://192.168.1.34", self.sandbox.server()),
             ("0.0.0.0:6362", "127.0.0.1:0".to_owned()),
@@ -218,7 +221,8 @@ fn every_command_of_the_operations_guide_works() {
 fn every_command_of_the_runbook_works() {
     let mut machine = Machine::new();
     machine.succeeds("neo4j-backup repo init -repo /mnt/repo");
-    machine.succeeds("neo4j-backup -full -from single://192.168.1.34 -to DIR -repo /mnt/repo -output json > /mnt/report");
+    machine
+        .succeeds("neo4j-backup -full -from single://192.168.1.34 -to DIR -repo /mnt/repo -output json > /mnt/report");
     let report: Value = serde_json::from_slice(&fs::read(machine.path("mnt/report")).unwrap()).unwrap();
     machine.examples = vec![
         ("14386", report["result"]["last_transactions"]["nioneodb"].to_string()),

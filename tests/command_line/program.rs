@@ -8,7 +8,9 @@ use std::{
 };
 
 /// Every command of the program.
-pub(crate) const COMMANDS: [&str; 19] = [
+pub(crate) const COMMANDS: [&str; 21] = [
+    "run",
+    "jobs",
     "members",
     "inspect",
     "verify",
