@@ -2,6 +2,7 @@
 
 pub(crate) mod backup;
 pub(crate) mod check;
+pub(crate) mod cluster_plan;
 #[cfg(feature = "demo")]
 pub(crate) mod demo;
 pub(crate) mod diff;

@@ -28,7 +28,7 @@ use crate::{
         definitions::Args,
         environment::nearest,
         quantity,
-        repository::keep,
+        repository::{keep, text_variable},
         request::{BackupRequest, RequestError},
     },
     output::report::Failure,
@@ -241,7 +241,7 @@ impl<'t> Reader<'t> {
         keep(args.keep.as_deref()).map_err(|error| self.wrong(at("keep"), error.to_string()))?;
         match &args.of_repository.repo {
             Some(location) => {
-                let parsed = Location::parse(&location.to_string_lossy());
+                let parsed = Location::parse(&location.to_string_lossy(), text_variable);
                 parsed.map_err(|error| self.wrong(at("repo"), error.to_string()))?;
                 if args.of_repository.repo_password_file.is_none() {
                     return Err(self

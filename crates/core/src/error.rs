@@ -250,6 +250,8 @@ pub enum Setting {
     MaxLag,
     /// [`crate::members()`].
     Members,
+    /// Restoring while members of the cluster are registered.
+    RegisteredMembers,
     /// [`crate::adopt()`].
     Adopt,
     /// [`crate::Restore::replace`].
