@@ -144,6 +144,13 @@ pub(crate) struct Args {
           num_args = 0..=1, require_equals = true, default_missing_value = "7d")]
     pub(crate) prune_logs: Option<String>,
 
+    /// Show what would be done and whether it can succeed; write nothing
+    ///
+    /// Asks the members, compares the history, and checks space, permissions and the repository. The exit code is that of
+    /// the backup, as far as it can be known before anything is received.
+    #[arg(long, hide_env = true, env = "NEO4J_BACKUP_DRY_RUN", value_parser = switch)]
+    pub(crate) dry_run: bool,
+
     #[command(flatten)]
     pub(crate) of_cluster: ClusterArgs,
 
@@ -176,7 +183,7 @@ pub(crate) struct Args {
 
     /// Give up on a server that sends fewer bytes/s: 100, 10k [default: 1k]
     ///
-    /// On the average over the time of -silence-timeout. 0 is no limit; k, m and g are powers of 1024.
+    /// Averaged over -silence-timeout. 0 disables the limit; k, m and g are powers of 1024.
     #[arg(long, value_name = "RATE", help_heading = LIMITS, hide_env = true, hide_short_help = true,
           env = "NEO4J_BACKUP_MIN_RATE")]
     pub(crate) min_rate: Option<String>,

@@ -8,6 +8,7 @@ use tracing::level_filters::LevelFilter;
 use crate::{
     args::{
         definitions::switch,
+        repository::RepositoryArgs,
         request::{Output, RequestError, given},
     },
     output::{
@@ -19,6 +20,7 @@ use crate::{
 use neo4j_backup_core::{
     Error, ErrorKind, Export,
     export::{DamagedRecords, ExportOutcome, ExportVerdict, Format, Labels, Losses},
+    repository::Repository,
 };
 
 /// Losses of each kind, and damaged records, that are shown; the JSON object has more.
@@ -27,9 +29,19 @@ const SHOWN: usize = 10;
 /// What is exported, and to what.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ExportArgs {
-    /// Directory of the backup or database
+    /// Directory of the backup or database; or use -repo
     #[arg(value_name = "DIR", value_parser = clap::value_parser!(OsString))]
-    dir: OsString,
+    dir: Option<OsString>,
+
+    /// Generation to export [default: the newest]
+    #[arg(
+        long,
+        value_name = "ID",
+        conflicts_with = "dir",
+        hide_env = true,
+        env = "NEO4J_BACKUP_SNAPSHOT"
+    )]
+    snapshot: Option<String>,
 
     /// Directory for the files; must not exist
     #[arg(long, value_name = "DIR", hide_env = true, env = "NEO4J_BACKUP_TO",
@@ -68,6 +80,9 @@ pub(crate) struct ExportArgs {
     /// Without this option damaged records are left out and listed in the file damage.jsonl.
     #[arg(long, hide_env = true, env = "NEO4J_BACKUP_STRICT", value_parser = switch)]
     strict: bool,
+
+    #[command(flatten)]
+    repository: RepositoryArgs,
 }
 
 /// Exports and reports.
@@ -109,12 +124,23 @@ fn request(wanted: &ExportArgs) -> Result<Export, Error> {
             return Err(Error::new(ErrorKind::Usage, "specify either -label or -label-from"));
         }
     };
-    Ok(Export::new(&wanted.dir, out)
+    let export = match &wanted.dir {
+        Some(dir) => Export::new(dir, out),
+        None => Export::from_repository(repository(wanted)?, wanted.snapshot.clone(), out),
+    };
+    Ok(export
         .format(format)
         .labels(labels)
         .compress(wanted.compress)
         .lossy(wanted.lossy)
         .strict(wanted.strict))
+}
+
+fn repository(wanted: &ExportArgs) -> Result<Repository, Error> {
+    wanted.repository.named()?.ok_or_else(|| {
+        Error::new(ErrorKind::Usage, "please specify the directory of a backup, or -repo")
+            .with_hint("neo4j-backup export -help lists all options")
+    })
 }
 
 fn text(outcome: &ExportOutcome, loudness: Verbosity) -> String {

@@ -92,6 +92,7 @@ pub(crate) fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
 fn take_backup(args: &Args, modes: ModeSwitches, output: Output, loudness: Verbosity, logs: LevelFilter) -> ExitCode {
     match BackupRequest::from_args(args, modes) {
         Ok(request) => match request.archived_in(&args.of_repository, args.keep.as_deref()) {
+            Ok(request) if args.dry_run => backup::preflight(&request, output, loudness, logs),
             Ok(request) => backup::run(&request, output, loudness, logs),
             Err(error) => report::refused(&error.into(), output),
         },

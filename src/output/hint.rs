@@ -34,6 +34,8 @@ fn option(setting: Setting) -> Option<&'static str> {
         Setting::Generations => Some("neo4j-backup snapshots"),
         Setting::Release => Some("-release"),
         Setting::Listen => Some("-listen"),
+        Setting::Strict => Some("-strict"),
+        Setting::ExportFormat => Some("-format"),
         // of a library newer than this program
         _ => None,
     }

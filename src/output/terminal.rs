@@ -122,7 +122,7 @@ impl Terminal {
         }
         tracing_subscriber::fmt()
             .with_max_level(logs)
-            // no line has control characters, whoever wrote them
+            // control characters are removed from every line
             .with_ansi(false)
             .log_internal_errors(false)
             .with_writer(AroundBar(bar.clone()))

@@ -206,6 +206,43 @@ fn restic_lists_checks_and_restores_what_was_archived() {
 }
 
 #[test]
+fn a_generation_is_exported_as_its_backup_is() {
+    let scene = Scene::new();
+    let source = Source::recorded();
+    let exported = |name: &str, what: &[&str]| {
+        let out = scene.dir(name);
+        let options = ["export", "-lossy", "-format", "jsonl", "-to", out.to_str().unwrap()];
+        let result = scene.succeeds(&[&options, what].concat());
+        let files: BTreeMap<String, Vec<u8>> = fs::read_dir(&out)
+            .unwrap()
+            .map(|entry| entry.unwrap())
+            .map(|entry| {
+                (
+                    entry.file_name().into_string().unwrap(),
+                    fs::read(entry.path()).unwrap(),
+                )
+            })
+            .collect();
+        assert!(!scene.dir(&format!("{name}.partial")).exists());
+        (result["last_transaction"].as_i64().unwrap(), files)
+    };
+    scene.backs_up("-full", &source.uri(), "backup");
+    let backup = scene.dir("backup");
+    let first = exported("first", &[backup.to_str().unwrap()]);
+    source.commit(&[creates(20)]);
+    scene.backs_up("-incremental", &source.uri(), "backup");
+    let second = exported("second", &[backup.to_str().unwrap()]);
+    assert!(first.1.contains_key("nodes.jsonl") && first != second);
+    let id = scene.generations()[0]["id"].as_str().unwrap().to_owned();
+    assert!(exported("generation", &["-snapshot", &id]) == first);
+    assert!(exported("newest", &[]) == second);
+    let out = scene.dir("none");
+    let refused = ["export", "-snapshot", "ffffffff", "-to", out.to_str().unwrap()];
+    scene.ends(&refused, 13);
+    assert!(!out.exists() && !scene.dir("none.partial").exists());
+}
+
+#[test]
 fn every_transaction_between_two_generations_is_restored() {
     let scene = Scene::new();
     let source = Source::recorded();

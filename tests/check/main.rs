@@ -5,6 +5,7 @@ mod support;
 
 mod catalogue;
 mod damage;
+mod exports;
 mod inspect;
 mod origin;
 mod rules;

@@ -10,6 +10,7 @@ mod discovery;
 mod failing_cluster;
 mod failover;
 mod ledger;
+mod migration;
 mod numbers;
 mod restore;
 mod storms;

@@ -1,5 +1,5 @@
-//! A real cluster of 1.8 under a write load loses members and coordinators all the time, while one backup follows the
-//! other. Run by `tests/run full storms`; every failure of a backup has to have its reason among the faults.
+//! A real cluster of 1.8 under a write load loses members and coordinators all the time, or they pause, while one backup
+//! follows the other. Run by `tests/run full storms`; every failure of a backup has to have its reason among the faults.
 
 #![expect(
     clippy::unwrap_used,
@@ -159,12 +159,19 @@ fn reason(
     target: Option<&Balance>,
 ) -> Option<&'static str> {
     let message = ended.json["error"]["message"].as_str().unwrap_or_default();
+    let is_zookeeper = ended.json["error"]["kind"] == "no-zookeeper";
     let around = storm.faults_around(ended.begun);
-    let coordinators = around
-        .iter()
-        .any(|fault| matches!(fault, Fault::CoordinatorKilled(_) | Fault::CoordinatorBack(_)));
+    let is_coordinator = |fault: &Fault| {
+        matches!(
+            fault,
+            Fault::CoordinatorKilled(_)
+                | Fault::CoordinatorBack(_)
+                | Fault::CoordinatorPaused(_)
+                | Fault::CoordinatorResumed(_)
+        )
+    };
     match ended.code {
-        12 if message.contains("coordinator") && coordinators => Some("no quorum"),
+        12 if is_zookeeper && around.iter().any(is_coordinator) => Some("no quorum"),
         12 if storm.master_may_have_changed(ended.begun) => Some("members down"),
         13 if target.is_some_and(|had| storm.has_lost(&had.last)) => Some("transactions lost"),
         13 if message.contains("lucene-index") && target.is_some_and(|had| storm.index_has_lost(had)) => {
@@ -279,18 +286,14 @@ fn report(storm: &Storm, counts: &Counts, folder: &Path) {
     for (outcome, times) in &counts.outcomes {
         say(&format!("{times:>5} {outcome}"));
     }
-    let killed = |member: bool| {
-        let is = |fault: &Fault| match fault {
-            Fault::MemberKilled(_) => member,
-            Fault::CoordinatorKilled(_) => !member,
-            _ => false,
-        };
-        storm.faults.iter().filter(|(_, fault)| is(fault)).count()
-    };
+    let count = |is: fn(&Fault) -> bool| storm.faults.iter().filter(|(_, fault)| is(fault)).count();
     say(&format!(
-        "{} kills of members, {} of coordinators; {} attempts failed, {} backups by a member that was not the first; {}",
-        killed(true),
-        killed(false),
+        "kills: {} of members, {} of coordinators; pauses: {} of members, {} of coordinators; {} attempts failed, {} \
+         backups by a member that was not the first; {}",
+        count(|fault| matches!(fault, Fault::MemberKilled(_))),
+        count(|fault| matches!(fault, Fault::CoordinatorKilled(_))),
+        count(|fault| matches!(fault, Fault::MemberPaused(_))),
+        count(|fault| matches!(fault, Fault::CoordinatorPaused(_))),
         counts.failed_attempts,
         counts.takeovers,
         PathBuf::from(folder).display()

@@ -1,4 +1,4 @@
-//! A cluster of 1.8 whose members and coordinators are killed and come back at random.
+//! A cluster of 1.8 whose members and coordinators are killed or paused at random, and come back.
 
 #![allow(
     clippy::unwrap_used,
@@ -20,6 +20,7 @@ use std::{
 };
 
 use rand::{RngExt, SeedableRng, rngs::StdRng};
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::{
     ledger::{Balance, answer, number},
@@ -31,6 +32,8 @@ pub(crate) const RELEASE: Release = Release::V1_8;
 const PAUSE: Range<u64> = 3..12;
 /// Seconds that something stays dead.
 const DEAD: Range<u64> = 2..15;
+/// Seconds that something is paused, as by a garbage collection or a virtual machine that moves.
+const PAUSED: Range<u64> = 1..16;
 /// How long a fault has effects: a session of a dead member ends after five seconds, and the slaves of 1.8 may stall
 /// for ten more before they follow a new master (`docs/formats/zookeeper-discovery.md` §5).
 const AFTERMATH: Duration = Duration::from_secs(20);
@@ -45,13 +48,18 @@ pub(crate) enum Fault {
     MemberKilled(usize),
     MemberBack(usize),
     MemberDidNotStart(usize),
+    MemberPaused(usize),
+    MemberResumed(usize),
     CoordinatorKilled(usize),
     CoordinatorBack(usize),
+    CoordinatorPaused(usize),
+    CoordinatorResumed(usize),
 }
 
 enum MemberState {
     Alive,
     Dead { until: Instant },
+    Paused { until: Instant },
     Starting(JoinHandle<Peer>),
 }
 
@@ -61,7 +69,8 @@ pub(crate) struct Storm {
     pub(crate) cluster: Cluster,
     members: Vec<MemberState>,
     dead_coordinators: BTreeMap<usize, Instant>,
-    /// When something dies next; never, once it is calm.
+    paused_coordinators: BTreeMap<usize, Instant>,
+    /// When the next fault comes; never, once it is calm.
     next: Option<Instant>,
     pub(crate) faults: Vec<(Instant, Fault)>,
     /// Pairs that were seen to be lacking in a member's index and in a copy.
@@ -86,7 +95,7 @@ impl Storm {
             ..ClusterSettings::default()
         };
         let mut cluster = Cluster::start(RELEASE, 3, &coordinators, folder, &settings);
-        cluster.members[0].command("gen 20000 1000");
+        cluster.members[0].command_as_member("gen 20000 1000");
         for member in &mut cluster.members {
             member.command(&format!("start-ledger {RATE}"));
         }
@@ -96,6 +105,7 @@ impl Storm {
             cluster,
             members: (0..3).map(|_| MemberState::Alive).collect(),
             dead_coordinators: BTreeMap::new(),
+            paused_coordinators: BTreeMap::new(),
             next: Some(Instant::now()),
             faults: Vec::new(),
             lost: BTreeSet::new(),
@@ -117,19 +127,28 @@ impl Storm {
         for index in 0..self.members.len() {
             self.bring_back(index, now);
         }
-        let due: Vec<usize> = self
+        for (index, _) in self
             .dead_coordinators
-            .iter()
-            .filter(|(_, until)| **until <= now)
-            .map(|(i, _)| *i)
-            .collect();
-        for index in due {
-            self.dead_coordinators.remove(&index);
+            .extract_if(.., |_, until| *until <= now)
+            .collect::<Vec<_>>()
+        {
             self.coordinators.servers[index].restart();
             self.happened(Fault::CoordinatorBack(index + 1));
         }
+        for (index, _) in self
+            .paused_coordinators
+            .extract_if(.., |_, until| *until <= now)
+            .collect::<Vec<_>>()
+        {
+            signal(self.coordinators.servers[index].pid(), Signal::CONT);
+            self.happened(Fault::CoordinatorResumed(index + 1));
+        }
         if self.next.is_some_and(|next| now >= next) {
-            self.kill_something();
+            if self.random.random() {
+                self.kill_something();
+            } else {
+                self.pause_something();
+            }
             let pause = self.seconds(PAUSE);
             self.next = Some(now + pause);
         }
@@ -140,6 +159,11 @@ impl Storm {
             MemberState::Dead { until } if *until <= now => {
                 let start = self.cluster.starter();
                 self.members[index] = MemberState::Starting(thread::spawn(move || start(index)));
+            }
+            MemberState::Paused { until } if *until <= now => {
+                signal(self.cluster.members[index].pid(), Signal::CONT);
+                self.members[index] = MemberState::Alive;
+                self.happened(Fault::MemberResumed(index + 1));
             }
             MemberState::Starting(starting) if starting.is_finished() => {
                 let dead = MemberState::Dead { until: now };
@@ -167,27 +191,53 @@ impl Storm {
         }
     }
 
-    fn kill_something(&mut self) {
+    /// A member that is not the last one alive.
+    fn some_member(&mut self) -> Option<usize> {
         let alive: Vec<usize> = (0..3)
             .filter(|index| matches!(self.members[*index], MemberState::Alive))
             .collect();
+        (alive.len() > 1).then(|| alive[self.random.random_range(0..alive.len())])
+    }
+
+    /// A coordinator that is not the last one alive.
+    fn some_coordinator(&mut self) -> Option<usize> {
+        let index = self.random.random_range(0..3);
+        let gone = [&self.dead_coordinators, &self.paused_coordinators];
+        let is_last = gone.iter().map(|gone| gone.len()).sum::<usize>() >= 2;
+        (!is_last && gone.iter().all(|gone| !gone.contains_key(&index))).then_some(index)
+    }
+
+    fn pause_something(&mut self) {
         let now = Instant::now();
         if self.random.random_range(0..3) > 0 {
-            if alive.len() > 1 {
-                let index = alive[self.random.random_range(0..alive.len())];
+            if let Some(index) = self.some_member() {
+                signal(self.cluster.members[index].pid(), Signal::STOP);
+                let until = now + self.seconds(PAUSED);
+                self.members[index] = MemberState::Paused { until };
+                self.happened(Fault::MemberPaused(index + 1));
+            }
+        } else if let Some(index) = self.some_coordinator() {
+            signal(self.coordinators.servers[index].pid(), Signal::STOP);
+            let until = now + self.seconds(PAUSED);
+            self.paused_coordinators.insert(index, until);
+            self.happened(Fault::CoordinatorPaused(index + 1));
+        }
+    }
+
+    fn kill_something(&mut self) {
+        let now = Instant::now();
+        if self.random.random_range(0..3) > 0 {
+            if let Some(index) = self.some_member() {
                 self.cluster.members[index].kill();
                 let dead = self.seconds(DEAD);
                 self.members[index] = MemberState::Dead { until: now + dead };
                 self.happened(Fault::MemberKilled(index + 1));
             }
-        } else {
-            let index = self.random.random_range(0..3);
-            if !self.dead_coordinators.contains_key(&index) && self.dead_coordinators.len() < 2 {
-                self.coordinators.servers[index].kill();
-                let dead = self.seconds(DEAD);
-                self.dead_coordinators.insert(index, now + dead);
-                self.happened(Fault::CoordinatorKilled(index + 1));
-            }
+        } else if let Some(index) = self.some_coordinator() {
+            self.coordinators.servers[index].kill();
+            let dead = self.seconds(DEAD);
+            self.dead_coordinators.insert(index, now + dead);
+            self.happened(Fault::CoordinatorKilled(index + 1));
         }
     }
 
@@ -231,12 +281,15 @@ impl Storm {
         }
     }
 
-    /// Brings back all that is dead.
+    /// Brings back all that is dead or paused.
     pub(crate) fn calm(&mut self) -> Result<(), String> {
         self.next = None;
         let begun = Instant::now();
         let is_alive = |member: &MemberState| matches!(member, MemberState::Alive);
-        while !(self.members.iter().all(is_alive) && self.dead_coordinators.is_empty()) {
+        while !(self.members.iter().all(is_alive)
+            && self.dead_coordinators.is_empty()
+            && self.paused_coordinators.is_empty())
+        {
             if begun.elapsed() > CALM {
                 return Err(format!("not everybody comes back: {:?}", self.faults.last()));
             }
@@ -274,10 +327,15 @@ impl Storm {
     pub(crate) fn master_may_have_changed(&self, since: Instant) -> bool {
         self.faults_around(since)
             .iter()
-            .any(|fault| !matches!(fault, Fault::CoordinatorBack(_)))
+            .any(|fault| !matches!(fault, Fault::CoordinatorBack(_) | Fault::CoordinatorResumed(_)))
     }
 }
 
 pub(crate) fn say(text: &str) {
     let _ = writeln!(stderr(), "{text}");
+}
+
+fn signal(pid: u32, signal: Signal) {
+    let pid = Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
+    kill_process(pid, signal).unwrap();
 }

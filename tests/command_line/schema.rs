@@ -125,6 +125,10 @@ fn backups_and_their_failures_match_the_schema() {
         &["-full", "-from", "ha://127.0.0.1:1", "-to", "/nonexistent/x"],
         12,
     );
+    for (mode, code) in [("-auto", 0), ("-full", 13)] {
+        let dry = documented("dry-run", &[mode, "-dry-run", "-from", uri, "-to", target], code);
+        assert!(dry["members"].is_object(), "{dry:#}");
+    }
     documented("backup", &["-full"], 64);
     documented("backup", &["-unknown"], 64);
     documented("backup", &["verify", "-unknown"], 64);
@@ -348,6 +352,7 @@ fn the_schemas_know_every_kind_of_error() {
         "check",
         "diff",
         "drill",
+        "dry-run",
         "forget",
         "inspect",
         "members",

@@ -18,7 +18,7 @@ use neo4j_format::{
     log::{Buffer, Layout, LogFormat, SlotReader},
     store::{Header, LuceneStore, lucene_store},
 };
-use neo4j_sandbox::{Cluster, Generation, Plan, State, Status, database::Contents};
+use neo4j_sandbox::{Cluster, Generation, MemberState, Plan, Status, database::Contents};
 
 const LIMIT: Duration = Duration::from_secs(30);
 const MEMBERS: [MemberId; 3] = [MemberId(1), MemberId(2), MemberId(3)];
@@ -138,7 +138,7 @@ async fn a_slave_takes_the_role_of_a_killed_master_and_the_old_one_follows_it() 
     assert_eq!(cluster.master(), Some(MemberId(1)));
     cluster.kill(MemberId(1)).await.unwrap();
     assert_eq!(cluster.master(), None, "its session has not expired");
-    assert_eq!(status(&cluster, MemberId(1)).state, State::Down);
+    assert_eq!(status(&cluster, MemberId(1)).state, MemberState::Down);
     until("a slave is master", || cluster.master().is_some()).await;
     let new = cluster.master().unwrap();
     assert_ne!(new, MemberId(1));
@@ -203,7 +203,7 @@ async fn a_stalled_member_is_silent_until_it_is_resumed() {
     let work = TempDir::new().unwrap();
     let cluster = cluster(&work, Generation::Neo4j18).await;
     cluster.stall(MemberId(1)).unwrap();
-    assert_eq!(status(&cluster, MemberId(1)).state, State::Stalled);
+    assert_eq!(status(&cluster, MemberId(1)).state, MemberState::Stalled);
     let dir = work.path().join("backup");
     let uri = single(&cluster, MemberId(1));
     let finished = tokio::task::block_in_place(|| {

@@ -4,12 +4,8 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "panicking is how tests report")]
 
 use std::{
-    collections::BTreeMap,
-    fmt::Write as _,
     fs,
     path::{Path, PathBuf},
-    process::Command,
-    time::Duration,
 };
 
 use neo4j_backup_core::{
@@ -17,11 +13,11 @@ use neo4j_backup_core::{
     export::{Format, Labels},
     progress::Quiet,
 };
-use neo4j_sandbox::database::Properties;
 
 use crate::support::{
-    Backup, Contents, Exported, Options, Peer, Release, as_imported, ascii, dump_of, importer, properties,
-    require_peers, run_to_end,
+    Backup, Contents, Exported, Options, Peer, Release, as_cypher, as_imported, dump_of,
+    imported::{assert_same, imported, lines_of, normalised, read, without_ids},
+    importer, require_peers,
 };
 
 /// Transactions of the load.
@@ -39,42 +35,6 @@ fn loaded(release: Release, dir: &Path) -> Contents {
     peer.command(&format!("dump {}", dump.display()));
     peer.quit();
     Contents::parse(&normalised(&fs::read_to_string(dump).unwrap()))
-}
-
-/// A dump with the bits of floating-point numbers, whose digits differ between Java and Rust.
-fn normalised(dump: &str) -> String {
-    let mut text = String::new();
-    let mut rest = dump;
-    while let Some((begin, name, is_double)) = [
-        ("Float:", false),
-        ("Double:", true),
-        ("float[", false),
-        ("double[", true),
-    ]
-    .into_iter()
-    .filter_map(|(name, is_double)| Some((rest.find(name)?, name, is_double)))
-    .min()
-    {
-        let (before, behind) = rest.split_at(begin + name.len());
-        text.push_str(before);
-        let is_array = name.ends_with('[');
-        let end = behind
-            .find(if is_array { &[']'][..] } else { &[',', '}'][..] })
-            .unwrap();
-        for (place, number) in behind[..end].split(',').filter(|number| !number.is_empty()).enumerate() {
-            if place > 0 {
-                text.push(',');
-            }
-            let bits = if is_double {
-                number.parse::<f64>().unwrap().to_bits()
-            } else {
-                number.parse::<f32>().unwrap().to_bits().into()
-            };
-            let _ = write!(text, "{bits:x}");
-        }
-        rest = &behind[end..];
-    }
-    text + rest
 }
 
 fn export(dir: &Path, out: &Path, format: Format) -> Export {
@@ -123,91 +83,6 @@ fn what_the_other_releases_see_is_exported() {
     ] {
         a_release_sees_what_is_exported(release);
     }
-}
-
-/// Nodes by their ids, relationships by what they are: the lines of `tests/peers/import/Read.java`.
-fn lines_of(exported: &Exported) -> BTreeMap<String, usize> {
-    let mut lines = BTreeMap::new();
-    let mut add = |line: String| *lines.entry(normalised(&line)).or_default() += 1;
-    let properties = |all: &Properties| {
-        let all = all
-            .iter()
-            .map(|(key, value)| (ascii(key.encode_utf16()), value.clone()));
-        properties(&all.collect())
-    };
-    for (id, all) in &exported.model.nodes {
-        let mut labels = exported.labels.get(id).cloned().unwrap_or_default();
-        labels.sort_unstable();
-        let labels: Vec<String> = labels.iter().map(|label| ascii(label.encode_utf16())).collect();
-        add(format!("N {id} {} [{}]", properties(all), labels.join(", ")));
-    }
-    for edge in exported.model.relationships.values() {
-        add(format!(
-            "R {} {}->{} {}",
-            ascii(edge.kind.encode_utf16()),
-            edge.start,
-            edge.end,
-            properties(&edge.properties)
-        ));
-    }
-    lines
-}
-
-/// Runs import.sh with the importer as neo4j-admin, and reads the database.
-fn imported(work: &Path, out: &Path, jars: &Path) -> BTreeMap<String, usize> {
-    let (home, bin) = (work.join("home"), work.join("bin"));
-    fs::create_dir_all(home.join("conf")).unwrap();
-    fs::create_dir_all(&bin).unwrap();
-    let admin = bin.join("neo4j-admin");
-    let script = format!(
-        "#!/bin/sh\nNEO4J_HOME={home} NEO4J_CONF={home}/conf exec java -cp '{jars}/lib/*' org.neo4j.cli.AdminTool \"$@\"\n",
-        home = home.display(),
-        jars = jars.display()
-    );
-    fs::write(&admin, script).unwrap();
-    let made = Command::new("chmod").arg("+x").arg(&admin).status().unwrap();
-    assert!(made.success());
-    let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
-    let mut import = Command::new(out.join("import.sh"));
-    let finished = run_to_end(import.env("PATH", path), Duration::from_mins(10));
-    assert!(finished.success(), "{finished:?}");
-    read(work, &home, jars, None)
-}
-
-/// What the database in `home` holds after these statements.
-fn read(work: &Path, home: &Path, jars: &Path, statements: Option<&Path>) -> BTreeMap<String, usize> {
-    let file = work.join("read");
-    let mut java = Command::new("java");
-    java.arg("-cp")
-        .arg(format!("{0}/classes:{0}/lib/*", jars.display()))
-        .arg("Read")
-        .args([home, &file])
-        .args(statements);
-    let finished = run_to_end(&mut java, Duration::from_mins(10));
-    assert!(finished.success(), "{finished:?}");
-    let mut lines = BTreeMap::new();
-    for line in fs::read_to_string(file).unwrap().lines() {
-        *lines.entry(normalised(line)).or_default() += 1;
-    }
-    lines
-}
-
-#[track_caller]
-fn assert_same(found: &BTreeMap<String, usize>, expected: &BTreeMap<String, usize>) {
-    let missing: Vec<_> = expected
-        .iter()
-        .filter(|(line, count)| found.get(*line) != Some(count))
-        .take(5)
-        .collect();
-    let extra: Vec<_> = found
-        .iter()
-        .filter(|(line, count)| expected.get(*line) != Some(count))
-        .take(5)
-        .collect();
-    assert!(
-        missing.is_empty() && extra.is_empty(),
-        "missing {missing:#?}\nextra {extra:#?}"
-    );
 }
 
 fn neo4j_5_imports_a_release(release: Release) {
@@ -260,6 +135,47 @@ fn neo4j_5_imports_what_the_other_releases_had() {
     ] {
         neo4j_5_imports_a_release(release);
     }
+}
+
+/// Runs the statements of `-format cypher` in an empty database of Neo4j 5.26 and compares what it has then.
+fn neo4j_5_runs_the_statements_for(dir: &Path, work: &Path, jars: &Path) {
+    let (lines, out, home) = (work.join("lines"), work.join("statements"), work.join("home"));
+    let labels = Labels::Name("Old `one` \\u0041".into());
+    let all = export(dir, &lines, Format::Jsonl).labels(labels.clone());
+    all.run(&Quiet, &Cancel::default()).unwrap();
+    let mut exported = Exported::from_jsonl(&lines);
+    let (model, losses) = as_cypher(&exported.model);
+    exported.model = model;
+    let statements = export(dir, &out, Format::Cypher).labels(labels).lossy(true);
+    let outcome = statements.run(&Quiet, &Cancel::default()).unwrap();
+    assert_eq!(outcome.losses.total, losses);
+    fs::create_dir_all(home.join("conf")).unwrap();
+    let found = read(work, &home, jars, Some(&out.join("graph.cypher")));
+    assert_same(&without_ids(&found), &without_ids(&lines_of(&exported)));
+}
+
+#[test]
+#[ignore = "thousands of statements; tests/run full"]
+fn neo4j_5_runs_the_statements_for_what_1_8_had() {
+    let Some(jars) = importer() else { return };
+    if !require_peers(Release::V1_8) {
+        return;
+    }
+    let work = tempfile::tempdir().unwrap();
+    let dir = work.path().join("database");
+    loaded(Release::V1_8, &dir);
+    neo4j_5_runs_the_statements_for(&dir, work.path(), &jars);
+}
+
+#[test]
+#[ignore = "starts Neo4j 5.26; tests/run full"]
+fn neo4j_5_runs_the_statements_for_values_at_the_limits() {
+    let Some(jars) = importer() else { return };
+    let work = tempfile::tempdir().unwrap();
+    let dir = work.path().join("database");
+    fs::create_dir(&dir).unwrap();
+    limits::database(&dir);
+    neo4j_5_runs_the_statements_for(&dir, work.path(), &jars);
 }
 
 #[test]
@@ -350,6 +266,8 @@ mod limits {
             "\\N",
             "true",
             "\u{2028}",
+            "\\u0041 \\\\u0041 \\u005Cu0041",
+            "'; // /* \"",
         ] {
             all.push(Value::text(text));
         }
@@ -359,7 +277,7 @@ mod limits {
     }
 
     /// Names of keys that look like something else.
-    const KEYS: [&str; 14] = [
+    const KEYS: [&str; 17] = [
         "v",
         "a:b",
         "a:int",
@@ -374,6 +292,9 @@ mod limits {
         "a}b",
         "\u{43a}\u{1F600}",
         "a\\b",
+        "a\\u0041",
+        "`a``",
+        "a;//b",
     ];
 
     pub(super) fn database(dir: &Path) {
@@ -388,6 +309,8 @@ mod limits {
         for (place, value) in values().into_iter().enumerate() {
             let node = transaction.create_node();
             let key = KEYS[place % KEYS.len()];
+            let number = Value::long(i64::try_from(place).unwrap());
+            transaction.set_property(Element::Node(node), "n", &number).unwrap();
             transaction.set_property(Element::Node(node), "v", &value).unwrap();
             transaction.set_property(Element::Node(node), key, &value).unwrap();
             if let Some(last) = last {

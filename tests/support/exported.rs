@@ -310,3 +310,65 @@ pub fn as_imported(model: &Model) -> (Model, u64) {
     };
     (imported, losses)
 }
+
+/// What `-format cypher -lossy` makes of a database (`docs/migration.md`), and how many losses there are.
+pub fn as_cypher(model: &Model) -> (Model, u64) {
+    let mut losses = model.graph.len() as u64;
+    let mut properties = |properties: &Properties| -> Properties {
+        let kept = properties.iter().filter_map(|(key, value)| {
+            let kept = (!key.is_empty()).then(|| cypher_value(value)).flatten();
+            if kept.as_ref() != Some(value) {
+                losses += 1;
+            }
+            Some((key.clone(), kept?))
+        });
+        kept.collect()
+    };
+    let nodes = model.nodes.iter().map(|(id, all)| (*id, properties(all))).collect();
+    let relationships = model.relationships.iter().map(|(id, edge)| {
+        let edge = Edge {
+            properties: properties(&edge.properties),
+            ..edge.clone()
+        };
+        (*id, edge)
+    });
+    let made = Model {
+        relationships: relationships.collect(),
+        nodes,
+        ..Model::default()
+    };
+    (made, losses)
+}
+
+/// Cypher has 64-bit numbers, strings and lists of one of them.
+fn cypher_value(value: &Value) -> Option<Value> {
+    let text = |bits: u64| String::from_utf16_lossy(&[u16::try_from(bits).unwrap()]);
+    let wider = |kind: Kind, bits: u64| match kind {
+        Kind::Float => (
+            Kind::Double,
+            f64::from(f32::from_bits(u32::try_from(bits).unwrap())).to_bits(),
+        ),
+        Kind::Byte | Kind::Short | Kind::Int => {
+            let unused = 64 - kind.width();
+            (Kind::Long, ((bits << unused).cast_signed() >> unused).cast_unsigned())
+        }
+        other => (other, bits),
+    };
+    Some(match value {
+        Value::Array(_, elements) if elements.is_empty() => return None,
+        Value::Texts(texts) if texts.is_empty() => return None,
+        Value::Utf16s(texts) => Value::Texts(texts.iter().map(|units| String::from_utf16_lossy(units)).collect()),
+        Value::Utf16(units) => Value::Text(String::from_utf16_lossy(units)),
+        Value::Scalar(Kind::Char, bits) => Value::Text(text(*bits)),
+        Value::Array(Kind::Char, elements) => Value::Texts(elements.iter().map(|bits| text(*bits)).collect()),
+        Value::Scalar(kind, bits) => {
+            let (kind, bits) = wider(*kind, *bits);
+            Value::scalar(kind, bits)
+        }
+        Value::Array(kind, elements) => {
+            let wide = wider(*kind, 0).0;
+            Value::array(wide, elements.iter().map(|bits| wider(*kind, *bits).1))
+        }
+        same @ (Value::Text(_) | Value::Texts(_)) => same.clone(),
+    })
+}

@@ -9,6 +9,7 @@ use crate::{
     Error,
     cancel::Cancel,
     check::{self, CheckError, CheckOptions, CheckReport, Origin, RecordRef, What, WrittenRecords},
+    manifest::{Verification, VerificationResult, VerifiedBy},
 };
 use neo4j_format::{DirHandle, DiskError, log::Layout, store::StoreFile};
 
@@ -45,6 +46,22 @@ impl Checked {
         Checked::NotRun {
             not_run: error.to_string(),
         }
+    }
+
+    /// The record of a check of the whole graph that came to its end.
+    pub(crate) fn verification(&self) -> Option<Verification> {
+        let Checked::Report(report) = self else {
+            return None;
+        };
+        let result = if report.is_consistent() {
+            VerificationResult::Consistent
+        } else {
+            VerificationResult::Inconsistent
+        };
+        report.is_whole.then(|| Verification {
+            records: Some(report.records.values().sum()),
+            ..Verification::now(VerifiedBy::Backup, result)
+        })
     }
 
     /// The verdict on a backup of which this is known besides.

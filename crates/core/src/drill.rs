@@ -11,11 +11,14 @@ use serde::Serialize;
 use crate::{
     Error, ErrorKind, Restore, RestoreOutcome,
     cancel::Cancel,
+    consistency::Checked,
     context::now,
+    manifest::{Manifest, Verification, VerificationResult, VerifiedBy},
     outcome::Verdict,
     progress::Progress,
     repository::{Generation, Repository},
     run_id::RunId,
+    verification::record,
 };
 use neo4j_format::{DirHandle, DiskError};
 
@@ -45,7 +48,7 @@ pub struct DrillOutcome {
     pub restored: RestoreOutcome,
     /// How long the restore took, with its check, and what followed.
     pub seconds: f64,
-    /// Whether the repository knows of it.
+    /// Whether the repository, or the manifest of the directory, has a record of it.
     pub recorded: bool,
     /// How good the restored database is.
     #[serde(skip)]
@@ -95,11 +98,20 @@ impl Drill {
         let scratch = Scratch::create(&self.scratch)?;
         let data = scratch.dir.join(DATABASE);
         let (restore, generation) = self.restore(&data, cancel)?;
-        let restored = restore.run(progress, cancel)?;
+        let source = self.source_manifest();
+        let note = |verification| match (&self.from, &source) {
+            (Origin::Directory(dir), Some(manifest)) => record(dir, manifest, verification, progress),
+            _ => false,
+        };
+        let restored = restore.run(progress, cancel).inspect_err(|error| {
+            if error.kind() == ErrorKind::Damaged {
+                note(Verification::now(VerifiedBy::Drill, VerificationResult::Damaged));
+            }
+        })?;
         ask(&data, cancel)?;
         scratch.remove()?;
         let seconds = started.elapsed().as_secs_f64();
-        let mut recorded = false;
+        let mut recorded = note(verification(&restored));
         if let (Origin::Repository(repository), Some(generation), Verdict::Good) =
             (&self.from, &generation, restored.verdict)
         {
@@ -112,6 +124,15 @@ impl Drill {
             seconds,
             recorded,
         })
+    }
+
+    /// The manifest of the directory that is restored.
+    fn source_manifest(&self) -> Option<Manifest> {
+        let Origin::Directory(dir) = &self.from else {
+            return None;
+        };
+        // what is wrong with it the restore says
+        Manifest::read(&DirHandle::open(dir).ok()?).ok().flatten()
     }
 
     fn restore(&self, data: &Path, cancel: &Cancel) -> Result<(Restore, Option<Generation>), Error> {
@@ -133,6 +154,20 @@ impl Drill {
                 Ok((restore, Some(found.clone())))
             }
         }
+    }
+}
+
+/// The record of a restore that succeeded.
+fn verification(restored: &RestoreOutcome) -> Verification {
+    let check = restored.check.as_ref().and_then(Checked::verification);
+    let result = match &check {
+        Some(check) if check.result == VerificationResult::Inconsistent => VerificationResult::Inconsistent,
+        _ => VerificationResult::Intact,
+    };
+    Verification {
+        bytes: Some(restored.bytes),
+        records: check.and_then(|check| check.records),
+        ..Verification::now(VerifiedBy::Drill, result)
     }
 }
 

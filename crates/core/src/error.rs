@@ -264,6 +264,10 @@ pub enum Setting {
     Release,
     /// [`crate::Serve::listen`].
     Listen,
+    /// [`crate::Export::strict`].
+    Strict,
+    /// [`crate::Export::format`].
+    ExportFormat,
 }
 
 /// What went wrong, whom it concerns, and what to do about it.

@@ -45,7 +45,7 @@ fn record() -> RunRecord {
     }
 }
 
-fn report(request: &BackupRequest, result: Result<BackupOutcome, Error>) -> Report<'_> {
+fn report(request: &BackupRequest, result: Result<BackupOutcome, Error>) -> Report<'_, BackupOutcome> {
     Report {
         request,
         record: record(),
@@ -120,7 +120,7 @@ fn a_good_backup_is_a_few_lines_that_end_with_done() {
 
 #[test]
 fn the_first_line_is_the_one_of_the_original() {
-    let line = |mode| start_line(&request(mode));
+    let line = |mode| start_line(&request(mode), false);
     assert_eq!(line(Mode::Full), "Performing full backup from 'single://db'\n");
     assert_eq!(
         line(Mode::Incremental),

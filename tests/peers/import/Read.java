@@ -7,7 +7,7 @@ import org.neo4j.graphdb.*;
 
 /**
  * Writes what a database of Neo4j 5 holds, in the words of Dump.java: "N ID PROPERTIES LABELS", "R TYPE START->END
- * PROPERTIES". Runs the Cypher statements of a file first, if one is given.
+ * PROPERTIES". Runs the Cypher statements of a file first, if one is given: "Q ROW" is a row of a result.
  *
  * usage: Read HOME FILE [STATEMENTS]
  */
@@ -16,7 +16,7 @@ public class Read {
         DatabaseManagementService service = new DatabaseManagementServiceBuilder(Path.of(args[0])).build();
         try (PrintWriter out = new PrintWriter(args[1], "UTF-8")) {
             GraphDatabaseService db = service.database("neo4j");
-            if (args.length > 2) run(db, Path.of(args[2]));
+            if (args.length > 2) run(db, Path.of(args[2]), out);
             try (Transaction tx = db.beginTx(); ResourceIterable<Node> nodes = tx.getAllNodes();
                     ResourceIterable<Relationship> relationships = tx.getAllRelationships()) {
                 for (Node node : nodes) {
@@ -34,9 +34,17 @@ public class Read {
     }
 
     /** One statement a line. */
-    static void run(GraphDatabaseService db, Path statements) throws Exception {
+    static void run(GraphDatabaseService db, Path statements, PrintWriter out) throws Exception {
         for (String line : java.nio.file.Files.readAllLines(statements))
-            if (!line.isEmpty() && !line.startsWith("//")) db.executeTransactionally(line);
+            if (!line.isEmpty() && !line.startsWith("//"))
+                db.executeTransactionally(line, Map.of(), rows -> {
+                    while (rows.hasNext()) {
+                        TreeMap<String, String> row = new TreeMap<>();
+                        rows.next().forEach((name, value) -> row.put(name, value == null ? "null" : text(value)));
+                        out.println("Q " + row);
+                    }
+                    return null;
+                });
     }
 
     static TreeMap<String, String> properties(Entity entity) {

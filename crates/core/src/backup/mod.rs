@@ -20,6 +20,7 @@ use crate::{
     cluster_options::ClusterOptions,
     consistency::Checks,
     outcome::BackupOutcome,
+    preflight::Preflight,
     progress::Progress,
     receive::proof::Unproven,
     replace::Replace,
@@ -261,26 +262,45 @@ impl Backup {
     /// There is no new backup; the target is what it was before, or holds a newer prefix of the source's history, and the
     /// next run needs no clean-up.
     pub fn run(&self, progress: &dyn Progress, cancel: &Cancel) -> Result<BackupOutcome, BackupFailure> {
+        self.in_run(progress, cancel, |run| {
+            let mut taken = run.take_or_fall_back();
+            if let Ok(outcome) = &mut taken {
+                run.archive(outcome);
+            }
+            taken
+        })
+    }
+
+    /// Finds out what [`Backup::run`] would do: who would serve, whether the history can be continued, what would be
+    /// replaced, whether there is space, permission and a repository. Writes nothing.
+    ///
+    /// # Errors
+    /// As [`Backup::run`], as far as that can be known before anything is received.
+    pub fn preflight(&self, progress: &dyn Progress, cancel: &Cancel) -> Result<Preflight, BackupFailure> {
+        self.in_run(progress, cancel, |run| run.preflight())
+    }
+
+    fn in_run<T: Send>(
+        &self,
+        progress: &dyn Progress,
+        cancel: &Cancel,
+        work: impl FnOnce(&BackupRun<'_>) -> Result<T, BackupFailure> + Send,
+    ) -> Result<T, BackupFailure> {
         let cancel = match self.time_limit {
             Some(limit) => cancel.limited(limit),
             None => cancel.clone(),
         };
-        let taken = cancel.check().and_then(|()| RunId::random()).and_then(|run_id| {
+        let done = cancel.check().and_then(|()| RunId::random()).and_then(|run_id| {
             runtime::block_on(|| {
-                let run = BackupRun {
+                Ok(work(&BackupRun {
                     backup: self,
                     progress,
                     cancel: &cancel,
                     run_id: run_id.to_string(),
-                };
-                let mut taken = run.take_or_fall_back();
-                if let Ok(outcome) = &mut taken {
-                    run.archive(outcome);
-                }
-                Ok(taken)
+                }))
             })
         });
-        taken.unwrap_or_else(|error| Err(error.into()))
+        done.unwrap_or_else(|error| Err(error.into()))
     }
 }
 

@@ -1,4 +1,4 @@
-//! Double entry: whatever one record says of another, the other has to say as well.
+//! Double entry: what one record says of another, the other must confirm.
 //!
 //! A relationship whose next one is 7 *credits* "7 comes behind me at this node", and relationship 7 *debits* it by its
 //! previous pointer. In a consistent store every credit has its one debit. Which record says what is written here once,

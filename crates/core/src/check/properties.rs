@@ -96,7 +96,7 @@ fn deleted(judge: &mut Judge<'_>, id: u64, bytes: &[u8]) {
 }
 
 /// Follows a chain from its head as long as both sides of each link agree, so that all walks together meet each record
-/// once, whatever the store is like.
+/// once, in any store.
 fn walk(
     whole: &Whole<'_>,
     worker: &mut Worker<'_>,

@@ -17,6 +17,11 @@ use neo4j_format::store::value::{Kind, Value};
 /// Label and property by which relationships find nodes.
 const MARK: &str = "`neo4j-backup import`";
 
+/// Whether the last statements would remove it.
+fn is_mark(name: &str) -> bool {
+    MARK.trim_matches('`') == name
+}
+
 /// Statements before the nodes.
 pub(super) const BEGIN: &str = "\
 // cypher-shell -f graph.cypher
@@ -39,6 +44,10 @@ impl Encoder for Cypher<'_> {
     fn node(&self, chunk: &mut Chunk, id: u64, labels: &[&str], properties: &[(u32, Value)]) {
         let mut line = format!("CREATE (:{MARK}");
         for label in labels {
+            if is_mark(label) {
+                chunk.lose(LossKind::Label, Entity::Node(id), None);
+                continue;
+            }
             line.push(':');
             name(&mut line, label);
         }
@@ -84,7 +93,7 @@ impl Cypher<'_> {
         for (key, value) in properties {
             let text = key_name(self.graph, *key);
             let is_exact = self.graph.keys.get((*key).into()).is_some_and(|name| name.is_exact);
-            if text.is_empty() || !is_exact {
+            if text.is_empty() || !is_exact || is_mark(text) {
                 chunk.lose(LossKind::KeyName, entity, Some(text));
                 continue;
             }
@@ -171,11 +180,21 @@ fn scalar(kind: Kind, bits: u64) -> String {
     }
 }
 
-/// A name in backticks.
+/// A name in backticks. Cypher decodes `\uXXXX` there too, and no other escape.
 fn name(line: &mut String, text: &str) {
     line.push('`');
-    line.push_str(&text.replace('`', "``"));
+    for one in text.chars() {
+        match one {
+            '`' => line.push_str("``"),
+            one if one == '\\' || one.is_control() => unicode(line, one),
+            one => line.push(one),
+        }
+    }
     line.push('`');
+}
+
+fn unicode(text: &mut String, one: char) {
+    let _ = write!(text, "\\u{:04X}", u32::from(one));
 }
 
 fn string(text: &str) -> String {
@@ -187,9 +206,7 @@ fn string(text: &str) -> String {
             '\n' => all.push_str("\\n"),
             '\r' => all.push_str("\\r"),
             '\t' => all.push_str("\\t"),
-            one if one.is_control() => {
-                let _ = write!(all, "\\u{:04X}", u32::from(one));
-            }
+            one if one.is_control() => unicode(&mut all, one),
             one => all.push(one),
         }
     }
@@ -220,7 +237,7 @@ mod tests {
             assert_eq!(literal(&value), (text.map(str::to_owned), loss), "{value:?}");
         }
         let mut line = String::new();
-        name(&mut line, "a`b");
-        assert_eq!(line, "`a``b`");
+        name(&mut line, "a`b\\u0041\n");
+        assert_eq!(line, "`a``b\\u005Cu0041\\u000A`");
     }
 }

@@ -9,7 +9,7 @@
 use std::collections::{BTreeMap, HashSet};
 
 use super::reader::ValueType;
-use crate::{Error, ErrorKind};
+use crate::{Error, ErrorKind, error::Setting};
 
 /// A set of keys and their types, in the order of the keys.
 pub(super) type Signature = Vec<(u32, ValueType)>;
@@ -90,9 +90,9 @@ impl Layouts {
                 }
                 None => {
                     let text = format!("the keys have values of different types in more than {FILES_MAX} combinations");
-                    return Err(
-                        Error::new(ErrorKind::Failed, text).with_hint("-format jsonl takes any combination of types")
-                    );
+                    return Err(Error::new(ErrorKind::Failed, text)
+                        .with_hint("the format jsonl takes any combination of types")
+                        .see(&[Setting::ExportFormat]));
                 }
             };
             if let Some(layout) = self.all.get_mut(place) {

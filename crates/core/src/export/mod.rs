@@ -29,7 +29,7 @@ pub use files::ExportFile;
 pub use loss::{DamagedRecords, LISTED, Loss, LossKind, Losses};
 pub use reader::{Damage, Entity, ValueType};
 
-use crate::{Error, cancel::Cancel, error, inspect::indexes::IndexSummary, progress::Progress};
+use crate::{Error, cancel::Cancel, error, inspect::indexes::IndexSummary, progress::Progress, repository::Repository};
 
 pub(crate) use jsonl::typed_json;
 pub(crate) use run::threads;
@@ -76,9 +76,9 @@ pub enum Labels {
 /// An export of a backup, or of a database that was closed cleanly.
 ///
 /// Memory does not grow with the store, except for one bit for each node and the names of types and keys.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Export {
-    dir: PathBuf,
+    from: Origin,
     out: PathBuf,
     format: Format,
     labels: Labels,
@@ -88,12 +88,32 @@ pub struct Export {
     threads: usize,
 }
 
+/// What is exported.
+#[derive(Debug, Clone)]
+enum Origin {
+    Directory(PathBuf),
+    Repository {
+        repository: Repository,
+        snapshot: Option<String>,
+    },
+}
+
 impl Export {
     /// Exports the directory `dir` to the directory `out`, which must not exist; its parent must.
     pub fn new(dir: impl Into<PathBuf>, out: impl Into<PathBuf>) -> Export {
+        Export::of(Origin::Directory(dir.into()), out.into())
+    }
+
+    /// Exports a generation: the one whose id begins with `snapshot`; without, the newest. It is restored to the file
+    /// system of `out` first, and removed again.
+    pub fn from_repository(repository: Repository, snapshot: Option<String>, out: impl Into<PathBuf>) -> Export {
+        Export::of(Origin::Repository { repository, snapshot }, out.into())
+    }
+
+    fn of(from: Origin, out: PathBuf) -> Export {
         Export {
-            dir: dir.into(),
-            out: out.into(),
+            from,
+            out,
             format: Format::default(),
             labels: Labels::default(),
             is_compressed: false,
@@ -145,8 +165,8 @@ impl Export {
     /// Exports. Blocks the thread until it is done.
     ///
     /// # Errors
-    /// `dir` is not a database at rest, `out` exists, a record is damaged and the export is strict, the disk failed, or
-    /// the run was cancelled. Nothing is left behind then.
+    /// The source is not a database at rest, `out` exists, a record is damaged and the export is strict, the disk failed,
+    /// or the run was cancelled; as [`crate::Restore::run`] for a repository. Nothing is left behind then.
     pub fn run(&self, progress: &dyn Progress, cancel: &Cancel) -> Result<ExportOutcome, Error> {
         run::run(self, progress, cancel)
     }

@@ -1,9 +1,9 @@
 //! One export from beginning to end.
 
-use std::thread;
+use std::{path::Path, thread};
 
 use super::{
-    DamagedRecords, Export, ExportOutcome, ExportVerdict, Format, Labels, Loss, LossKind, Losses,
+    DamagedRecords, Export, ExportOutcome, ExportVerdict, Format, Labels, Loss, LossKind, Losses, Origin,
     chunk::{Chunk, Counts},
     csv::{self, Csv},
     cypher::{self, Cypher},
@@ -16,8 +16,9 @@ use super::{
     reader::{self, Damage, EdgeReader, Entity, Graph, PropertyReader, Stored},
 };
 use crate::{
-    Error, ErrorKind,
+    Error, ErrorKind, Restore,
     cancel::Cancel,
+    error::Setting,
     inspect::inspect,
     progress::{Phase, Progress},
 };
@@ -33,16 +34,39 @@ pub(crate) fn threads() -> usize {
 
 /// Runs an export.
 pub(super) fn run(export: &Export, progress: &dyn Progress, cancel: &Cancel) -> Result<ExportOutcome, Error> {
-    let graph = Graph::open(&export.dir)?;
-    let indexes = inspect(&export.dir)?.indexes;
     if let Labels::Name(name) = &export.labels
         && (name.is_empty() || name.contains(csv::DELIMITER))
     {
         return Err(Error::new(ErrorKind::Usage, format!("invalid label {name:?}")));
     }
+    match &export.from {
+        Origin::Directory(dir) => {
+            let graph = Graph::open(dir)?;
+            let staging = Staging::create(&export.out, progress)?;
+            run_on(export, dir, &graph, staging, progress, cancel)
+        }
+        Origin::Repository { repository, snapshot } => {
+            let staging = Staging::create(&export.out, progress)?;
+            let dir = staging.database();
+            Restore::from_repository(repository.clone(), snapshot.clone(), &dir).run(progress, cancel)?;
+            run_on(export, &dir, &Graph::open(&dir)?, staging, progress, cancel)
+        }
+    }
+}
+
+/// Exports the graph in `dir` into `staging`, and publishes it.
+fn run_on(
+    export: &Export,
+    dir: &Path,
+    graph: &Graph,
+    staging: Staging,
+    progress: &dyn Progress,
+    cancel: &Cancel,
+) -> Result<ExportOutcome, Error> {
+    let indexes = inspect(dir)?.indexes;
     let mut run = Run {
         export,
-        graph: &graph,
+        graph,
         progress,
         cancel,
         label_key: match &export.labels {
@@ -50,7 +74,7 @@ pub(super) fn run(export: &Export, progress: &dyn Progress, cancel: &Cancel) -> 
             _ => None,
         },
         output: Output {
-            staging: Staging::create(&export.out)?,
+            staging,
             is_wanted: true,
             reports: [None, None],
         },
@@ -381,7 +405,8 @@ impl Run<'_> {
     fn damaged(&mut self, damage: Damage) -> Result<(), Error> {
         if self.export.is_strict {
             return Err(Error::new(ErrorKind::Unexportable, damage.to_string())
-                .with_hint("check lists all inconsistencies; without -strict the record is left out"));
+                .with_hint("check lists all inconsistencies; damaged records can be left out")
+                .see(&[Setting::Strict]));
         }
         self.output.report(1, "damage.jsonl", &damage)?;
         self.damage.add(damage);

@@ -1,7 +1,7 @@
 //! Keeps a prune apart from everything else that uses a repository.
 //!
 //! `rustic_core` takes no locks. Archiving only adds, so that many may do it at once, but a prune beside it would remove
-//! what a new snapshot counts on. Whoever reads or adds shares the lock; a prune has it alone. It is a lock on an open
+//! what a new snapshot counts on. Readers and writers share the lock; a prune takes it exclusively. It is a lock on an open
 //! file, so that a run that is killed leaves none.
 
 use std::{

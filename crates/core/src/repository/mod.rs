@@ -34,7 +34,7 @@ use crate::{
     manifest::{BackupKind, Manifest},
     outcome::Verdict,
 };
-use neo4j_format::{DirHandle, ids::DataSource};
+use neo4j_format::{DirHandle, DiskError, ids::DataSource};
 
 pub(crate) use contents::SnapshotFiles;
 pub use forget::{ForgetOutcome, Forgotten};
@@ -107,6 +107,17 @@ impl Repository {
         let repository = engine::open(&self.location, &self.password, &health)?;
         let lock = RepositoryLock::take(&self.location, wanted, cancel)?;
         Ok((repository, health, lock))
+    }
+
+    /// Opens it, and finds out whether this user may write to it; writes nothing.
+    ///
+    /// # Errors
+    /// Of kind [`ErrorKind::NoRepository`]; of the disk; cancelled.
+    pub fn require_usable(&self, cancel: &Cancel) -> Result<(), Error> {
+        engine::open(&self.location, &self.password, &Health::new(cancel))?;
+        let dir = self.location.open();
+        let may_write = dir.and_then(|dir| dir.may_create());
+        Ok(may_write.map_err(DiskError::at(self.location.path()))?)
     }
 
     /// All generations, those of one database after the other, each oldest first.

@@ -280,10 +280,12 @@ impl Restore {
         let staging = target.create_staging(owner)?;
         progress.phase(Phase::Receiving);
         copy::copy(chosen.files.as_ref(), &staging, |_| true, progress, cancel)?;
-        let (manifest, transactions) = match &chosen.later {
+        let (mut manifest, transactions) = match &chosen.later {
             Some((later, cut)) => self.forward(&staging, chosen, later, *cut, progress, cancel)?,
             None => (chosen.files.manifest().clone(), 0),
         };
+        // those of the backup say nothing about this copy
+        manifest.verifications.clear();
         manifest.write(&staging, MANIFEST)?;
         progress.phase(Phase::Checking);
         let check = checked(&staging, cancel)?;

@@ -119,12 +119,15 @@ pub(in crate::target) fn occupant(parent: &DirHandle, name: &OsStr) -> Result<Oc
     }
 }
 
-/// Removes a directory that only this tool can have made: an empty one, or one with a manifest, which may be cut short
-/// where a run ended while it wrote it.
-pub(super) fn remove_ours(parent: &DirHandle, name: &OsStr) -> Result<(), Error> {
+/// Whether there is a directory that only this tool can have made: an empty one, or one with a manifest, which may be cut
+/// short where a run ended while it wrote it.
+///
+/// # Errors
+/// [`TargetError::Foreign`] for anything else; disk errors.
+pub(super) fn is_ours(parent: &DirHandle, name: &OsStr) -> Result<bool, Error> {
     let path = parent.join(name);
     match parent.status_of(name) {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(false),
         Err(e) => return Err(DiskError::new(path, e).into()),
         Ok(found) if !found.is_folder() => return Err(TargetError::Foreign { path }.into()),
         Ok(_) => {}
@@ -133,7 +136,15 @@ pub(super) fn remove_ours(parent: &DirHandle, name: &OsStr) -> Result<(), Error>
     if occupant(parent, name)? != Occupant::Empty && !dir.has_file(MANIFEST) {
         return Err(TargetError::Foreign { path }.into());
     }
-    Ok(remove_manifest_last(parent, name)?)
+    Ok(true)
+}
+
+/// Removes a directory that only this tool can have made, if there is one.
+pub(super) fn remove_ours(parent: &DirHandle, name: &OsStr) -> Result<(), Error> {
+    if is_ours(parent, name)? {
+        remove_manifest_last(parent, name)?;
+    }
+    Ok(())
 }
 
 /// Removes a directory so that what is left of it by a kill is still known as ours.
@@ -142,7 +153,7 @@ pub(super) fn remove_manifest_last(parent: &DirHandle, name: &OsStr) -> Result<(
 }
 
 /// Removes a directory, and its file `last` after everything else.
-pub(in crate::target) fn remove_with_last(parent: &DirHandle, name: &OsStr, last: &str) -> Result<(), DiskError> {
+pub(crate) fn remove_with_last(parent: &DirHandle, name: &OsStr, last: &str) -> Result<(), DiskError> {
     let remove = || {
         let dir = parent.folder(name)?;
         for entry in dir.entries()? {
