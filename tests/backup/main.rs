@@ -14,6 +14,7 @@ mod hostile_directory;
 mod incremental;
 mod index_config;
 mod interop;
+mod journal;
 mod leftovers;
 mod legacy_1_3;
 mod long_names;

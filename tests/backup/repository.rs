@@ -433,8 +433,8 @@ fn damage_in_the_repository_is_found_by_a_restore() {
     assert!(!to.exists());
     assert_eq!(
         fs::read_dir(scene.folder.path()).unwrap().count(),
-        3,
-        "repository, password, backup"
+        4,
+        "repository, password, backup, journal"
     );
 }
 

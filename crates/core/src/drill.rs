@@ -13,6 +13,7 @@ use crate::{
     cancel::Cancel,
     consistency::Checked,
     context::now,
+    journal::{Recorder, RunKind},
     manifest::{Manifest, Verification, VerificationResult, VerifiedBy},
     outcome::Verdict,
     progress::Progress,
@@ -31,6 +32,7 @@ pub struct Drill {
     from: Origin,
     scratch: PathBuf,
     seed: Option<u64>,
+    target: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone)]
@@ -71,6 +73,7 @@ impl Drill {
             from,
             scratch,
             seed: None,
+            target: None,
         }
     }
 
@@ -83,12 +86,44 @@ impl Drill {
         }
     }
 
+    /// Records the drill in the journal of this target. Default: of the directory that is restored, or of the directory
+    /// of the repository.
+    #[must_use]
+    pub fn recorded_for(self, target: impl Into<PathBuf>) -> Drill {
+        Drill {
+            target: Some(target.into()),
+            ..self
+        }
+    }
+
     /// Holds the drill; `ask` is handed the restored database, and may start a server on it. Whatever happens, nothing of
-    /// it is left.
+    /// it is left. The drill is recorded in a [`crate::journal`].
     ///
     /// # Errors
     /// As [`Restore::run`]; those of `ask`; of the repository.
     pub fn run(
+        &self,
+        ask: impl FnOnce(&Path, &Cancel) -> Result<(), Error>,
+        progress: &dyn Progress,
+        cancel: &Cancel,
+    ) -> Result<DrillOutcome, Error> {
+        let mut recorder = Recorder::begin_reading(RunKind::Drill);
+        let held = self.hold(ask, progress, cancel);
+        match &held {
+            Ok(outcome) => recorder.drill(outcome),
+            Err(error) => recorder.failed(error),
+        }
+        let from = match &self.from {
+            Origin::Directory(dir) => Some(dir.as_path()),
+            Origin::Repository(repository) => repository.location().directory(),
+        };
+        if let Some(target) = self.target.as_deref().or(from) {
+            recorder.record(target, progress);
+        }
+        held
+    }
+
+    fn hold(
         &self,
         ask: impl FnOnce(&Path, &Cancel) -> Result<(), Error>,
         progress: &dyn Progress,

@@ -1,24 +1,65 @@
-//! Verifying from outside: `verify` behind a look at who is working on the directory, with a record of what it came to.
+//! Verifying and checking from outside: behind a look at who is working on the directory, with records of what it came to.
 
 use std::{io, path::Path};
 
 use crate::{
     Error, ErrorKind,
     cancel::Cancel,
+    check::{self, CheckOptions, CheckReport},
     context::now,
+    journal::{Recorder, RunKind},
     manifest::{Manifest, Verification, VerificationResult, VerifiedBy},
-    progress::Progress,
+    outcome::Verdict,
+    progress::{Progress, Quiet},
     target::staging::{annotate, refuse_if_at_work},
     verify::{self, VerifyOutcome, VerifyVerdict},
 };
 use neo4j_format::{DirHandle, DiskError};
 
-/// Compares a backup with its manifest, every byte of it, unless a run is working on it, and records in the manifest what
-/// that came to. Where the record cannot be written, a warning says so.
+/// Compares a backup with its manifest, every byte of it, unless a run is working on it, and records what that came to in
+/// the manifest and in the [`crate::journal`]. Where the manifest cannot be changed, a warning says so.
 ///
 /// # Errors
 /// [`crate::ErrorKind::TargetInUse`] while a run works on the directory; those of [`verify::verify`].
 pub fn verify(dir: &Path, progress: &dyn Progress, cancel: &Cancel) -> Result<VerifyOutcome, Error> {
+    let mut recorder = Recorder::begin_reading(RunKind::Verify);
+    let found = compare(dir, progress, cancel);
+    match &found {
+        Ok(outcome) => {
+            recorder.entry.exit_code = outcome.verdict.exit_code();
+            recorder.entry.verdict = Some(outcome.verdict.name().to_owned());
+            recorder.entry.bytes = Some(outcome.bytes);
+        }
+        Err(error) => recorder.failed(error),
+    }
+    recorder.record(dir, progress);
+    found
+}
+
+/// Checks the store in a directory for consistency. The run is recorded in the [`crate::journal`] if it is a backup.
+///
+/// # Errors
+/// As [`check::check`].
+pub fn check(dir: &Path, options: &CheckOptions<'_>, cancel: &Cancel) -> Result<CheckReport, Error> {
+    let mut recorder = Recorder::begin_reading(RunKind::Check);
+    let found = check::check(dir, options, cancel).map_err(Error::from);
+    match &found {
+        Ok(report) => {
+            let verdict = if report.is_consistent() {
+                Verdict::Good
+            } else {
+                Verdict::Inconsistent
+            };
+            recorder.entry.exit_code = verdict.exit_code();
+            recorder.entry.verdict = Some(verdict.name().to_owned());
+        }
+        Err(error) => recorder.failed(error),
+    }
+    recorder.record(dir, &Quiet);
+    found
+}
+
+fn compare(dir: &Path, progress: &dyn Progress, cancel: &Cancel) -> Result<VerifyOutcome, Error> {
     refuse_if_at_work(dir)?;
     let opened = readable(dir)?;
     // where it cannot be read there is nothing to record in

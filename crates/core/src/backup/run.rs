@@ -66,7 +66,7 @@ impl BackupRun<'_> {
             return;
         };
         self.progress.phase(Phase::Archiving);
-        let source = self.source_name();
+        let source = self.backup.named_source();
         let locked = Target::lock(&outcome.target, &self.run_id, now(), self.backup.shared);
         let archived = locked.and_then(|target| {
             let archived = target.site().open().and_then(|dir| {
@@ -93,12 +93,6 @@ impl BackupRun<'_> {
             }
         }
         outcome.archive = Some(archived);
-    }
-
-    /// The source, as the manifest names it.
-    fn source_name(&self) -> String {
-        let name = self.backup.source_name.clone();
-        name.unwrap_or_else(|| self.backup.source.to_string())
     }
 
     /// Takes the backup, and a full one if an incremental one cannot continue and that is asked for.
@@ -184,7 +178,7 @@ impl BackupRun<'_> {
     }
 
     fn preflight_of(&self, pipeline: Pipeline) -> Result<Preflight, BackupFailure> {
-        let source = self.source_name();
+        let source = self.backup.named_source();
         let (found, members) = self.ask(pipeline, &|member, authority, progress| {
             let context = self.context(&source, member, authority);
             match pipeline {
@@ -280,7 +274,7 @@ impl BackupRun<'_> {
         authority: Option<Authority<'_>>,
         progress: &dyn Progress,
     ) -> Result<BackupOutcome, Error> {
-        let source = self.source_name();
+        let source = self.backup.named_source();
         let context = self.context(&source, member, authority);
         match pipeline {
             Pipeline::Full(replace) => {

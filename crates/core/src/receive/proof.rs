@@ -155,17 +155,13 @@ impl Target<'_> {
             Dialect::D13 => None,
             _ => self.last_transactions()?,
         };
-        match asked {
-            Some(theirs) => {
-                let theirs = |source| theirs.get(&source).copied();
-                self.compare(theirs, ProofRequest::WithLast, unproven, progress)
-            }
-            None => {
-                let had: Vec<_> = self.had.iter().map(|(source, last)| (*source, *last)).collect();
-                nothing_after(self.member, &had)?;
-                self.compare(|_| None, ProofRequest::Plainly, unproven, progress)
-            }
+        if let Some(theirs) = asked {
+            let theirs = |source| theirs.get(&source).copied();
+            return self.compare(theirs, ProofRequest::WithLast, unproven, progress);
         }
+        let had: Vec<_> = self.had.iter().map(|(source, last)| (*source, *last)).collect();
+        nothing_after(self.member, &had)?;
+        self.compare(|_| None, ProofRequest::Plainly, unproven, progress)
     }
 
     /// The fingerprints of the last transactions as the source has them; `None` if it has dropped its logs of that time.

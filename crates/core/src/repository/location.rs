@@ -36,6 +36,11 @@ impl Location {
         Ok(Location(path))
     }
 
+    /// The directory, if it is one of this machine.
+    pub fn directory(&self) -> Option<&Path> {
+        Some(&self.0)
+    }
+
     pub(super) fn path(&self) -> &Path {
         &self.0
     }

@@ -74,6 +74,16 @@ pub enum Archived {
 }
 
 impl Archived {
+    /// The word for it in reports.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Archived::New { .. } => "new",
+            Archived::Unchanged => "unchanged",
+            Archived::Refused => "refused",
+            Archived::Failed { .. } => "failed",
+        }
+    }
+
     pub(crate) fn failed(error: &Error) -> Archived {
         Archived::Failed {
             reason: error.to_string(),

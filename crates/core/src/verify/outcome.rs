@@ -39,6 +39,16 @@ pub enum VerifyVerdict {
 }
 
 impl VerifyVerdict {
+    /// The word for it in reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            VerifyVerdict::Intact => "intact",
+            VerifyVerdict::ChangedByNeo4j => "changed-by-neo4j",
+            VerifyVerdict::InterruptedUpdate => "interrupted-update",
+            VerifyVerdict::Damaged => "damaged",
+        }
+    }
+
     /// The exit code of the program.
     pub fn exit_code(self) -> u8 {
         match self {

@@ -36,7 +36,7 @@ pub enum Occupant {
 
 /// The absolute path of a target, links and `..` in it resolved; the target itself need not exist. A link that stands at
 /// the target is followed if it is of root or of this user.
-pub(in crate::target) fn resolve(dir: &Path) -> Result<PathBuf, Error> {
+pub(crate) fn resolve(dir: &Path) -> Result<PathBuf, Error> {
     let absolute = std::path::absolute(dir).map_err(DiskError::at(dir))?;
     let canonical = |path: &Path| fs::canonicalize(path).map_err(DiskError::at(path));
     let resolved = match absolute.file_name() {
@@ -96,7 +96,7 @@ pub(in crate::target) fn is_mount_point(parent: &DirHandle, name: &OsStr) -> Res
 }
 
 /// What stands at `name` in `parent`.
-pub(in crate::target) fn occupant(parent: &DirHandle, name: &OsStr) -> Result<Occupant, DiskError> {
+pub(crate) fn occupant(parent: &DirHandle, name: &OsStr) -> Result<Occupant, DiskError> {
     let dir = match parent.folder(name) {
         Ok(dir) => dir,
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Occupant::Absent),
@@ -205,7 +205,7 @@ pub(super) fn identity(parent: &DirHandle, name: &OsStr) -> Option<String> {
 }
 
 /// A name with a suffix.
-pub(in crate::target) fn sibling(name: &OsStr, suffix: &str) -> OsString {
+pub(crate) fn sibling(name: &OsStr, suffix: &str) -> OsString {
     let mut name = name.to_owned();
     name.push(".");
     name.push(suffix);

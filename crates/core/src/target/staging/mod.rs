@@ -175,7 +175,7 @@ pub fn refuse_if_at_work(dir: &Path) -> Result<(), Error> {
 }
 
 /// The directory in which `dir` lies, held open, and the name of `dir` in it.
-pub(in crate::target) fn open_parent(dir: &Path) -> Result<(DirHandle, OsString), DiskError> {
+pub(crate) fn open_parent(dir: &Path) -> Result<(DirHandle, OsString), DiskError> {
     let parent = dir.parent().unwrap_or(Path::new("/"));
     let handle = DirHandle::open(parent).map_err(DiskError::at(parent))?;
     Ok((handle, dir.file_name().map(OsString::from).unwrap_or_default()))
