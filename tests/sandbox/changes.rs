@@ -175,7 +175,9 @@ impl Scene {
         }
         let handle = DirHandle::open(&dir).unwrap();
         let mut written = WrittenRecords::default();
-        stream.iter().for_each(|change| written.note(change));
+        for change in stream {
+            written.note(change);
+        }
         let mut written = written.finished();
         written.look_before(&handle, &Cancel::default()).unwrap();
         let kinds = StoreFile::ALL.into_iter().filter(|kind| *kind != StoreFile::Neostore);

@@ -110,7 +110,9 @@ mod tests {
     fn what_is_said_before_and_after_is_no_difference() {
         let mut delta = Delta::new();
         for image in [Image::Before, Image::After] {
-            (0..100).for_each(|property| delta.enter(&refers_to(property), image));
+            for property in 0..100 {
+                delta.enter(&refers_to(property), image);
+            }
         }
         let settled = delta.settle();
         assert!(!settled.is_wrong && settled.unowned.is_empty());

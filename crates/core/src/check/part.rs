@@ -69,7 +69,7 @@ pub(super) fn check(
         met: part.met,
         written,
     };
-    let is_all = !unbalanced.is_wrong && rest.has_all_names(before)? && rest.has_met_all_blocks(&unbalanced)?;
+    let is_all = !unbalanced.is_wrong && rest.has_all_names(before)? && rest.has_met_all_blocks(before, &unbalanced)?;
     let findings = rest.judge.found.findings;
     // what was found is enough to know that something is wrong
     let is_enough = is_all || findings.total(Severity::Error) > 0;
@@ -115,7 +115,9 @@ impl Part<'_> {
     fn neighbours(&mut self, before: &Before) -> Result<(), CheckError> {
         let mut neighbours = std::mem::take(&mut self.neighbours);
         for (kind, ids) in &before.neighbours.records {
-            ids.iter().for_each(|id| neighbours.add(*kind, RecordId(*id)));
+            for id in ids {
+                neighbours.add(*kind, RecordId(*id));
+            }
         }
         neighbours.tidy();
         for (kind, ids) in &neighbours.records {
@@ -262,8 +264,12 @@ impl Rest<'_> {
         Ok(true)
     }
 
-    /// Whether the value of each block that was written was decoded: blocks do not say which is the first one.
-    fn has_met_all_blocks(&mut self, unbalanced: &Unbalanced) -> Result<bool, CheckError> {
+    /// Whether the value of each block that was written was decoded: blocks do not say which is the first one. A block that
+    /// lost the one before it begins a value of its own.
+    fn has_met_all_blocks(&mut self, before: &Before, unbalanced: &Unbalanced) -> Result<bool, CheckError> {
+        if before.neighbours.is_too_many() {
+            return Ok(false);
+        }
         let mut unmet = Vec::new();
         for (file, ids) in &self.written.records {
             if !file.is_dynamic() {
@@ -277,12 +283,15 @@ impl Rest<'_> {
                 }
             }
         }
-        for (file, id) in &unmet {
+        let referred = before.neighbours.records.iter();
+        let referred = referred.filter(|(file, _)| file.is_dynamic());
+        let referred = referred.flat_map(|(file, ids)| ids.iter().map(|id| (*file, *id)));
+        for (file, id) in unmet.iter().copied().chain(referred) {
             // the first one of a value that nothing refers to
-            if unbalanced.is_unowned(&claim::referred(*file, *id)) {
+            if unbalanced.is_unowned(&claim::referred(file, id)) {
                 let met = &mut self.met;
-                self.judge.value(*file, *id, |id| {
-                    met.insert((*file, id));
+                self.judge.value(file, id, |id| {
+                    met.insert((file, id));
                 })?;
             }
         }
