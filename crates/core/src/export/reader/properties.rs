@@ -246,6 +246,10 @@ impl<'a> PropertyReader<'a> {
             Encoded::One(type_code, value) => legacy::decode(*type_code, *value, &self.data),
         };
         match decoded {
+            Ok(Value::Scalar(Kind::Boolean, bits)) if bits > 1 => {
+                wrong(StoreFile::Property, property.record, format!("{bits} is not a boolean"));
+                Ok(None)
+            }
             Ok(value) => Ok(Some(value)),
             Err(error) => {
                 let (file, record) = long.unwrap_or((StoreFile::Property, property.record));
