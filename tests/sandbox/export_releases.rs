@@ -115,26 +115,24 @@ fn neo4j_5_imports_a_release(release: Release) {
     }
 }
 
-#[test]
-#[ignore = "takes minutes; tests/run full"]
-fn neo4j_5_imports_what_1_8_had() {
-    neo4j_5_imports_a_release(Release::V1_8);
+macro_rules! neo4j_5_imports {
+    ($($name:ident: $release:ident,)*) => {$(
+        #[test]
+        #[ignore = "takes minutes; tests/run full"]
+        fn $name() {
+            neo4j_5_imports_a_release(Release::$release);
+        }
+    )*};
 }
 
-/// The releases that CI leaves out.
-#[test]
-#[ignore = "other releases; tests/run full"]
-fn neo4j_5_imports_what_the_other_releases_had() {
-    for release in [
-        Release::V1_3,
-        Release::V1_4_2,
-        Release::V1_5,
-        Release::V1_6_1,
-        Release::V1_7_2,
-        Release::V1_9_9,
-    ] {
-        neo4j_5_imports_a_release(release);
-    }
+neo4j_5_imports! {
+    neo4j_5_imports_what_1_3_had: V1_3,
+    neo4j_5_imports_what_1_4_2_had: V1_4_2,
+    neo4j_5_imports_what_1_5_had: V1_5,
+    neo4j_5_imports_what_1_6_1_had: V1_6_1,
+    neo4j_5_imports_what_1_7_2_had: V1_7_2,
+    neo4j_5_imports_what_1_8_had: V1_8,
+    neo4j_5_imports_what_1_9_9_had: V1_9_9,
 }
 
 /// Runs the statements of `-format cypher` in an empty database of Neo4j 5.26 and compares what it has then.

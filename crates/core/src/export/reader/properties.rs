@@ -245,11 +245,11 @@ impl<'a> PropertyReader<'a> {
             }
             Encoded::One(type_code, value) => legacy::decode(*type_code, *value, &self.data),
         };
+        if let (Encoded::One(_, bits @ 2..), Ok(Value::Scalar(Kind::Boolean, _))) = (&property.content, &decoded) {
+            wrong(StoreFile::Property, property.record, format!("{bits} is not a boolean"));
+            return Ok(None);
+        }
         match decoded {
-            Ok(Value::Scalar(Kind::Boolean, bits)) if bits > 1 => {
-                wrong(StoreFile::Property, property.record, format!("{bits} is not a boolean"));
-                Ok(None)
-            }
             Ok(value) => Ok(Some(value)),
             Err(error) => {
                 let (file, record) = long.unwrap_or((StoreFile::Property, property.record));
