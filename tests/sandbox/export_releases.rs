@@ -23,14 +23,17 @@ use crate::support::{
 /// Transactions of the load.
 const LOAD: u32 = 400;
 
+/// Of one whose every node and relationship takes a statement.
+const SMALL_LOAD: u32 = 100;
+
 /// A closed database of a release with a random load, and its dump by the release.
-fn loaded(release: Release, dir: &Path) -> Contents {
+fn loaded(release: Release, dir: &Path, transactions: u32) -> Contents {
     let options = Options {
         backup: Backup::Off,
         settings: Vec::new(),
     };
     let mut peer = Peer::start(release, dir, &options);
-    peer.load(19, LOAD);
+    peer.load(19, transactions);
     let dump = dir.with_extension("dump");
     peer.command(&format!("dump {}", dump.display()));
     peer.quit();
@@ -47,7 +50,7 @@ fn a_release_sees_what_is_exported(release: Release) {
     }
     let work = tempfile::tempdir().unwrap();
     let (dir, out) = (work.path().join("database"), work.path().join("out"));
-    let seen = loaded(release, &dir);
+    let seen = loaded(release, &dir, LOAD);
     let outcome = export(&dir, &out, Format::Jsonl)
         .run(&Quiet, &Cancel::default())
         .unwrap();
@@ -92,7 +95,7 @@ fn neo4j_5_imports_a_release(release: Release) {
     }
     let work = tempfile::tempdir().unwrap();
     let dir = work.path().join("database");
-    loaded(release, &dir);
+    loaded(release, &dir, LOAD);
     let lines = work.path().join("lines");
     let all = export(&dir, &lines, Format::Jsonl).labels(Labels::Name("Old `one`".into()));
     all.run(&Quiet, &Cancel::default()).unwrap();
@@ -161,7 +164,7 @@ fn neo4j_5_runs_the_statements_for_what_1_8_had() {
     }
     let work = tempfile::tempdir().unwrap();
     let dir = work.path().join("database");
-    loaded(Release::V1_8, &dir);
+    loaded(Release::V1_8, &dir, SMALL_LOAD);
     neo4j_5_runs_the_statements_for(&dir, work.path(), &jars);
 }
 
