@@ -2,6 +2,7 @@
 
 use std::{ffi::OsString, fmt::Write as _, path::PathBuf, process::ExitCode, time::Duration};
 
+use clap::ArgAction;
 use indicatif::HumanBytes;
 use serde::Serialize;
 use tracing::level_filters::LevelFilter;
@@ -10,13 +11,16 @@ use crate::{
     args::{
         cluster::{self, ClusterArgs},
         definitions::switch,
+        jobs::JobsFileArgs,
         quantity,
         repository::RepositoryArgs,
         request::{self, Output, given},
     },
+    jobs::{Job, file},
     output::{
         calendar::utc,
-        report, signals,
+        report::{self, Failure},
+        signals,
         streams::{printable, to_stdout},
         terminal::{Terminal, Verbosity},
     },
@@ -35,9 +39,20 @@ const UNKNOWN: u8 = 3;
 /// What is looked at.
 #[derive(Debug, clap::Args)]
 pub(crate) struct StatusArgs {
-    /// Directories of backups; or use -repo
+    /// Directories of backups; or use -job, -all or -repo
     #[arg(value_name = "DIR", value_parser = clap::value_parser!(OsString))]
     dirs: Vec<OsString>,
+
+    /// The target of this job; can be given several times [default: none]
+    #[arg(long, value_name = "NAME", hide_env = true, env = "NEO4J_BACKUP_JOB", action = ArgAction::Append)]
+    job: Vec<String>,
+
+    /// The targets of all jobs of the file
+    #[arg(long, hide_env = true, env = "NEO4J_BACKUP_ALL", value_parser = switch)]
+    all: bool,
+
+    #[command(flatten)]
+    file: JobsFileArgs,
 
     /// Warn if the last good backup is older: 26h, 90m, 2d [default: 26h]
     ///
@@ -89,6 +104,8 @@ struct StatusReport {
 /// One target.
 #[derive(Debug, Serialize)]
 struct Row {
+    /// Whose target it is, where the jobs file says so.
+    job: Option<String>,
     #[serde(flatten)]
     status: TargetStatus,
     #[serde(flatten)]
@@ -99,8 +116,12 @@ struct Row {
 
 /// Looks and reports.
 pub(crate) fn run(wanted: &StatusArgs, output: Output, loudness: Verbosity, logs: LevelFilter) -> ExitCode {
+    let jobs = match wanted.jobs() {
+        Err(failure) if !wanted.nagios => return report::refused(&failure, output),
+        found => found.map_err(Error::from),
+    };
     let terminal = Terminal::start(Verbosity::Quiet, logs);
-    let result = signals::cancelling(ErrorKind::Failed, |cancel| find(wanted, cancel));
+    let result = jobs.and_then(|jobs| signals::cancelling(ErrorKind::Failed, |cancel| find(wanted, &jobs, cancel)));
     terminal.finish();
     if wanted.nagios {
         let (line, code) = plugin(&result);
@@ -114,7 +135,7 @@ pub(crate) fn run(wanted: &StatusArgs, output: Output, loudness: Verbosity, logs
     report::command("status", &result, output, text, |report| report.level.exit_code())
 }
 
-fn find(wanted: &StatusArgs, cancel: &Cancel) -> Result<StatusReport, Error> {
+fn find(wanted: &StatusArgs, jobs: &[Job], cancel: &Cancel) -> Result<StatusReport, Error> {
     let thresholds = thresholds(wanted)?;
     let asked = match given(wanted.ask.as_deref()) {
         None => Asked::Nobody,
@@ -123,18 +144,25 @@ fn find(wanted: &StatusArgs, cancel: &Cancel) -> Result<StatusReport, Error> {
     };
     let cluster = cluster::options(&wanted.of_cluster)?;
     let dirs = wanted.dirs.iter().filter(|dir| !dir.is_empty());
-    let mut questions: Vec<Status> = dirs.map(|dir| Status::of_directory(PathBuf::from(dir))).collect();
+    let dirs = dirs.map(|dir| (None, Status::of_directory(PathBuf::from(dir))));
+    let targets = jobs.iter().map(|job| {
+        (
+            Some(job.name.clone()),
+            Status::of_directory(job.described().target.clone()),
+        )
+    });
+    let mut questions: Vec<(Option<String>, Status)> = dirs.chain(targets).collect();
     if questions.is_empty() {
         let repository = wanted.repository.named()?.ok_or_else(|| {
             Error::new(
                 ErrorKind::Usage,
-                "name the directory of a backup, or a repository with -repo",
+                "name the directory of a backup, a job with -job, or a repository with -repo",
             )
             .with_hint("for example neo4j-backup status /mnt/backup/neo4j")
         })?;
-        questions.push(Status::of_repository(repository));
+        questions.push((None, Status::of_repository(repository)));
     }
-    let rows = questions.into_iter().map(|question| {
+    let rows = questions.into_iter().map(|(job, question)| {
         let question = question.cluster(cluster.clone());
         let question = match &asked {
             Asked::Nobody => question,
@@ -143,6 +171,7 @@ fn find(wanted: &StatusArgs, cancel: &Cancel) -> Result<StatusReport, Error> {
         };
         let status = question.find(cancel)?;
         Ok(Row {
+            job,
             judgement: status.judge(thresholds),
             age_seconds: status.last_good.map(|time| status.seconds_since(time)),
             status,
@@ -156,6 +185,15 @@ fn find(wanted: &StatusArgs, cancel: &Cancel) -> Result<StatusReport, Error> {
         critical_seconds: thresholds.critical.as_secs(),
         targets,
     })
+}
+
+impl StatusArgs {
+    fn jobs(&self) -> Result<Vec<Job>, Failure> {
+        if self.job.is_empty() && !self.all {
+            return Ok(Vec::new());
+        }
+        file::choose(&self.file.path(), &self.job, self.all)
+    }
 }
 
 fn thresholds(wanted: &StatusArgs) -> Result<Thresholds, Error> {
@@ -186,7 +224,8 @@ impl StatusReport {
         let mut text = String::new();
         for row in &self.targets {
             let (target, level) = (printable(&row.status.target), row.judgement.level.name());
-            let _ = writeln!(text, "{target}: {level}");
+            let job = row.job.as_ref().map_or(String::new(), |job| format!("{job}, "));
+            let _ = writeln!(text, "{job}{target}: {level}");
             for (name, value) in row.lines() {
                 let _ = writeln!(text, "  {name:<10}{}", printable(&value));
             }
