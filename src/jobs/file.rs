@@ -352,8 +352,7 @@ fn words(entries: &Entries<'_>) -> Vec<OsString> {
     }
     for (key, Entry { takes, value }) in entries {
         match (takes, value.get_ref()) {
-            (Takes::Program, _) => {}
-            (Takes::Switch, DeValue::Boolean(false)) => {}
+            (Takes::Program, _) | (Takes::Switch, DeValue::Boolean(false)) => {}
             (Takes::Switch, _) => words.push(format!("--{key}")),
             _ if *key == HOOK_TIMEOUT => {}
             (Takes::Value | Takes::Word, value) => words.push(format!("--{key}={}", plain(value))),

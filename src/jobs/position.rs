@@ -1,10 +1,6 @@
 //! Where in a file something is wrong.
 
-use std::{
-    fmt,
-    ops::Range,
-    path::{Path, PathBuf},
-};
+use std::{fmt, ops::Range, path::Path};
 
 use neo4j_backup_core::{Error, ErrorKind};
 
@@ -13,7 +9,7 @@ use crate::output::{report::Failure, streams};
 /// Something wrong in a file, with its place.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) struct FileError {
-    path: PathBuf,
+    path: Box<Path>,
     /// From 1.
     line: usize,
     /// In characters, from 1.
@@ -21,7 +17,7 @@ pub(crate) struct FileError {
     message: String,
     hint: Option<String>,
     /// The line as it is, and the bytes of it that are wrong.
-    text: String,
+    text: Box<str>,
     wrong: Range<usize>,
 }
 
@@ -52,12 +48,12 @@ impl FileError {
             .unwrap_or_default();
         let wrong = start.saturating_sub(begin)..span.end.saturating_sub(begin).min(text.len());
         FileError {
-            path: path.to_owned(),
+            path: path.into(),
             line: before.matches('\n').count() + 1,
             column: before.get(begin..).unwrap_or_default().chars().count() + 1,
             message: message.into(),
             hint: None,
-            text: text.to_owned(),
+            text: text.into(),
             wrong,
         }
     }
@@ -95,9 +91,9 @@ mod tests {
             let error = FileError::new(Path::new("f"), content, start..end, "wrong");
             (error.to_string(), error.text, error.wrong)
         };
-        assert_eq!(at(0, 1), ("f:1:1: wrong".to_owned(), "a = 1".to_owned(), 0..1));
+        assert_eq!(at(0, 1), ("f:1:1: wrong".to_owned(), "a = 1".into(), 0..1));
         // the byte after é
-        assert_eq!(at(9, 10), ("f:2:3: wrong".to_owned(), "[é] # ä".to_owned(), 3..4));
+        assert_eq!(at(9, 10), ("f:2:3: wrong".to_owned(), "[é] # ä".into(), 3..4));
         assert_eq!(at(content.len(), content.len()).0, "f:3:1: wrong");
         assert_eq!(at(6, 100).2, 0..9);
     }

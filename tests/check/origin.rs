@@ -102,13 +102,14 @@ fn the_usual_check_of_an_incremental_finds_what_its_transaction_brought() {
 /// Each of the others still points to what is gone.
 #[test]
 fn the_usual_check_of_an_incremental_finds_what_a_deletion_left_behind() {
+    type Deletion = fn(&(u64, Node)) -> Option<Command<'static>>;
     let nodes = |target: &Path| {
         let bytes = fs::read(target.join(StoreFile::Node.name())).unwrap();
         let records = bytes.chunks_exact(Node::SIZE).enumerate();
         let found = records.filter_map(|(id, record)| Some((id as u64, Node::decode(record.as_array()?)?)));
         found.collect::<Vec<_>>()
     };
-    let deletions: [fn(&(u64, Node)) -> Option<Command<'static>>; 3] = [
+    let deletions: [Deletion; 3] = [
         |(id, node)| node.first_relationship.map(|_| Command::Node(RecordId(*id), None)),
         |(_, node)| node.first_relationship.map(|id| Command::Relationship(id, None)),
         |(_, _)| Some(Command::RelationshipType(RecordId(0), None, &[])),

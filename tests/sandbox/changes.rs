@@ -6,7 +6,6 @@
 #![expect(
     clippy::unwrap_used,
     clippy::indexing_slicing,
-    clippy::print_stderr,
     reason = "panicking is how tests report"
 )]
 
@@ -72,7 +71,7 @@ struct Scene {
 
 impl Scene {
     fn new(seed: u64) -> Scene {
-        let format = [StoreFormat::Legacy, StoreFormat::Current][usize::from(seed % 2 == 0)];
+        let format = [StoreFormat::Legacy, StoreFormat::Current][usize::from(seed.is_multiple_of(2))];
         let memory = Path::new("/dev/shm");
         let work = if memory.is_dir() {
             TempDir::new_in(memory)
@@ -184,11 +183,11 @@ impl Scene {
         for kind in kinds.clone() {
             unseal(&handle, kind, self.format).unwrap();
         }
-        let mut applier = Applier::open(&handle, self.format, Growth::Usual).unwrap();
+        let mut replay = Applier::open(&handle, self.format, Growth::Usual).unwrap();
         for change in stream {
-            applier.apply(change).ok()?;
+            replay.apply(change).ok()?;
         }
-        let mut applied = applier.finish().unwrap();
+        let mut applied = replay.finish().unwrap();
         if let Some(property) = applied.graph_property {
             Header::open(&handle).unwrap().set_graph_property(property).unwrap();
         }

@@ -84,7 +84,6 @@ fn puts_old_database(scene: &Scene) {
 }
 
 #[test]
-#[expect(clippy::print_stdout, reason = "how many kills came in time")]
 fn runs_that_are_killed_leave_a_sound_repository_and_the_next_goes_on() {
     if !has_restic() {
         return;

@@ -30,7 +30,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 pub(super) fn find(source: &Source, found: &TargetStatus, options: &ClusterOptions, cancel: &Cancel) -> Lag {
     let mut last = found.last_transactions.iter();
     let Some(last) = last.find(|last| last.data_source == DataSource::Graph.name()) else {
-        return Lag::unknown("there is no backup to compare with");
+        return Lag::unknown(&"there is no backup to compare with");
     };
     let last = TxId(last.id);
     let cancel = cancel.limited(PATIENCE);
@@ -43,7 +43,7 @@ pub(super) fn find(source: &Source, found: &TargetStatus, options: &ClusterOptio
             transactions: Some(transactions),
             error: None,
         },
-        Err(error) => Lag::unknown(error),
+        Err(error) => Lag::unknown(&error),
     }
 }
 

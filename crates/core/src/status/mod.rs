@@ -167,8 +167,8 @@ impl Status {
                 found.source = Some(source.to_string());
                 lag::find(&source, &found, &self.cluster, cancel)
             }
-            Ok(None) => Lag::unknown("no run says which source it had"),
-            Err(error) => Lag::unknown(error),
+            Ok(None) => Lag::unknown(&"no run says which source it had"),
+            Err(error) => Lag::unknown(&error),
         });
         Ok(found)
     }
@@ -204,7 +204,7 @@ impl TargetStatus {
 }
 
 impl Lag {
-    fn unknown(error: impl ToString) -> Lag {
+    fn unknown(error: &impl ToString) -> Lag {
         Lag {
             transactions: None,
             error: Some(error.to_string()),
