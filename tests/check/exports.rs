@@ -42,7 +42,7 @@ const REFUSED: [&str; 8] = [
 const RENAMED: [&str; 2] = ["name_is_empty", "two_keys_share_a_name"];
 
 /// What `run` returns, which runs in a thread, so that a command that never ends is a failure.
-fn within_limit<T: Send + 'static>(what: String, run: impl FnOnce() -> T + Send + 'static) -> T {
+fn within_limit<T: Send + 'static>(what: &str, run: impl FnOnce() -> T + Send + 'static) -> T {
     let (sender, receiver) = channel();
     thread::spawn(move || sender.send(run()));
     let done = receiver.recv_timeout(LIMIT);
@@ -57,7 +57,7 @@ fn exported(dir: &Path, format: Format) -> Result<(ExportOutcome, Option<Exporte
     let read = match format {
         Format::Neo4jAdmin => Some(Exported::from_csv(&out)),
         Format::Jsonl => Some(Exported::from_jsonl(&out)),
-        _ => None,
+        Format::Cypher => None,
     };
     Ok((outcome, read))
 }
@@ -81,7 +81,7 @@ fn blamed(outcome: &ExportOutcome) -> BTreeSet<(StoreFile, u64)> {
     let of = listed.filter_map(|damage| match damage.entity {
         Entity::Node(id) => Some((StoreFile::Node, id)),
         Entity::Relationship(id) => Some((StoreFile::Relationship, id)),
-        _ => None,
+        Entity::Graph => None,
     });
     of.collect()
 }
@@ -102,13 +102,13 @@ fn every_damage_costs_what_it_is_in_and_nothing_else() {
             }
             let name = format!("{}, {}", case.name, format.version());
             let dir = store.dir().to_owned();
-            let all = within_limit(name.clone(), move || {
+            let all = within_limit(&name, move || {
                 let [csv, cypher] = [Format::Neo4jAdmin, Format::Cypher].map(|format| exported(&dir, format).map(drop));
                 let stats = Stats::new(&dir).run(&Quiet, &Cancel::default()).map(drop);
                 (exported(&dir, Format::Jsonl), [csv, cypher, stats])
             });
             let (a, b) = (whole.dir().to_owned(), store.dir().to_owned());
-            let diff = within_limit(name.clone(), move || {
+            let diff = within_limit(&name, move || {
                 Diff::new(a, b).run(&Quiet, &Cancel::default(), |_| {}).map(drop)
             });
             let (outcome, contents) = match all.0 {
