@@ -5,7 +5,7 @@
 use libfuzzer_sys::fuzz_target;
 
 use neo4j_backup_core::source::discovery::{
-    Answers, Cluster, Node, Preference, Reading, Wanted, rank,
+    Answers, Cluster, MemberCriteria, Node, Preference, Reading, rank,
     znodes::{self, MemberRecord, RootName, ServerRecord},
 };
 
@@ -32,9 +32,9 @@ fn rank_members(reading: &Reading) {
     };
     let cluster = Cluster::assemble(None, root, None, reading);
     for (_, preference) in Preference::ALL {
-        let wanted = Wanted {
+        let wanted = MemberCriteria {
             preference,
-            ..Wanted::default()
+            ..MemberCriteria::default()
         };
         let ranking = rank(&cluster, &Answers::new(), &wanted);
         let passed_over = ranking.passed_over.iter().map(|member| member.id);

@@ -25,7 +25,7 @@ use crate::{
 };
 use neo4j_backup_core::{
     DirHandle, Error, ErrorKind,
-    check::{self, CheckOptions, CheckReport, Finding, Listener, Memory, Rule, Severity, What},
+    check::{CheckOptions, CheckReport, Finding, Listener, Memory, Rule, Severity, What},
     outcome::Verdict,
     progress::{Phase, Progress},
 };
@@ -71,7 +71,7 @@ pub(crate) fn run(wanted: &CheckArgs, output: Output, loudness: Verbosity, logs:
         }
         terminal.phase(Phase::Checking);
         let result = signals::cancelling(ErrorKind::NotChecked, |cancel| {
-            Ok(check::check(Path::new(&wanted.dir), &options, cancel)?)
+            neo4j_backup_core::check(Path::new(&wanted.dir), &options, cancel)
         });
         terminal.finish();
         result

@@ -9,8 +9,8 @@ use crate::{
     output::{calendar::utc, report, streams::printable},
 };
 use neo4j_backup_core::{
-    inspect::{DirectoryKind, Inspection, inspect, logs::LogSummary, stores::StoreSummary},
-    manifest::{BackupKind, Run, State},
+    inspect::{DirectoryKind, Inspection, VerificationSummary, inspect, logs::LogSummary, stores::StoreSummary},
+    manifest::{BackupKind, Run, State, VerificationResult, VerifiedBy},
     verify::traces::Opened,
 };
 
@@ -70,6 +70,9 @@ fn text(found: &Inspection) -> String {
     }
     for run in found.chain.iter().skip(hidden) {
         row("run", Some(run_line(run)));
+    }
+    for verification in &found.verifications {
+        row("verified", Some(verification_line(verification)));
     }
     row("neo4j", Some(neo4j(found).to_owned()));
     let start = &found.first_start;
@@ -164,6 +167,35 @@ fn run_line(run: &Run) -> String {
         run.member,
         run.dialect
     )
+}
+
+fn verification_line(summary: &VerificationSummary) -> String {
+    let verification = &summary.verification;
+    let by = match verification.by {
+        VerifiedBy::Verify => "verify",
+        VerifiedBy::Backup => "the check of a backup",
+        VerifiedBy::Drill => "a drill",
+    };
+    let result = match verification.result {
+        VerificationResult::Intact => "intact",
+        VerificationResult::Consistent => "consistent",
+        VerificationResult::ChangedByNeo4j => "changed by Neo4j, no damage",
+        VerificationResult::InterruptedUpdate => "interrupted update, no damage",
+        VerificationResult::Damaged => "DAMAGED",
+        VerificationResult::Inconsistent => "INCONSISTENT",
+    };
+    let when = i64::try_from(verification.finished).map(utc).unwrap_or_default();
+    let mut line = format!("{when}, by {by}: {result}");
+    if let Some(bytes) = verification.bytes {
+        let _ = write!(line, "; {} compared with their checksums", HumanBytes(bytes));
+    }
+    if let Some(records) = verification.records {
+        let _ = write!(line, "; {records} records checked");
+    }
+    if let Some((first, last)) = summary.transactions_after {
+        let _ = write!(line, "; transactions {first} to {last} came after it");
+    }
+    line
 }
 
 fn neo4j(found: &Inspection) -> &'static str {

@@ -143,7 +143,7 @@ impl MembersReport {
         }
     }
 
-    /// That nobody would serve is what whoever watches a cluster wants to know.
+    /// Monitoring has to see when no member is eligible.
     fn exit_code(&self) -> u8 {
         match self.would_serve.as_slice() {
             [] => ErrorKind::NoMember.exit_code(),

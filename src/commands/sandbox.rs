@@ -88,7 +88,7 @@ struct StartedMember {
     directory: PathBuf,
 }
 
-/// Runs until a signal, or until it is told to quit.
+/// Runs until a signal or the `quit` command.
 pub(crate) fn run(args: &SandboxArgs, output: Output, logs: LevelFilter) -> ExitCode {
     let _terminal = Terminal::start(Verbosity::Quiet, logs);
     let (scratch, runtime, cancel, cluster) = match prepare(args) {

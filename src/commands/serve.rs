@@ -21,7 +21,7 @@ use neo4j_backup_core::{
 use neo4j_format::store::StoreFormat;
 
 /// Warning where the address is not a loopback one and no network was named.
-const OPEN_TO_ALL: &str = "whoever reaches this address can copy the database, since the protocol has no \
+const OPEN_TO_ALL: &str = "anyone who reaches this address can copy the database, since the protocol has no \
     authentication: name those who may with -allow";
 
 /// More clients than this are more threads than a machine should have.

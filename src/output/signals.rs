@@ -1,4 +1,4 @@
-//! SIGINT and SIGTERM end a run through its one cancellation. A closed standard output is no reason to end one.
+//! SIGINT and SIGTERM end a run through its one cancellation. A closed standard output does not end a run.
 
 use std::{io, os::unix::net::UnixStream, process, thread};
 

@@ -47,7 +47,7 @@ fn is_unprintable(character: char) -> bool {
         || matches!(character, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-/// Writes to standard output. Whoever stops reading it loses the text, not the backup.
+/// Writes to standard output. If the reader goes away, the text is lost, not the backup.
 pub(crate) fn to_stdout(text: &str) {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {

@@ -156,13 +156,17 @@ fn assert_done(finished: &Finished) {
     assert_eq!(finished.code, Some(0), "{}", finished.stderr);
 }
 
-/// What stands beside a target, of which none may stay.
+/// What stands beside a target, of which none but the journal may stay.
 fn left_over(target: &Path) -> Vec<String> {
     let name = target.file_name().unwrap().to_str().unwrap();
     let beside = fs::read_dir(target.parent().unwrap()).unwrap();
     let names = beside.map(|entry| entry.unwrap().file_name().into_string().unwrap());
     names
-        .filter(|other| other.strip_prefix(name).is_some_and(|rest| rest.starts_with('.')))
+        .filter(|other| {
+            other
+                .strip_prefix(name)
+                .is_some_and(|rest| rest.starts_with('.') && rest != ".journal")
+        })
         .collect()
 }
 

@@ -6,6 +6,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "panicking is how tests report")]
 
 use std::{
+    collections::BTreeSet,
     fs,
     os::unix::fs::{MetadataExt, PermissionsExt, chown},
     path::Path,
@@ -13,7 +14,7 @@ use std::{
 };
 
 use crate::support::grown_source::{GrownSource, Scene, verified};
-use crate::support::replay::{Answer, Server, Transactions};
+use crate::support::replay::{Answer, Server, Transactions, sibling};
 use crate::support::{Finished, Mounted, as_user, has_program, our_tool, run_limited, snapshot, wait_until};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -46,11 +47,12 @@ fn lives(scene: &mut Scene, target: &Path) {
     let replaced = scene.source.back_up("-full", target, &["-overwrite"]);
     assert!(replaced.success(), "{replaced:?}");
     assert_eq!(verified(target), Some(0));
-    let left: Vec<_> = fs::read_dir(target.parent().unwrap())
+    let left: BTreeSet<_> = fs::read_dir(target.parent().unwrap())
         .unwrap()
-        .map(|found| found.unwrap().file_name())
+        .map(|found| found.unwrap().path())
         .collect();
-    assert_eq!(left, [target.file_name().unwrap()], "siblings are left");
+    let expected = BTreeSet::from([target.to_owned(), sibling(target, ".journal")]);
+    assert_eq!(left, expected, "siblings are left");
     let paths = snapshot(target).into_keys();
     let hidden = paths.filter(|path| path.file_name().unwrap().to_string_lossy().starts_with('.'));
     assert_eq!(hidden.count(), 0);
@@ -126,7 +128,11 @@ fn backups_live_in_the_upper_layer_of_an_overlay_and_one_of_the_lower_layer_is_n
     let report: Value = serde_json::from_str(&replaced.stdout).unwrap();
     assert_eq!(report["phases"]["receiving"], Value::Null, "{report:#}");
     assert_eq!(snapshot(&old), before);
-    assert_eq!(fs::read_dir(&dir).unwrap().count(), 1, "siblings are left");
+    assert_eq!(
+        fs::read_dir(&dir).unwrap().count(),
+        2,
+        "siblings but the journal are left"
+    );
     let taken = scene.source.back_up("-incremental", &old, &[]);
     assert!(taken.success(), "{taken:?}");
     assert_eq!(verified(&old), Some(0));

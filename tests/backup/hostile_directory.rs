@@ -12,6 +12,7 @@ use std::{
         fs::{FileExt, symlink},
     },
     path::Path,
+    process::Command,
     time::Duration,
 };
 
@@ -19,7 +20,7 @@ use rustix::fs::{CWD, Mode, mkfifoat};
 use tempfile::TempDir;
 
 use super::target_safety::{Scene, run, verify};
-use crate::support::{Finished, Serving, our_tool, snapshot};
+use crate::support::{Finished, Serving, our_tool, run_limited, snapshot};
 use neo4j_backup_core::{
     DirHandle,
     manifest::{FileEntry, MANIFEST, Manifest},
@@ -28,6 +29,8 @@ use neo4j_format::store::{IndexConfig, StoreFormat};
 
 /// Longer than anything here takes on a busy machine, and shorter than the limit of the tool's run.
 const SOON: Duration = Duration::from_mins(1);
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_neo4j-backup");
 
 fn fifo(path: &Path) {
     let _ = fs::remove_file(path);
@@ -222,6 +225,34 @@ fn time_limits_hold_for_huge_sparse_files() {
     fs::remove_file(copy.join(MANIFEST)).unwrap();
     let done = run("-incremental", &scene.source.uri(), &copy, &["-timeout", "20"]);
     assert!(matches!(done.code, Some(0 | 17)) && done.took < SOON, "{done:?}");
+}
+
+#[test]
+fn a_check_of_huge_sparse_files_ends_at_the_time_limit_and_at_a_signal() {
+    let scene = Scene::new(StoreFormat::Current);
+    let checked = scene.copy("checked");
+    // no trailer at the end of the records: all of it is read as records, of which the last one is in use
+    let store = File::options()
+        .write(true)
+        .open(checked.join("neostore.nodestore.db"))
+        .unwrap();
+    let node = [&[1_u8][..], &[0xff; 8]].concat();
+    let records: u64 = 30 << 30;
+    store.write_all_at(&node, (records - 1) * node.len() as u64).unwrap();
+    fs::remove_file(checked.join(MANIFEST)).unwrap();
+    let mut command = Command::new("timeout");
+    command.args(["--signal=TERM", "3", PROGRAM, "check"]).arg(&checked);
+    let stopped = run_limited(command.arg("-quiet"));
+    // what `timeout` says of a program that it had to stop
+    assert!(stopped.code == Some(124) && stopped.took < SOON, "{stopped:?}");
+
+    let done = run(
+        "-incremental",
+        &scene.source.uri(),
+        &checked,
+        &["-verify=full", "-timeout=5"],
+    );
+    assert!(matches!(done.code, Some(2 | 17)) && done.took < SOON, "{done:?}");
 }
 
 #[test]

@@ -16,7 +16,7 @@ use std::{
 use tempfile::TempDir;
 
 use super::target_safety::{Scene, run};
-use crate::support::{copy_dir, snapshot};
+use crate::support::{copy_dir, our_tool, snapshot};
 use neo4j_format::store::StoreFormat;
 
 const USER: u32 = 61_001;
@@ -85,6 +85,34 @@ fn root_works_for_the_owner_of_a_target_and_for_nobody_elses_parent() {
         chown(&parent, Some(owner_of_parent), None).unwrap();
         let done = run("-incremental", &scene.source.uri(), &target, &[]);
         assert_eq!(done.code, Some(code), "{owner_of_parent} {owner}: {done:?}");
+    }
+}
+
+#[test]
+fn what_no_option_allows_names_none() {
+    if !is_root() {
+        return;
+    }
+    let scene = Scene::new(StoreFormat::Current);
+    let work = TempDir::new().unwrap();
+    let parent = work.path().join("backups");
+    fs::create_dir(&parent).unwrap();
+    set_mode(&parent, 0o777);
+    let target = parent.join("b");
+    copy_dir(&scene.backup, &target);
+    let verify = |options: &[&str]| our_tool(&[&["verify", target.to_str().unwrap()], options].concat());
+    let verified = verify(&[]);
+    assert_eq!(verified.code, Some(0), "{verified:?}");
+    assert!(
+        verified.stderr.contains("is not recorded in the backup"),
+        "{verified:?}"
+    );
+    fs::remove_file(target.join("neo4j-backup.json")).unwrap();
+    let refused = verify(&["-adopt"]);
+    assert_eq!(refused.code, Some(78), "{refused:?}");
+    assert!(refused.stderr.contains("chmod +t"), "{refused:?}");
+    for text in [verified.stderr, refused.stderr] {
+        assert!(!text.contains("allow"), "{text}");
     }
 }
 

@@ -134,7 +134,7 @@ fn troubles() -> Vec<(HostPort, &'static str)> {
         ),
         (
             double(Conduct::Foreign),
-            "is no coordinator (ZooKeeper server), it answers \"HTTP/1.1 400",
+            "not a ZooKeeper server: it answers \"HTTP/1.1 400",
         ),
         (double(Conduct::MuteSession), "it opens no session"),
         (

@@ -357,7 +357,7 @@ fn servers_of_1_8_are_compared_by_their_transactions() {
     assert_eq!(code, 0, "{report:#}");
     let (code, report) = run(&uri, &backup, &["-incremental", "-ha-member", "2"]);
     assert_eq!(code, 13, "{report:#}");
-    let expected = members[0].contents();
+    let expected = members[0].contents_as_member();
     let found = Peer::contents_of_copy(Release::V1_8, &backup);
     assert_eq!(found.difference(&expected), None);
 }
@@ -421,7 +421,7 @@ fn a_wiped_cluster_does_not_continue_the_old_ones_backup(release: Release, takes
         let is_the_old_id = report["result"]["store_id"] == old_id;
         assert_eq!(is_the_old_id, takes_the_old_id, "{release:?} {report:#}");
     }
-    let expected = wiped.members[0].contents();
+    let expected = wiped.members[0].contents_as_member();
     let booted = Peer::boot(release, &backup).contents();
     assert_eq!(booted.difference(&expected), None);
 }

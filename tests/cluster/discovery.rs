@@ -25,8 +25,8 @@ use neo4j_backup_core::{
     cancel::Cancel,
     source::{
         discovery::{
-            Answer, Answers, Cluster as Found, Last, Layout, Master, Patience, Preference, Ranking, Registration, Role,
-            Search, Wanted, ask_members, discover, rank,
+            Answer, Answers, Cluster as Found, Last, Layout, Master, MemberCriteria, Patience, Preference, Ranking,
+            Registration, Role, Search, ask_members, discover, rank,
         },
         uri::Source,
     },
@@ -45,7 +45,7 @@ fn search(uri: &str, cluster: Option<&str>) -> Search {
     }
 }
 
-fn look(uri: &str, cluster: Option<&str>, wanted: &Wanted) -> Result<(Found, Answers, Ranking), Error> {
+fn look(uri: &str, cluster: Option<&str>, wanted: &MemberCriteria) -> Result<(Found, Answers, Ranking), Error> {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {
         let cancel = Cancel::default();
@@ -57,7 +57,7 @@ fn look(uri: &str, cluster: Option<&str>, wanted: &Wanted) -> Result<(Found, Ans
 }
 
 /// As a backup sees it.
-fn backup_order(uri: &str, wanted: &Wanted) -> Ranking {
+fn backup_order(uri: &str, wanted: &MemberCriteria) -> Ranking {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let looking =
         async { neo4j_backup_core::source::discovery::look(&search(uri, None), wanted, &Cancel::default()).await };
@@ -106,13 +106,13 @@ fn a_cluster_is_found(release: Release, version: ZooKeeper, coordinators: usize,
     let dir = tempfile::tempdir().unwrap();
     let coordinators = Coordinators::start(version, coordinators, dir.path());
     let mut cluster = Cluster::start(release, members, &coordinators, dir.path(), &ClusterSettings::default());
-    cluster.members[0].command("gen 40 2");
+    cluster.members[0].command_as_member("gen 40 2");
     if let Ok(into) = env::var("CLUSTER_ZNODES") {
         let text = nodes::dump(coordinators.servers[0].port());
         fs::write(Path::new(&into).join(format!("{}.txt", release.name())), text).unwrap();
     }
 
-    let (found, answers, ranking) = look(&coordinators.uri(), None, &Wanted::default()).unwrap();
+    let (found, answers, ranking) = look(&coordinators.uri(), None, &MemberCriteria::default()).unwrap();
     assert_eq!(found.master, Master::Announced(MemberId(1)));
     assert_eq!(found.members.len(), members);
     let is_named = release >= Release::V1_6_1;
@@ -132,7 +132,7 @@ fn a_cluster_is_found(release: Release, version: ZooKeeper, coordinators: usize,
     }
     // up to 1.7 the master registers its last transaction after the commit
     eventually("the master's last transaction is known", || {
-        let (found, answers, _) = look(&coordinators.uri(), None, &Wanted::default()).unwrap();
+        let (found, answers, _) = look(&coordinators.uri(), None, &MemberCriteria::default()).unwrap();
         let known = match (&found.members[0].last, &answers[&MemberId(1)]) {
             (Last::Live(last), _) => Some(*last),
             (_, Answer::Alive { last, .. }) => *last,
@@ -146,7 +146,8 @@ fn a_cluster_is_found(release: Release, version: ZooKeeper, coordinators: usize,
         // which listens at every address; members register what they have applied at any time, so both looks are repeated
         let uri = format!("ha://[::1]:{}", coordinators.servers[0].port());
         eventually("both addresses lead to the same cluster", || {
-            let [one, other] = [&uri, &coordinators.uri()].map(|uri| look(uri, None, &Wanted::default()).unwrap().0);
+            let [one, other] =
+                [&uri, &coordinators.uri()].map(|uri| look(uri, None, &MemberCriteria::default()).unwrap().0);
             if one == other {
                 Ok(())
             } else {
@@ -156,10 +157,10 @@ fn a_cluster_is_found(release: Release, version: ZooKeeper, coordinators: usize,
     }
 
     // a slave of 1.4 - 1.7 that neither pulled nor wrote is far behind, and one of 1.8 is level
-    let slave = Wanted {
+    let slave = MemberCriteria {
         preference: Preference::Slave,
         max_lag: 10,
-        ..Wanted::default()
+        ..MemberCriteria::default()
     };
     eventually("the right member is first", || {
         let ranking = backup_order(&coordinators.uri(), &slave);
@@ -193,7 +194,7 @@ fn a_cluster_is_found(release: Release, version: ZooKeeper, coordinators: usize,
     // the others may be electing; the dead one's registration lasts as long as its session does
     eventually("the others are found", || {
         let (found, _, ranking) =
-            look(&coordinators.uri(), None, &Wanted::default()).map_err(|error| format!("{error}"))?;
+            look(&coordinators.uri(), None, &MemberCriteria::default()).map_err(|error| format!("{error}"))?;
         assert!(ranking.candidates.iter().all(|candidate| candidate.id != MemberId(1)));
         let is_explained = match ranking.passed_over.as_slice() {
             [dead] => dead.id == MemberId(1) && dead.reason.to_string().contains("cannot connect"),
@@ -290,7 +291,7 @@ fn those_that_cannot_serve_are_told(release: Release) {
     };
     let mut cluster = Cluster::start(release, 2, &coordinators, dir.path(), &settings);
     let uri = coordinators.uri();
-    let (found, _, ranking) = look(&uri, None, &Wanted::default()).unwrap();
+    let (found, _, ranking) = look(&uri, None, &MemberCriteria::default()).unwrap();
     assert_eq!(found.master, Master::Announced(MemberId(1)));
     let serves: Vec<MemberId> = ranking.candidates.iter().map(|one| one.id).collect();
     assert_eq!(serves, [MemberId(2)], "{release:?}");
@@ -348,12 +349,12 @@ fn clusters_on_the_same_coordinators_are_told_apart() {
     });
     let uri = coordinators.uri();
     for (name, cluster) in ["alpha", "beta"].into_iter().zip(&clusters) {
-        let (_, _, ranking) = look(&uri, Some(name), &Wanted::default()).unwrap();
+        let (_, _, ranking) = look(&uri, Some(name), &MemberCriteria::default()).unwrap();
         let ports: Vec<u16> = ranking.candidates.iter().map(|one| one.at.port).collect();
         assert_eq!(ports, [cluster.members[0].port()], "{name}");
     }
     for name in [Some("gamma"), None] {
-        let error = look(&uri, name, &Wanted::default()).unwrap_err().to_string();
+        let error = look(&uri, name, &MemberCriteria::default()).unwrap_err().to_string();
         assert!(
             error.contains("alpha (1 member)") && error.contains("beta (1 member)"),
             "{error}"
@@ -365,14 +366,14 @@ fn clusters_on_the_same_coordinators_are_told_apart() {
     let leader = coordinators.servers.iter().position(leads).unwrap();
     coordinators.servers[leader].kill();
     let begin = Instant::now();
-    while let Err(error) = look(&uri, Some("alpha"), &Wanted::default()) {
+    while let Err(error) = look(&uri, Some("alpha"), &MemberCriteria::default()) {
         assert_eq!(error.kind(), ErrorKind::NoZooKeeper);
         assert!(begin.elapsed() < Duration::from_secs(30), "{error}");
     }
     coordinators.servers[(leader + 1) % 3].kill();
     let begin = Instant::now();
     loop {
-        let error = look(&uri, Some("alpha"), &Wanted::default())
+        let error = look(&uri, Some("alpha"), &MemberCriteria::default())
             .map(|_| ())
             .unwrap_err()
             .to_string();
@@ -394,7 +395,7 @@ fn a_zookeeper_that_pauses_is_asked_again() {
     let coordinators = Coordinators::start(ZooKeeper::Debian, 1, dir.path());
     let uri = coordinators.uri();
     let begin = Instant::now();
-    let error = look(&uri, None, &Wanted::default()).map(|_| ()).unwrap_err();
+    let error = look(&uri, None, &MemberCriteria::default()).map(|_| ()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::UnknownCluster, "{error}");
     assert!(begin.elapsed() < Duration::from_secs(1), "{:?}", begin.elapsed());
 
@@ -404,7 +405,7 @@ fn a_zookeeper_that_pauses_is_asked_again() {
         thread::sleep(Duration::from_secs(6));
         kill_process(pid, Signal::CONT).unwrap();
     });
-    let error = look(&uri, None, &Wanted::default()).map(|_| ()).unwrap_err();
+    let error = look(&uri, None, &MemberCriteria::default()).map(|_| ()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::UnknownCluster, "{error}");
     paused.join().unwrap();
 }
@@ -423,7 +424,7 @@ fn a_node_that_may_not_be_read_is_named_each_time() {
     nodes::create(port, "/1340000000000_-7", &[], 31);
     nodes::create(port, "/1340000000000_-7/ha-servers", &[], 6);
     for _ in 0..12 {
-        let error = look(&coordinators.uri(), None, &Wanted::default())
+        let error = look(&coordinators.uri(), None, &MemberCriteria::default())
             .map(|_| ())
             .unwrap_err();
         assert_eq!(
@@ -456,7 +457,7 @@ fn a_coordinator_that_runs_read_only_is_passed_over() {
         thread::sleep(Duration::from_millis(50));
     }
     let begin = Instant::now();
-    let alone = look(&format!("ha://{}", last.host()), None, &Wanted::default());
+    let alone = look(&format!("ha://{}", last.host()), None, &MemberCriteria::default());
     let text = alone.map(|_| ()).unwrap_err().to_string();
     assert_eq!(
         text,
@@ -470,7 +471,7 @@ fn a_coordinator_that_runs_read_only_is_passed_over() {
     // beside one that serves it is that one's answer: it knows no cluster
     let good = coordinator_double::start(Conduct::Serves, Tree::new());
     let uri = format!("ha://{},127.0.0.1:{good}", last.host());
-    let text = look(&uri, None, &Wanted::default())
+    let text = look(&uri, None, &MemberCriteria::default())
         .map(|_| ())
         .unwrap_err()
         .to_string();

@@ -73,7 +73,7 @@ fn clusters_of_two_are_backed_up_though_the_master_dies() {
         assert_eq!(report.served(), (1, "master"));
         a_history_is_the_same_whoever_committed_and_whoever_sends_it(&mut place, &base);
         a_backup_brings_a_member_back(&mut place, &base);
-        let contents = place.member(1).contents();
+        let contents = place.member(1).contents_as_member();
         place.assert_contents(&base, &contents);
         place.wait_until_level();
         the_next_member_takes_over_a_full_backup(&mut place, &contents, &[]);
@@ -148,7 +148,7 @@ fn each_preference_asks_its_member(place: &mut Place) -> PathBuf {
             report.json
         );
     }
-    let expected = place.member(1).contents();
+    let expected = place.member(1).contents_as_member();
     place.assert_contents(&target, &expected);
     target
 }
@@ -157,7 +157,7 @@ fn each_preference_asks_its_member(place: &mut Place) -> PathBuf {
 /// preferred. Returns a backup that is level with the cluster.
 fn the_master_is_asked_for_what_slaves_may_hide(place: &mut Place) -> PathBuf {
     place.wait_until_level();
-    let expected = place.member(1).contents();
+    let expected = place.member(1).contents_as_member();
     let (target, of_a_slave) = (place.target("preferences"), place.target("of-a-slave"));
     for (mode, target, options, served) in [
         ("-full", &target, &[][..], "master"),
@@ -205,11 +205,11 @@ fn a_backup_brings_a_member_back(place: &mut Place, target: &Path) {
     let dir = place.member(last).dir().to_owned();
     fs::remove_dir_all(&dir).unwrap();
     crate::support::copy_dir(target, &dir);
-    place.member(1).command("gen 10 1");
+    place.member(1).command_as_member("gen 10 1");
     place.restart(last);
     place.wait_until_level();
-    let expected = place.member(1).contents();
-    assert_eq!(place.member(last).contents().difference(&expected), None);
+    let expected = place.member(1).contents_as_member();
+    assert_eq!(place.member(last).contents_as_member().difference(&expected), None);
     assert!(dir.join("neo4j-backup.json").exists(), "it copied the master's store");
     place.back_up("-incremental", target, &[]).assert_code(0);
 }
@@ -270,7 +270,7 @@ fn the_next_member_takes_over_an_incremental_backup(place: &mut Place, target: &
     let master = place.settled_master(target);
     place.fill(usize::try_from(master).unwrap() - 1);
     place.wait_until_level();
-    let mut states = vec![place.member(master).contents()];
+    let mut states = vec![place.member(master).contents_as_member()];
 
     let mut run = place.begin("-incremental", target, &SLOWLY);
     run.wait_for(MIDDLE, &target.join("neo4j-backup.received"));

@@ -26,7 +26,7 @@ use neo4j_backup_core::{
     cancel::Cancel,
     source::{
         client::{Member, Settings},
-        discovery::{self, Search, Wanted},
+        discovery::{self, MemberCriteria, Search},
         uri::Source,
     },
 };
@@ -54,7 +54,7 @@ fn search(uri: &str) -> Search {
 fn first_byte(uri: &str) -> (Duration, bool) {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let (search, cancel, begin) = (search(uri), Cancel::default(), Instant::now());
-    let looked = runtime.block_on(discovery::look(&search, &Wanted::default(), &cancel));
+    let looked = runtime.block_on(discovery::look(&search, &MemberCriteria::default(), &cancel));
     let found = match looked {
         Ok((_, ranking)) => {
             let at = &ranking.candidates[0].at;

@@ -28,7 +28,7 @@ fn a_cluster_of_1_8_is_restored_as_the_runbook_says() {
         serde_json::from_str::<Value>(&done.stdout).unwrap()
     };
     cluster.members[0].load(3, 60);
-    let expected = cluster.members[0].contents();
+    let expected = cluster.members[0].contents_as_member();
     take("-full");
     the_port_for_members_is_told(&uri, &work);
 
@@ -49,11 +49,11 @@ fn a_cluster_of_1_8_is_restored_as_the_runbook_says() {
     let start = cluster.starter();
     let mut members: Vec<Peer> = (0..3).map(start).collect();
     for member in &mut members {
-        assert_eq!(expected.difference(&member.contents()), None);
+        assert_eq!(expected.difference(&member.contents_as_member()), None);
     }
     // 5: it goes on as one cluster
     members[1].load(9, 20);
-    let after = members[1].contents();
+    let after = members[1].contents_as_member();
     let mut others = members.into_iter();
     let mut master = others.next().unwrap();
     wait_until_level(&mut master, &after);
@@ -89,5 +89,5 @@ fn the_port_for_members_is_told(uri: &str, work: &TempDir) {
 
 fn wait_until_level(member: &mut Peer, expected: &crate::support::Contents) {
     let member = std::cell::RefCell::new(member);
-    wait_until(|| expected.difference(&member.borrow_mut().contents()).is_none());
+    wait_until(|| expected.difference(&member.borrow_mut().contents_as_member()).is_none());
 }

@@ -99,7 +99,7 @@ impl Storm {
             ..ClusterSettings::default()
         };
         let mut cluster = Cluster::start(RELEASE, 3, &coordinators, folder, &settings);
-        cluster.members[0].command("gen 20000 1000");
+        cluster.members[0].command_as_member("gen 20000 1000");
         for member in &mut cluster.members {
             member.command(&format!("start-ledger {RATE}"));
         }

@@ -2,7 +2,9 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "panicking is how tests report")]
 
 mod completions;
+mod documents;
 mod help;
+mod jobs;
 mod man;
 mod program;
 mod readme;

@@ -1,106 +1,10 @@
-//! The README: its commands work, its exit codes are those of the program.
+//! README and runbook: their exit codes are those of the program, their links lead somewhere.
 
-use std::{
-    fs,
-    io::{BufRead as _, BufReader},
-    path::Path,
-    process::{Command, Stdio},
-};
+use std::path::Path;
 
-use rustix::process::{Pid, Signal, kill_process};
-use tempfile::TempDir;
-
-use super::{
-    program::{program, stdout_of},
-    sandbox::Sandbox,
-};
+use super::program::stdout_of;
 
 const README: &str = include_str!("../../README.md");
-
-/// The lines of all blocks that are marked as shell commands.
-fn commands() -> Vec<&'static str> {
-    let blocks = README.split("```sh\n").skip(1);
-    blocks
-        .flat_map(|block| block.split("```").next().unwrap().lines())
-        .collect()
-}
-
-#[test]
-fn every_command_of_the_readme_works() {
-    let sandbox = Sandbox::start();
-    let dir = TempDir::new().unwrap();
-    let root = dir.path().to_str().unwrap();
-    for below in [
-        "mnt/backup",
-        "var/lib/neo4j/data",
-        "usr/local/bin",
-        "etc/bash_completion.d",
-    ] {
-        fs::create_dir_all(dir.path().join(below)).unwrap();
-    }
-    let built = Path::new(env!("CARGO_BIN_EXE_neo4j-backup"));
-    let replacements = [
-        ("ha://192.168.1.15:2181,192.168.1.16:2181", sandbox.uri().to_owned()),
-        ("single://192.168.1.34", sandbox.server()),
-        ("0.0.0.0:6362", "127.0.0.1:0".to_owned()),
-        ("/mnt/", format!("{root}/mnt/")),
-        ("/var/lib/", format!("{root}/var/lib/")),
-        ("/usr/local/", format!("{root}/usr/local/")),
-        ("/etc/", format!("{root}/etc/")),
-        ("neo4j:neo4j", "$(id -u):$(id -g)".to_owned()),
-        ("target/release/neo4j-backup", built.display().to_string()),
-        ("cargo run --release -- ", format!("{} ", built.display())),
-    ];
-    let mut count = 0;
-    for line in commands() {
-        // It has run already: this test starts what it built.
-        if line == "cargo build --release" {
-            continue;
-        }
-        let mut command = line.to_owned();
-        for (text, replacement) in &replacements {
-            command = command.replace(text, replacement);
-        }
-        if let Some(arguments) = command.strip_prefix("neo4j-backup serve ") {
-            serves_until_it_is_terminated(arguments);
-        } else {
-            succeeds(built, &command);
-        }
-        count += 1;
-    }
-    assert!(count >= 15, "{count} commands");
-}
-
-#[track_caller]
-fn succeeds(built: &Path, command: &str) {
-    let path = std::env::var("PATH").unwrap();
-    let output = Command::new("sh")
-        .args(["-c", command])
-        .env("NEO4J_BACKUP_REPO_PASSWORD", "secret")
-        .env("PATH", format!("{}:{path}", built.parent().unwrap().display()))
-        .stdin(Stdio::null())
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "{command}: {output:?}");
-}
-
-#[track_caller]
-fn serves_until_it_is_terminated(arguments: &str) {
-    let mut serve = program()
-        .arg("serve")
-        .args(arguments.split_whitespace())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let mut line = String::new();
-    BufReader::new(serve.stdout.as_mut().unwrap())
-        .read_line(&mut line)
-        .unwrap();
-    assert!(line.starts_with("Serving "), "{line}");
-    kill_process(Pid::from_raw(i32::try_from(serve.id()).unwrap()).unwrap(), Signal::TERM).unwrap();
-    assert_eq!(serve.wait().unwrap().code(), Some(0));
-}
 
 #[test]
 fn the_exit_codes_of_the_readme_are_those_of_the_program() {
@@ -140,10 +44,57 @@ fn the_runbook_has_a_procedure_for_every_exit_code() {
 }
 
 #[test]
-fn the_readme_is_short_and_its_links_lead_somewhere() {
+fn the_readme_is_short() {
     assert!(README.lines().count() <= 150);
-    for link in README.split("](").skip(1) {
-        let link = link.split(')').next().unwrap();
-        assert!(Path::new(env!("CARGO_MANIFEST_DIR")).join(link).exists(), "{link}");
+}
+
+#[test]
+fn links_of_the_documents_lead_somewhere() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut count = 0;
+    for document in [
+        "README.md",
+        "CHANGELOG.md",
+        "CONTRIBUTING.md",
+        "SECURITY.md",
+        "docs/operations.md",
+        "docs/runbook.md",
+        "docs/exit-codes.md",
+        "docs/security.md",
+        "docs/architecture.md",
+    ] {
+        let path = root.join(document);
+        let text = std::fs::read_to_string(&path).unwrap();
+        for link in text.split("](").skip(1) {
+            let link = link.split(')').next().unwrap();
+            if link.starts_with("https:") {
+                continue;
+            }
+            let (file, heading) = link.split_once('#').unwrap_or((link, ""));
+            let target = if file.is_empty() {
+                path.clone()
+            } else {
+                path.parent().unwrap().join(file)
+            };
+            assert!(target.exists(), "{document}: {link}");
+            if !heading.is_empty() {
+                let text = std::fs::read_to_string(&target).unwrap();
+                assert!(anchors(&text).any(|anchor| anchor == heading), "{document}: {link}");
+            }
+            count += 1;
+        }
     }
+    assert!(count >= 40, "{count} links");
+}
+
+/// What a link to each heading is called.
+fn anchors(text: &str) -> impl Iterator<Item = String> {
+    let headings = text.lines().filter(|line| line.starts_with('#'));
+    headings.map(|line| {
+        let words = line.trim_start_matches('#').trim().to_lowercase();
+        let kept = words
+            .chars()
+            .filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
+        kept.map(|c| if c == ' ' { '-' } else { c }).collect()
+    })
 }

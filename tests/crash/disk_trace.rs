@@ -124,7 +124,10 @@ pub fn folder_in_memory() -> TempDir {
 /// Runs a program to its end and gives what it did below `folder`, in the order in which the calls began. Several
 /// threads only sync; what one of them makes durable was all done before, so that this order tells the truth.
 pub fn record<A: AsRef<OsStr>>(program: &str, args: &[A], folder: &Path) -> Vec<Call> {
-    let threads = trace(TRACED, program, args, folder);
+    let mut threads = trace(TRACED, program, args, folder);
+    for calls in &mut threads {
+        calls.retain(|(_, call)| !is_of_journal(call));
+    }
     let only_syncs = |(_, call): &(_, Call)| matches!(call.effect, Effect::Sync | Effect::Nothing);
     let changing = threads.iter().filter(|calls| !calls.iter().all(only_syncs)).count();
     assert_eq!(changing, 1, "one thread alone changes what is on the disk");
@@ -143,7 +146,18 @@ pub fn calls<A: AsRef<OsStr>>(program: &str, args: &[A], folder: &Path) -> Vec<C
 /// The same of the calls of these names.
 pub fn calls_of<A: AsRef<OsStr>>(traced: &str, program: &str, args: &[A], folder: &Path) -> Vec<Call> {
     let threads = trace(traced, program, args, folder).into_iter().flatten();
-    threads.map(|(_, call)| call).collect()
+    let calls = threads.map(|(_, call)| call);
+    calls.filter(|call| !is_of_journal(call)).collect()
+}
+
+/// The same of the calls on the journal alone, which all others leave out: what happens there is no matter of the backup.
+pub fn journal_calls<A: AsRef<OsStr>>(traced: &str, program: &str, args: &[A], folder: &Path) -> Vec<Call> {
+    let threads = trace(traced, program, args, folder).into_iter().flatten();
+    threads.map(|(_, call)| call).filter(is_of_journal).collect()
+}
+
+fn is_of_journal(call: &Call) -> bool {
+    call.path.to_string_lossy().contains(".journal")
 }
 
 /// The calls of each thread, with the time at which each began.
@@ -167,6 +181,10 @@ pub fn run_with_fault<A: AsRef<OsStr>>(program: &str, args: &[A], folder: &Path,
     // without a slash at the end, which the folder itself would get
     let path: PathBuf = folder.components().chain(call.watched.components()).collect();
     let mut strace = Command::new("strace");
+    if fault.starts_with("error=") {
+        // all other calls run at full speed; a signal would come after the call then
+        strace.arg("--seccomp-bpf");
+    }
     strace.args(["-f", "-qq", "-o", "/dev/null", "-P"]).arg(path);
     strace.arg("-e").arg(format!("trace={}", call.name));
     strace
@@ -254,18 +272,21 @@ fn read(text: &str, folder: &Path) -> Vec<(String, Call)> {
         let effect = if failed { Effect::Nothing } else { effect };
         let is_at = name.trim_end_matches('2').ends_with("at") || name == "statx";
         let relative = is_at && !arguments[0].starts_with("AT_FDCWD");
-        let watch = |path: &Path| match path.parent() {
-            Some(parent) if relative => parent.to_owned(),
-            _ => path.to_owned(),
+        // by the folder that is open, which for `.` is not the one that the name lies in
+        let watch = |path: &Path, descriptor: usize| {
+            let folder_of =
+                |argument: &String| descriptor_path(argument)?.strip_prefix(folder).ok().map(Path::to_owned);
+            let open = relative.then(|| arguments.get(descriptor).and_then(folder_of));
+            open.flatten().unwrap_or_else(|| path.to_owned())
         };
-        let watched = watch(&path);
+        let watched = watch(&path, 0);
         // of a plain `rename` strace compares the old name alone
         let mut named = vec![watched.clone()];
         if let Effect::Rename { to } = &effect
             && name != "rename"
-            && watch(to) != watched
+            && watch(to, 2) != watched
         {
-            named.push(watch(to));
+            named.push(watch(to, 2));
         }
         let mut number = 0;
         for path in named {

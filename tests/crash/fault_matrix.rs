@@ -1,7 +1,8 @@
 //! Every system call of a run on its target × every error that it can give × what the run does: the exit code is the one
 //! of the table below, the target is the old or the new backup, and the same command run again succeeds.
 //!
-//! Takes a sample; `CRASH_POINTS=all` (`tests/run full crash`) takes every call. Needs `strace`.
+//! Takes a sample; `CRASH_POINTS=all` (`tests/run full crash`) takes every call, in an order that is spread over all of
+//! them, and says how far it is. Needs `strace`.
 
 #![expect(
     clippy::unwrap_used,
@@ -16,6 +17,7 @@ use std::{
     process::{Command, Output, Stdio},
     sync::atomic::{AtomicUsize, Ordering},
     thread,
+    time::Instant,
 };
 
 use serde_json::Value;
@@ -51,6 +53,8 @@ const GENERATION: &str = "generation";
 const OK: i32 = 0;
 const LIMIT: i32 = 1;
 const IN_USE: i32 = 11;
+const NOT_OURS: i32 = 13;
+const FULL_NEEDED: i32 = 14;
 const NO_SPACE: i32 = 18;
 const DISK: i32 = 19;
 const DENIED: i32 = 77;
@@ -66,7 +70,13 @@ const TABLE: &[(&str, &str, &[i32])] = &[
     ("openat mkdir mkdirat", "EIO ESTALE", &[DISK, OK]),
     ("openat mkdir mkdirat", "ENOMEM", &[LIMIT, OK]),
     ("openat", "EMFILE ENFILE", &[LIMIT, OK]),
-    ("openat mkdir mkdirat", "ENAMETOOLONG ELOOP", &[CONFIGURATION, OK]),
+    ("openat mkdir mkdirat", "ENAMETOOLONG", &[CONFIGURATION, OK]),
+    // as if a link stood there: a manifest that is one is no manifest of ours, nor is a sibling without one
+    (
+        "openat mkdir mkdirat",
+        "ELOOP",
+        &[CONFIGURATION, NOT_OURS, FULL_NEEDED, OK],
+    ),
     // content
     ("write pwrite64", "ENOSPC EDQUOT EFBIG", &[NO_SPACE]),
     ("write pwrite64", "EIO ESTALE", &[DISK]),
@@ -113,6 +123,9 @@ const DIRECTORY_SYNC: (&str, &[i32]) = ("EINVAL", &[OK]);
 
 /// The files on which `fcntl` takes locks.
 const LOCKED: [&str; 3] = ["neostore", "lock", "store_lock"];
+
+/// After so many cases the test says how far it is.
+const PROGRESS: usize = 500;
 
 /// A call that is hit by an error.
 struct Case {
@@ -292,6 +305,14 @@ fn is_whole(target: &Path, code: i32) -> Result<(), String> {
     }
 }
 
+/// The same cases in an order in which those that have begun at any time are from everywhere among them.
+fn spread(cases: Vec<Case>) -> Vec<Case> {
+    let mut numbered: Vec<_> = cases.into_iter().enumerate().collect();
+    // multiples of the golden ratio
+    numbered.sort_by_key(|(number, _)| number.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    numbered.into_iter().map(|(_, case)| case).collect()
+}
+
 /// One call of each name and error, not always the first.
 fn sample(cases: Vec<Case>) -> Vec<Case> {
     let mut groups: BTreeMap<_, Vec<Case>> = BTreeMap::new();
@@ -318,25 +339,34 @@ fn every_error_of_every_call_ends_with_its_code_and_leaves_a_whole_backup() {
     let cases: Vec<Case> = RUNS.into_iter().flat_map(|run| stage.cases(run)).collect();
     let all = cases.len();
     assert!(all > 1000, "{all} cases");
-    let cases = if takes_all() { cases } else { sample(cases) };
-    let next = AtomicUsize::new(0);
+    let cases = if takes_all() { spread(cases) } else { sample(cases) };
+    let (begin, next) = (Instant::now(), AtomicUsize::new(0));
     let work = || {
         let mut wrong = Vec::new();
         let mut codes: BTreeMap<i32, usize> = BTreeMap::new();
-        while let Some(case) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
+        loop {
+            let number = next.fetch_add(1, Ordering::Relaxed);
+            let Some(case) = cases.get(number) else {
+                return (wrong, codes);
+            };
+            if number > 0 && number % PROGRESS == 0 {
+                eprintln!(
+                    "{number} of {} cases after {} s",
+                    cases.len(),
+                    begin.elapsed().as_secs()
+                );
+            }
             match stage.try_case(case) {
                 Ok(code) => *codes.entry(code).or_default() += 1,
                 Err(error) => {
                     let Call { name, path, number, .. } = &case.call;
                     let (run, errno) = (case.run, case.errno);
-                    wrong.push(format!(
-                        "{run:?}: {errno} at {name} {number} {}: {error}",
-                        path.display()
-                    ));
+                    let text = format!("{run:?}: {errno} at {name} {number} {}: {error}", path.display());
+                    eprintln!("{text}");
+                    wrong.push(text);
                 }
             }
         }
-        (wrong, codes)
     };
     let (mut wrong, mut codes) = (Vec::new(), BTreeMap::new());
     thread::scope(|scope| {

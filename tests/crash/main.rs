@@ -8,6 +8,7 @@ mod fault_matrix;
 mod full;
 mod incremental;
 mod interrupted;
+mod journal;
 mod lost_power;
 mod neo4j_start;
 mod power;

@@ -7,7 +7,7 @@ use std::{
     process::{Child, ChildStdin, Stdio},
     sync::mpsc,
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use tempfile::TempDir;
@@ -19,6 +19,9 @@ const LIMIT: Duration = Duration::from_mins(5);
 
 /// For a start; members of clusters hang in it at times, and are started again.
 const START: Duration = Duration::from_mins(2);
+
+/// For a member of a cluster to become master or to follow another.
+const ROLE_CHANGE: Duration = Duration::from_mins(1);
 
 /// Whether the server offers its backup service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -179,6 +182,19 @@ impl Peer {
         self.try_command(line).unwrap_or_else(|failed| panic!("{failed}"))
     }
 
+    /// The same for a member of a cluster, which refuses transactions while it changes its role. What it did before it
+    /// failed stays done.
+    pub fn command_as_member(&mut self, line: &str) -> String {
+        let start = Instant::now();
+        loop {
+            match self.try_command(line) {
+                Ok(words) => return words,
+                Err(failed) => assert!(start.elapsed() < ROLE_CHANGE, "{failed}"),
+            }
+            thread::sleep(Duration::from_millis(200));
+        }
+    }
+
     /// What it says instead where it fails.
     fn try_command(&mut self, line: &str) -> Result<String, String> {
         writeln!(self.stdin, "{line}").unwrap();
@@ -229,8 +245,17 @@ impl Peer {
 
     /// All that a reader of the database can see now.
     pub fn contents(&mut self) -> Contents {
+        self.dumped(Self::command)
+    }
+
+    /// The same for a member of a cluster, which cannot be read while it changes its role.
+    pub fn contents_as_member(&mut self) -> Contents {
+        self.dumped(Self::command_as_member)
+    }
+
+    fn dumped(&mut self, command: impl FnOnce(&mut Self, &str) -> String) -> Contents {
         let file = self.dir.with_extension("dump");
-        self.command(&format!("dump {}", file.display()));
+        command(self, &format!("dump {}", file.display()));
         Contents::parse(&fs::read_to_string(file).unwrap())
     }
 

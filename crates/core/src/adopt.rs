@@ -34,18 +34,23 @@ use neo4j_format::{
 /// There is a manifest already, or no database; it is in use; of the disk; the run was cancelled.
 pub fn adopt(dir: &Path, progress: &dyn Progress, cancel: &Cancel) -> Result<Manifest, Error> {
     refuse_if_at_work(dir)?;
-    let target = Target::lock(dir, &RunId::random()?.to_string(), now(), SharedDirectories::Refused)?;
+    let target = Target::lock(
+        dir,
+        &RunId::random()?.to_string(),
+        now(),
+        SharedDirectories::NeverAllowed,
+    )?;
     let result = locked(&target, progress, cancel);
     target.release(&result);
     result
 }
 
 fn locked(target: &Target, progress: &dyn Progress, cancel: &Cancel) -> Result<Manifest, Error> {
-    if target.occupant()? != Occupant::Database {
-        let text = format!("{}: holds no database", target.dir().display());
+    if target.site().occupant()? != Occupant::Database {
+        let text = format!("{}: holds no database", target.site().dir().display());
         return Err(Error::new(ErrorKind::NotOurs, text).with_hint("name the directory that has the file neostore"));
     }
-    let dir = &target.open()?;
+    let dir = &target.site().open()?;
     if dir.has(MANIFEST) {
         let text = format!("{}: has a manifest already", dir.display());
         return Err(Error::new(ErrorKind::NotOurs, text)
@@ -69,6 +74,7 @@ fn locked(target: &Target, progress: &dyn Progress, cancel: &Cancel) -> Result<M
         finished: None,
         last_transactions: last_transactions(dir, &header, format.into(), progress)?,
         sums_checksum: None,
+        verifications: Vec::new(),
         files: Vec::new(),
     };
     if let Err(error) = checksums::write(dir, None, &BTreeMap::new(), &mut manifest, cancel) {

@@ -7,7 +7,7 @@ use crate::{
 };
 use neo4j_format::DirHandle;
 
-/// Whoever is handed a part of a file.
+/// Receives the parts of a file.
 pub(crate) type Receiver<'a> = dyn Fn(Unit, &[u8]) -> Result<(), Error> + Sync + 'a;
 
 /// A backup that can be read, as its manifest lists it: a directory, or a snapshot in a repository.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::source::discovery::{Base, Preference, TIMEOUT, Wanted};
+use crate::source::discovery::{Base, MemberCriteria, Preference, TIMEOUT};
 use neo4j_format::ids::MemberId;
 
 /// Which cluster of an `ha://` source, and which of its members are asked first.
@@ -22,12 +22,12 @@ pub struct ClusterOptions {
 
 impl Default for ClusterOptions {
     fn default() -> ClusterOptions {
-        let Wanted {
+        let MemberCriteria {
             preference,
             member,
             max_lag,
             base: _,
-        } = Wanted::default();
+        } = MemberCriteria::default();
         ClusterOptions {
             name: None,
             preference,
@@ -40,8 +40,8 @@ impl Default for ClusterOptions {
 
 impl ClusterOptions {
     /// The request to members: to bring `base` up to date, or for a full backup.
-    pub(crate) fn wanted(&self, base: Option<Base>) -> Wanted {
-        Wanted {
+    pub(crate) fn wanted(&self, base: Option<Base>) -> MemberCriteria {
+        MemberCriteria {
             preference: self.preference,
             member: self.member,
             max_lag: self.max_lag,

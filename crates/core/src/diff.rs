@@ -185,7 +185,7 @@ pub struct DiffOutcome {
 }
 
 impl DiffOutcome {
-    fn add(&mut self, kind: StoreFile, found: Found) {
+    fn add(&mut self, kind: StoreFile, found: RecordChanges) {
         match kind {
             StoreFile::Node => self.nodes.add(found.entities),
             StoreFile::Relationship => self.relationships.add(found.entities),
@@ -275,7 +275,7 @@ impl Translation {
 
 /// What a thread found in some records.
 #[derive(Debug, Default)]
-struct Found {
+struct RecordChanges {
     entities: Changes,
     properties: Changes,
     differences: Vec<Difference>,
@@ -291,7 +291,7 @@ struct Worker<'a> {
     stored: [Vec<Stored>; 2],
     /// Records of the store that does not lead.
     buffer: Vec<u8>,
-    result: Found,
+    result: RecordChanges,
 }
 
 impl<'a> Worker<'a> {
@@ -303,7 +303,7 @@ impl<'a> Worker<'a> {
             edges: [EdgeReader::new(&graphs.a), EdgeReader::new(&graphs.b)],
             stored: [Vec::new(), Vec::new()],
             buffer: Vec::new(),
-            result: Found::default(),
+            result: RecordChanges::default(),
         }
     }
 

@@ -11,11 +11,15 @@ use serde::Serialize;
 use crate::{
     Error, ErrorKind, Restore, RestoreOutcome,
     cancel::Cancel,
+    consistency::Checked,
     context::now,
+    journal::{Recorder, RunKind},
+    manifest::{Manifest, Verification, VerificationResult, VerifiedBy},
     outcome::Verdict,
     progress::Progress,
     repository::{Generation, Repository},
     run_id::RunId,
+    verification::record,
 };
 use neo4j_format::{DirHandle, DiskError};
 
@@ -28,6 +32,7 @@ pub struct Drill {
     from: Origin,
     scratch: PathBuf,
     seed: Option<u64>,
+    target: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone)]
@@ -45,7 +50,7 @@ pub struct DrillOutcome {
     pub restored: RestoreOutcome,
     /// How long the restore took, with its check, and what followed.
     pub seconds: f64,
-    /// Whether the repository knows of it.
+    /// Whether the repository, or the manifest of the directory, has a record of it.
     pub recorded: bool,
     /// How good the restored database is.
     #[serde(skip)]
@@ -68,6 +73,7 @@ impl Drill {
             from,
             scratch,
             seed: None,
+            target: None,
         }
     }
 
@@ -80,8 +86,18 @@ impl Drill {
         }
     }
 
+    /// Records the drill in the journal of this target. Default: of the directory that is restored, or of the directory
+    /// of the repository.
+    #[must_use]
+    pub fn recorded_for(self, target: impl Into<PathBuf>) -> Drill {
+        Drill {
+            target: Some(target.into()),
+            ..self
+        }
+    }
+
     /// Holds the drill; `ask` is handed the restored database, and may start a server on it. Whatever happens, nothing of
-    /// it is left.
+    /// it is left. The drill is recorded in a [`crate::journal`].
     ///
     /// # Errors
     /// As [`Restore::run`]; those of `ask`; of the repository.
@@ -91,15 +107,46 @@ impl Drill {
         progress: &dyn Progress,
         cancel: &Cancel,
     ) -> Result<DrillOutcome, Error> {
+        let mut recorder = Recorder::begin_reading(RunKind::Drill);
+        let held = self.hold(ask, progress, cancel);
+        match &held {
+            Ok(outcome) => recorder.drill(outcome),
+            Err(error) => recorder.failed(error),
+        }
+        let from = match &self.from {
+            Origin::Directory(dir) => Some(dir.as_path()),
+            Origin::Repository(repository) => repository.location().directory(),
+        };
+        if let Some(target) = self.target.as_deref().or(from) {
+            recorder.record(target, progress);
+        }
+        held
+    }
+
+    fn hold(
+        &self,
+        ask: impl FnOnce(&Path, &Cancel) -> Result<(), Error>,
+        progress: &dyn Progress,
+        cancel: &Cancel,
+    ) -> Result<DrillOutcome, Error> {
         let started = Instant::now();
         let scratch = Scratch::create(&self.scratch)?;
         let data = scratch.dir.join(DATABASE);
         let (restore, generation) = self.restore(&data, cancel)?;
-        let restored = restore.run(progress, cancel)?;
+        let source = self.source_manifest();
+        let note = |verification| match (&self.from, &source) {
+            (Origin::Directory(dir), Some(manifest)) => record(dir, manifest, verification, progress),
+            _ => false,
+        };
+        let restored = restore.run(progress, cancel).inspect_err(|error| {
+            if error.kind() == ErrorKind::Damaged {
+                note(Verification::now(VerifiedBy::Drill, VerificationResult::Damaged));
+            }
+        })?;
         ask(&data, cancel)?;
         scratch.remove()?;
         let seconds = started.elapsed().as_secs_f64();
-        let mut recorded = false;
+        let mut recorded = note(verification(&restored));
         if let (Origin::Repository(repository), Some(generation), Verdict::Good) =
             (&self.from, &generation, restored.verdict)
         {
@@ -112,6 +159,15 @@ impl Drill {
             seconds,
             recorded,
         })
+    }
+
+    /// The manifest of the directory that is restored.
+    fn source_manifest(&self) -> Option<Manifest> {
+        let Origin::Directory(dir) = &self.from else {
+            return None;
+        };
+        // what is wrong with it the restore says
+        Manifest::read(&DirHandle::open(dir).ok()?).ok().flatten()
     }
 
     fn restore(&self, data: &Path, cancel: &Cancel) -> Result<(Restore, Option<Generation>), Error> {
@@ -133,6 +189,20 @@ impl Drill {
                 Ok((restore, Some(found.clone())))
             }
         }
+    }
+}
+
+/// The record of a restore that succeeded.
+fn verification(restored: &RestoreOutcome) -> Verification {
+    let check = restored.check.as_ref().and_then(Checked::verification);
+    let result = match &check {
+        Some(check) if check.result == VerificationResult::Inconsistent => VerificationResult::Inconsistent,
+        _ => VerificationResult::Intact,
+    };
+    Verification {
+        bytes: Some(restored.bytes),
+        records: check.and_then(|check| check.records),
+        ..Verification::now(VerifiedBy::Drill, result)
     }
 }
 

@@ -340,9 +340,12 @@ impl FullRun<'_> {
         manifest.state = State::Complete;
         manifest.finished = Some(now());
         let check = self.check(logs, log_format)?;
+        if let Some(verification) = check.as_ref().and_then(Checked::verification) {
+            manifest.add_verification(verification);
+        }
         let verdict = received.missing.verdict();
         let member = self.request.context.member;
-        let mut outcome = BackupOutcome::of(BackupKind::Full, member, target.dir(), received.files.store_id);
+        let mut outcome = BackupOutcome::of(BackupKind::Full, member, target.site().dir(), received.files.store_id);
         outcome.last_transactions = BTreeMap::from([
             (DataSource::Graph, received.last),
             (DataSource::Lucene, pending.last_tx),

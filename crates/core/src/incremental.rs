@@ -14,15 +14,17 @@
 //! | 6 index transactions into the pending log ([`super::replay::pending_index`]) | what it lacks is asked for |
 //! | 7 checksums, manifest | the next run writes them again |
 //!
-//! Whatever the source sends is judged before step 2 (`receive::validation`), so that only the disk can fail after it.
+//! Everything the source sends is validated before step 2 (`receive::validation`), so that only the disk can fail after it.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    path::Path,
     time::SystemTime,
 };
 
 use super::{
-    consistency::{Checked, Checks, CompletedStore},
+    check::WrittenRecords,
+    consistency::{self, Checked, Checks, CompletedStore},
     context::{BackupContext, now},
     manifest::{
         BackupKind, Manifest, Run, SUMS, State,
@@ -57,8 +59,10 @@ use crate::{
     Error, ErrorKind,
     cancel::Cancel,
     progress::{Phase, Progress},
+    source::client::Member,
     verify::traces::{self, Since},
 };
+use jiff::Timestamp;
 use neo4j_format::{
     DirHandle, DiskError,
     ids::{DataSource, LogVersion, StoreId, TxId},
@@ -102,14 +106,14 @@ fn locked(
     cancel: &Cancel,
 ) -> Result<BackupOutcome, Error> {
     target.recover_interrupted_run(progress, cancel)?;
-    if target.occupant()? != Occupant::Database {
-        let text = format!("{} doesn't contain a database", target.dir().display());
-        return Err(Error::new(ErrorKind::FullNeeded, text).with_hint("take a full backup first"));
+    if target.site().occupant()? != Occupant::Database {
+        return Err(no_database(target.site().dir()));
     }
-    let dir = &target.open()?;
+    let dir = &target.site().open()?;
     links::refuse(dir, progress)?;
     let _lock = Neo4jLock::take(dir)?;
     let before = Manifest::read(dir)?;
+    refuse_known_damage(dir, before.as_ref())?;
     let since = traces::since(dir, before.as_ref());
     if since == Since::Opened {
         progress.warning(
@@ -140,6 +144,21 @@ fn locked(
     discarded?;
     warn_of_refused(dir, progress);
     Ok(outcome)
+}
+
+/// Refuses a backup that a verification found damaged: nothing that this run does would repair it, and some of it could hide
+/// the damage.
+fn refuse_known_damage(dir: &DirHandle, before: Option<&Manifest>) -> Result<(), Error> {
+    let Some(found) = before.and_then(Manifest::known_damage) else {
+        return Ok(());
+    };
+    let when = i64::try_from(found.finished)
+        .ok()
+        .and_then(|time| Timestamp::from_millisecond(time / 1000 * 1000).ok());
+    let when = when.map_or_else(String::new, |when| format!(" at {when}"));
+    let text = format!("{}: damaged: the last verification{when} found damage", dir.display());
+    Err(Error::new(ErrorKind::FullNeeded, text)
+        .with_hint("take a full backup; or, if the damage was repaired, verify the backup again"))
 }
 
 struct IncrementalRun<'a> {
@@ -184,6 +203,8 @@ struct Applied {
     /// Held until the run ends.
     _locks: Vec<Neo4jLock>,
     has_replayed: bool,
+    /// What the received transactions wrote, where that is what is checked.
+    written: Option<WrittenRecords>,
     /// Whether anything differs from what the last run left.
     is_changed: bool,
 }
@@ -241,6 +262,13 @@ impl IncrementalRun<'_> {
         let was_complete = self.before.as_ref().is_some_and(Manifest::is_complete);
         let is_changed = !was_complete || has_replayed || received.logs.count() > 0;
         let mut manifest = manifest.unwrap_or_else(|| Manifest::receiving(self.new_run(&received.logs), None));
+        let written = match received.logs.log(DataSource::Graph) {
+            // what an interrupted run wrote is in another log
+            Some(log) if self.request.context.checks == Checks::Usual && !has_replayed => Some(
+                consistency::before_writing(self.dir, &log.path, self.graph_layout(), self.cancel)?,
+            ),
+            _ => None,
+        };
         if is_changed {
             let will_change = received.logs.dirty();
             if !has_replayed {
@@ -256,6 +284,7 @@ impl IncrementalRun<'_> {
             dirty,
             _locks: locks,
             has_replayed,
+            written,
             is_changed,
         })
     }
@@ -303,7 +332,7 @@ impl IncrementalRun<'_> {
     /// Makes the backup a complete one again, and checks it then.
     fn publish(&self, sealed: Sealed) -> Result<BackupOutcome, Error> {
         let Sealed {
-            applied,
+            mut applied,
             pending,
             last,
             store_id,
@@ -311,10 +340,20 @@ impl IncrementalRun<'_> {
         self.progress.phase(Phase::Syncing);
         applied.manifest.publish(self.dir)?;
         let check = if applied.is_changed || self.request.context.checks == Checks::Whole {
-            self.check(&applied.received, applied.has_replayed)
+            self.check(&applied)
         } else {
             None
         };
+        if self.request.context.checks == Checks::Whole
+            && let Some(verification) = check.as_ref().and_then(Checked::verification)
+        {
+            applied.manifest.add_verification(verification);
+            // the backup is complete without it
+            if let Err(error) = applied.manifest.publish(self.dir) {
+                self.progress
+                    .warning(&format!("the check is not recorded in the backup: {error}"));
+            }
+        }
         let logs = &applied.received.logs;
         let member = self.request.context.member;
         let mut outcome = BackupOutcome::of(BackupKind::Incremental, member, self.dir.path(), store_id);
@@ -335,6 +374,13 @@ impl IncrementalRun<'_> {
 
     fn log_format(&self) -> LogFormat {
         self.graph.format.into()
+    }
+
+    fn graph_layout(&self) -> Layout {
+        Layout {
+            format: self.log_format(),
+            source: DataSource::Graph,
+        }
     }
 
     /// What the manifest says of a data source.
@@ -386,7 +432,7 @@ impl IncrementalRun<'_> {
             manifest: self.before.as_ref(),
             had: &had,
         };
-        let proof = self.same_format().and_then(|()| {
+        let proof = same_format(member, self.graph.format, self.dir).and_then(|()| {
             if let Some(theirs) = target.is_unchanged(self.request.unproven)? {
                 same_database(Header::open(self.dir)?.store_id()?, theirs, self.dir)?;
                 return Ok(HistoryProof::Unchanged);
@@ -419,23 +465,7 @@ impl IncrementalRun<'_> {
         })
     }
 
-    /// A source that was upgraded sends what does not fit the store.
-    fn same_format(&self) -> Result<(), Error> {
-        let dialect = self.request.context.member.dialect();
-        let legacy = matches!(dialect, Dialect::D13 | Dialect::D14);
-        if legacy == (self.graph.format == StoreFormat::Legacy) {
-            return Ok(());
-        }
-        let text = format!(
-            "{}: a store of format {}, which {} does not continue",
-            self.dir.display(),
-            self.graph.format.version(),
-            dialect.releases()
-        );
-        Err(Error::new(ErrorKind::FullNeeded, text).with_hint("the source was upgraded since: take a full backup"))
-    }
-
-    /// That an answer is another database's matters more than whatever else is wrong with it.
+    /// An answer from another database is reported before anything else that is wrong with it.
     fn of_this_database(&self, error: Error, had: &BTreeMap<DataSource, TxId>) -> Error {
         let whose = || {
             let ours = Header::open(self.dir)?.store_id()?;
@@ -463,7 +493,8 @@ impl IncrementalRun<'_> {
     }
 
     /// Checks the store, which is durable by now: where the run is cancelled, the check alone did not come to its end.
-    fn check(&self, received: &Received, has_replayed: bool) -> Option<Checked> {
+    fn check(&self, applied: &Applied) -> Option<Checked> {
+        let received = &applied.received;
         let checks = self.request.context.checks;
         if checks == Checks::None {
             return None;
@@ -473,16 +504,13 @@ impl IncrementalRun<'_> {
         let finished = CompletedStore {
             dir: self.dir,
             log: received.logs.log(DataSource::Graph).map(|_| archived),
-            layout: Layout {
-                format: self.log_format(),
-                source: DataSource::Graph,
-            },
+            layout: self.graph_layout(),
         };
-        // what an interrupted run wrote is in another log
-        let checked = if checks == Checks::Whole || has_replayed {
+        let nothing = WrittenRecords::default();
+        let checked = if checks == Checks::Whole || applied.has_replayed {
             finished.whole(self.cancel)
         } else {
-            finished.part(self.cancel)
+            finished.part(applied.written.as_ref().unwrap_or(&nothing), self.cancel)
         };
         Some(checked.unwrap_or_else(|cancelled| Checked::not_run(&cancelled)))
     }
@@ -548,4 +576,26 @@ impl IncrementalRun<'_> {
         // their name and the archived log's, before the manifest counts on both
         Ok(durable::sync(self.dir)?)
     }
+}
+
+/// A source that was upgraded sends what does not fit the store.
+pub(crate) fn same_format(member: &Member, format: StoreFormat, dir: &DirHandle) -> Result<(), Error> {
+    let dialect = member.dialect();
+    let legacy = matches!(dialect, Dialect::D13 | Dialect::D14);
+    if legacy == (format == StoreFormat::Legacy) {
+        return Ok(());
+    }
+    let text = format!(
+        "{}: a store of format {}, which {} does not continue",
+        dir.display(),
+        format.version(),
+        dialect.releases()
+    );
+    Err(Error::new(ErrorKind::FullNeeded, text).with_hint("the source was upgraded since: take a full backup"))
+}
+
+/// The error of a target in which nothing can be continued.
+pub(crate) fn no_database(dir: &Path) -> Error {
+    let text = format!("{} doesn't contain a database", dir.display());
+    Error::new(ErrorKind::FullNeeded, text).with_hint("take a full backup first")
 }

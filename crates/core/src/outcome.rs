@@ -179,14 +179,14 @@ impl BackupOutcome {
     }
 }
 
-fn lossy<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
+pub(crate) fn lossy<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(&path.to_string_lossy())
 }
 
-fn display<S: Serializer>(id: &StoreId, serializer: S) -> Result<S::Ok, S::Error> {
+pub(crate) fn display<S: Serializer>(id: &StoreId, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(id)
 }
 
-fn by_name<S: Serializer>(ids: &BTreeMap<DataSource, TxId>, serializer: S) -> Result<S::Ok, S::Error> {
+pub(crate) fn by_name<S: Serializer>(ids: &BTreeMap<DataSource, TxId>, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_map(ids.iter().map(|(source, id)| (source.name(), id.0)))
 }

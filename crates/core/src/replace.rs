@@ -6,13 +6,23 @@ use super::{
     receive::database::{ask_store_id, same_database},
     target::{
         links,
-        staging::{Leftover, Occupant, Target, TargetError},
+        staging::{Leftover, Occupant, Room, Survey, Target, TargetError, TargetSite},
     },
 };
-use crate::{Error, ErrorKind, cancel::Cancel, progress::Progress, source::client::Member};
+use crate::{
+    Error, ErrorKind,
+    cancel::Cancel,
+    progress::Progress,
+    source::{
+        client::Member,
+        questions::{has_more, newest_before},
+    },
+};
 use neo4j_format::{
+    DirHandle,
     ids::{DataSource, TxId},
     store::{Header, neo4j_lock::Neo4jLock},
+    wire::Dialect,
 };
 
 /// Whether an older backup of the same database may be replaced.
@@ -29,7 +39,7 @@ pub(crate) struct Replaced {
     /// What it is known by, if there is one.
     pub(crate) name: Option<String>,
     /// Its last transaction of the graph, as it was taken.
-    last: TxId,
+    pub(crate) last: TxId,
     /// Whether it has index transactions.
     has_indexes: bool,
     /// Bytes that its full backup received.
@@ -37,20 +47,29 @@ pub(crate) struct Replaced {
 }
 
 impl Replaced {
-    fn of(target: &Target, header: &Header) -> Result<Replaced, Error> {
-        let manifest = Manifest::read(&target.open()?)?;
+    fn of(site: &TargetSite, dir: &DirHandle, header: &Header) -> Result<Replaced, Error> {
+        let manifest = Manifest::read(dir)?;
         let taken = |source| manifest.as_ref()?.last_transaction(source).map(|(last, _)| last);
         let mut runs = manifest.iter().flat_map(|manifest| &manifest.chain);
         let full = runs.rfind(|run| run.mode == BackupKind::Full);
         Ok(Replaced {
             bytes: full.map(|run| run.bytes),
-            name: target.to_replace(manifest.as_ref()),
+            name: site.to_replace(manifest.as_ref()),
             has_indexes: taken(DataSource::Lucene).is_some_and(|last| last > TxId::BASE),
             last: match taken(DataSource::Graph) {
                 Some(last) => last,
                 None => header.last_transaction()?,
             },
         })
+    }
+
+    /// Asks `member` whether it has less. 1.3 takes minutes to find an old transaction, and is not asked.
+    fn require_no_less_at(&self, member: &Member) -> Result<(), Error> {
+        if self.last == TxId::BASE || member.dialect() == Dialect::D13 || has_more(member, self.last.previous())? {
+            return Ok(());
+        }
+        let newest = newest_before(member, DataSource::Graph, self.last)?;
+        self.require_no_less(newest.unwrap_or(TxId::BASE), true)
     }
 
     /// Refuses to replace it by one that has less: a member that was emptied serves the same database, too
@@ -82,44 +101,76 @@ pub(crate) fn judge(
     progress: &dyn Progress,
     cancel: &Cancel,
 ) -> Result<Option<Replaced>, Error> {
-    target.refuse_mount_point()?;
-    let mut replaceable = allowed == Replace::SameDatabase;
-    match target.left_over() {
-        Leftover::None => {}
-        Leftover::Unreported => replaceable = true,
-        Leftover::Stranger(why) => {
-            return Err(TargetError::ForeignSibling {
-                path: target.ready(),
-                why,
-            }
-            .into());
-        }
-        Leftover::Ready(_) => replaceable |= target.recover_interrupted_run(progress, cancel)?,
+    let site = target.site();
+    let mut is_allowed = judge_left_over(allowed, site, target.left_over())?;
+    if matches!(target.left_over(), Leftover::Ready(_)) {
+        is_allowed |= target.recover_interrupted_run(progress, cancel)?;
     }
-    match target.occupant()? {
-        Occupant::Absent | Occupant::Empty => Ok(None),
-        Occupant::Foreign => Err(TargetError::Foreign {
-            path: target.dir().to_owned(),
+    let existing = judge_existing(is_allowed, site, site.occupant()?, || site.open(), member)?;
+    if existing.is_some() {
+        target.require_replaceable(progress)?;
+    }
+    Ok(existing.map(|(replaced, _)| replaced))
+}
+
+/// The same, judged without writing, of a target that is not locked; how much space the backup needs, where one is replaced.
+pub(crate) fn preflight(allowed: Replace, member: &Member, target: &Survey) -> Result<Option<(Replaced, Room)>, Error> {
+    let site = target.site();
+    let is_allowed =
+        judge_left_over(allowed, site, target.left_over())? || matches!(target.left_over(), Leftover::Ready(_));
+    let existing = judge_existing(is_allowed, site, target.occupant()?, || target.open(), member)?;
+    if let Some((replaced, _)) = &existing {
+        replaced.require_no_less_at(member)?;
+    }
+    Ok(existing)
+}
+
+/// Whether a backup in place may be replaced, by what was allowed and by what an earlier run left.
+fn judge_left_over(allowed: Replace, site: &TargetSite, left_over: &Leftover) -> Result<bool, Error> {
+    site.refuse_mount_point()?;
+    match left_over {
+        Leftover::None | Leftover::Ready(_) => Ok(allowed == Replace::SameDatabase),
+        Leftover::Unreported => Ok(true),
+        Leftover::Stranger(why) => Err(TargetError::ForeignSibling {
+            path: site.ready(),
+            why,
         }
         .into()),
-        Occupant::Database if !replaceable => Err(TargetError::Exists {
-            path: target.dir().to_owned(),
+    }
+}
+
+/// Decides whether what stands at the target may be replaced, if there is anything; changes nothing.
+fn judge_existing(
+    is_allowed: bool,
+    site: &TargetSite,
+    occupant: Occupant,
+    open: impl FnOnce() -> Result<DirHandle, Error>,
+    member: &Member,
+) -> Result<Option<(Replaced, Room)>, Error> {
+    match occupant {
+        Occupant::Absent | Occupant::Empty => Ok(None),
+        Occupant::Foreign => Err(TargetError::Foreign {
+            path: site.dir().to_owned(),
+        }
+        .into()),
+        Occupant::Database if !is_allowed => Err(TargetError::Exists {
+            path: site.dir().to_owned(),
         }
         .into()),
         Occupant::Database => {
             // one that has it open now would keep writing into a directory that is gone
-            let dir = target.open()?;
+            let dir = open()?;
             if let Some(names) = links::foreign(&dir)? {
                 let path = dir.path().to_owned();
                 return Err(TargetError::ForeignFiles { path, names }.into());
             }
             drop(Neo4jLock::take(&dir)?);
             let theirs = ask_store_id(member)?;
-            let header = Header::open(&dir)?;
+            let header = Header::open_read_only(&dir)?;
             same_database(header.store_id()?, theirs, &dir)?;
-            target.has_room()?;
-            target.require_replaceable(progress)?;
-            Replaced::of(target, &header).map(Some)
+            let replaced = Replaced::of(site, &dir, &header)?;
+            let room = site.has_room(&dir, replaced.bytes)?;
+            Ok(Some((replaced, room)))
         }
     }
 }

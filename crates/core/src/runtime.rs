@@ -1,4 +1,4 @@
-//! The runtime that a facade owns, so that whoever calls the library needs none.
+//! The runtime that a facade owns, so that callers of the library need none.
 //!
 //! Its one thread is started here and not by tokio, which panics where the system has no thread for it.
 

@@ -1,6 +1,6 @@
 //! Bytes for tests, written as the specifications show them.
 
-/// Bytes of hexadecimal digits, whatever stands between them.
+/// Bytes of hexadecimal digits; other characters are skipped.
 pub(crate) fn hex(text: &str) -> Vec<u8> {
     let digits: Vec<u8> = text.bytes().filter(u8::is_ascii_hexdigit).collect();
     digits

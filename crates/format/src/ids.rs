@@ -61,7 +61,7 @@ pub struct StoreId {
 }
 
 impl StoreId {
-    /// Whether both are of one database, whatever its store version: an upgrade changes that one alone.
+    /// Whether both belong to one database. The store version is not compared, since an upgrade changes it.
     pub fn is_same_database(self, other: StoreId) -> bool {
         (self.creation_time, self.random) == (other.creation_time, other.random)
     }

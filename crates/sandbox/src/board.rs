@@ -16,10 +16,10 @@ use neo4j_format::ids::{DataSource, MemberId, TxId};
 
 /// The members' common knowledge; cheap to clone.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Board(Arc<Mutex<State>>);
+pub(super) struct Board(Arc<Mutex<BoardState>>);
 
 #[derive(Debug, Default)]
-struct State {
+struct BoardState {
     master: Option<MemberId>,
     /// How many masters there were.
     term: u64,
@@ -111,13 +111,13 @@ impl Board {
         })
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, BoardState> {
         // every change is whole before anything can panic
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl State {
+impl BoardState {
     fn expire(&mut self, now: Instant) {
         self.seats
             .retain(|_, seat| seat.expires.is_none_or(|expires| expires > now));

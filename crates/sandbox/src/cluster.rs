@@ -18,7 +18,7 @@ use super::{
     generator::{Generator, WorkloadProfile},
     link::Flow,
     member::{ClusterContext, End, milliseconds},
-    plan::{ClusterError, Plan, State, Status, in_member, io_error},
+    plan::{ClusterError, MemberState, Plan, Status, in_member, io_error},
     process::Process,
     registration::Generation,
 };
@@ -154,7 +154,7 @@ impl Cluster {
     pub async fn restart(&mut self, id: MemberId) -> Result<(), ClusterError> {
         let number = self.number(id)?;
         let state = self.member(id)?.state();
-        if state != State::Down {
+        if state != MemberState::Down {
             return Err(ClusterError::State { id, state });
         }
         self.run(number).await
@@ -222,7 +222,7 @@ impl Cluster {
         let mut ids: Vec<MemberId> = self.members.iter().map(|member| member.id).collect();
         ids.sort_by_key(|id| Some(*id) == master);
         for id in ids {
-            if self.member(id)?.state() != State::Down {
+            if self.member(id)?.state() != MemberState::Down {
                 self.stop(id).await?;
             }
         }
@@ -273,7 +273,10 @@ impl Cluster {
     fn running_member(&self, id: MemberId) -> Result<&Process, ClusterError> {
         let member = self.member(id)?;
         match member.state() {
-            State::Down => Err(ClusterError::State { id, state: State::Down }),
+            MemberState::Down => Err(ClusterError::State {
+                id,
+                state: MemberState::Down,
+            }),
             _ => Ok(member),
         }
     }

@@ -26,6 +26,6 @@ pub use cluster::Cluster;
 pub use live::Live;
 pub use member::MemberError;
 pub use neo4j_format::store::value;
-pub use plan::{ClusterError, Plan, State, Status};
+pub use plan::{ClusterError, MemberState, Plan, Status};
 pub use prompt::{HELP, PromptCommand, PromptError};
 pub use registration::Generation;

@@ -1,4 +1,4 @@
-//! The network in front of a member: a port that can be slow, held or down, whatever listens behind it.
+//! The network in front of a member: a port that can be slow, held or down, independent of the member.
 //!
 //! A member that is stalled is one whose link is held; one that was killed has a link that is down. What passes is
 //! counted, so that a fault can be timed by the bytes of a transfer.

@@ -13,7 +13,7 @@ use std::{
 use super::{
     board::{Board, Master},
     coordinator::{Coordinators, Refused},
-    database::{Database, DatabaseError, Machines, NotKept, Place},
+    database::{Database, DatabaseError, LoggedTransaction, Machines, NotKept},
     generator::{Generator, WorkloadProfile},
     live::Live,
     registration::{Announcement, Generation, Registration},
@@ -42,7 +42,7 @@ pub(super) enum End {
     ShutDown,
 }
 
-/// What a member is told while it runs.
+/// Commands to a running member.
 #[derive(Debug, Default)]
 pub(super) struct Orders {
     end: Mutex<Option<End>>,
@@ -61,7 +61,7 @@ impl Orders {
     }
 }
 
-/// The member's database as its backup service sees it: another one after the store was copied anew.
+/// The member's database as its backup service sees it: another one after the store was copied again.
 #[derive(Debug)]
 pub(super) struct Served(Mutex<Live>);
 
@@ -171,7 +171,7 @@ impl Worker {
         })
     }
 
-    /// Works until it is told to end.
+    /// Runs until it is asked to end.
     pub(super) fn run(mut self) -> Result<(), MemberError> {
         let mut was_stalled = false;
         loop {
@@ -208,7 +208,7 @@ impl Worker {
         Instant::now() + self.surroundings.session_timeout
     }
 
-    /// After a stall: goes on with its session, or registers anew.
+    /// After a stall: goes on with its session, or registers again.
     fn come_back(&mut self) -> Result<(), MemberError> {
         let is_known = self.surroundings.board.find(self.announcement.id);
         if self.registration.speak_again() && is_known {
@@ -314,7 +314,7 @@ impl Worker {
         Ok(true)
     }
 
-    fn fingerprint(&self, source: DataSource, place: &Place) -> Result<Fingerprint, MemberError> {
+    fn fingerprint(&self, source: DataSource, place: &LoggedTransaction) -> Result<Fingerprint, MemberError> {
         let layout = Layout {
             format: LogFormat::from(self.database.format()),
             source,
@@ -324,7 +324,7 @@ impl Worker {
         Ok(transaction.fingerprint().map_err(DatabaseError::from)?)
     }
 
-    /// Branched off: takes the master's store in place of its own.
+    /// Branched off: replaces its own store with the master's.
     fn copy_store(&mut self, master: &Live) -> Result<(), MemberError> {
         let dir = self.database.dir().to_owned();
         let copying = dir.with_extension("copying");
@@ -374,7 +374,7 @@ fn register(
     )?)
 }
 
-fn read(place: &Place) -> Result<Vec<u8>, DatabaseError> {
+fn read(place: &LoggedTransaction) -> Result<Vec<u8>, DatabaseError> {
     place.read().map_err(DatabaseError::Log)
 }
 

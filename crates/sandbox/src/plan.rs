@@ -85,7 +85,7 @@ pub enum ClusterError {
         /// Which one.
         id: MemberId,
         /// What it is.
-        state: State,
+        state: MemberState,
     },
 }
 
@@ -97,7 +97,7 @@ impl From<ClusterError> for Error {
 
 /// What a member does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum State {
+pub enum MemberState {
     /// It works.
     Running,
     /// It hangs: connections stay open, nothing moves.
@@ -106,12 +106,12 @@ pub enum State {
     Down,
 }
 
-impl std::fmt::Display for State {
+impl std::fmt::Display for MemberState {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
-            State::Running => "running",
-            State::Stalled => "stalled",
-            State::Down => "down",
+            MemberState::Running => "running",
+            MemberState::Stalled => "stalled",
+            MemberState::Down => "down",
         })
     }
 }
@@ -122,7 +122,7 @@ pub struct Status {
     /// Its id.
     pub id: MemberId,
     /// What it does.
-    pub state: State,
+    pub state: MemberState,
     /// Whether it has the master's role.
     pub is_master: bool,
     /// Its backup service.

@@ -17,7 +17,7 @@ use super::{
     link::{Flow, Link},
     live::Live,
     member::{ClusterContext, End, MemberError, Orders, Served, Worker},
-    plan::{ClusterError, State, Status, in_member, io_error, loopback},
+    plan::{ClusterError, MemberState, Status, in_member, io_error, loopback},
     registration::Announcement,
 };
 use neo4j_backup_core::serve::{Limits, Release, Service, Stop};
@@ -106,7 +106,10 @@ impl Process {
     pub(super) async fn end(&mut self, end: End) -> Result<(), ClusterError> {
         let id = self.id;
         let Some(running) = self.running.take() else {
-            return Err(ClusterError::State { id, state: State::Down });
+            return Err(ClusterError::State {
+                id,
+                state: MemberState::Down,
+            });
         };
         // a process that is killed or stopped takes its connections with it
         self.orders.end(end);
@@ -121,16 +124,16 @@ impl Process {
         }
     }
 
-    pub(super) fn state(&self) -> State {
+    pub(super) fn state(&self) -> MemberState {
         match &self.running {
             Some(running) if !running.thread.is_finished() => {
                 if self.link.flow() == Flow::Held {
-                    State::Stalled
+                    MemberState::Stalled
                 } else {
-                    State::Running
+                    MemberState::Running
                 }
             }
-            _ => State::Down,
+            _ => MemberState::Down,
         }
     }
 

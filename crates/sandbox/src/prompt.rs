@@ -58,7 +58,7 @@ pub enum PromptError {
     /// An unknown word at its beginning.
     #[error("{0:?} is not known; help lists what is")]
     Word(String),
-    /// Something is missing behind the word, or is no number.
+    /// An argument is missing, or is not a number.
     #[error("{word}: {expected} is expected")]
     Argument {
         /// The word.

@@ -234,7 +234,7 @@ fn record_of(generation: Generation, last: TxId, master: i32) -> MemberRecord {
     }
 }
 
-/// Makes an ephemeral node, in place of one that an older session left.
+/// Creates an ephemeral node; replaces one that an older session left.
 fn replace(session: &Session, path: &str, data: &[u8]) -> Result<(), Refused> {
     match session.create_ephemeral(path, data) {
         Err(Refused::NodeExists) => {

@@ -9,21 +9,23 @@ use crate::output::{
     hint,
     streams::{printable, printable_json},
 };
-use neo4j_backup_core::{Error, backup::AskedMembers, outcome::BackupOutcome};
+use neo4j_backup_core::{Error, backup::AskedMembers};
 
 /// Counted up whenever a field of the JSON object changes its meaning or goes away; new fields may come at any time.
 pub(crate) const SCHEMA_VERSION: u32 = 2;
 
-/// How a backup ended, as one object.
+/// How a backup ended, or what it would do, as one object.
 #[derive(Serialize)]
-pub(crate) struct JsonReport<'a> {
+pub(crate) struct JsonReport<'a, T> {
     pub(crate) schema_version: u32,
     pub(crate) version: &'static str,
     pub(crate) exit_code: u8,
+    #[serde(skip_serializing_if = "is_false")]
+    pub(crate) dry_run: bool,
     pub(crate) mode: Option<&'static str>,
     pub(crate) source: Option<&'a str>,
     pub(crate) target: Option<String>,
-    pub(crate) result: Option<&'a BackupOutcome>,
+    pub(crate) result: Option<&'a T>,
     pub(crate) members: Option<&'a AskedMembers>,
     /// Of the run, as RFC 3339 has it; `None` where it did not start.
     pub(crate) started: Option<String>,
@@ -71,6 +73,11 @@ impl JsonError {
             hint: hint::of(error).map(|hint| printable(&hint)),
         }
     }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 /// Enough digits for any use, and few enough to read.

@@ -4,13 +4,9 @@ use std::time::Duration;
 
 use tokio::runtime::Handle;
 
-use super::{
-    AskedMembers, BackupFailure,
-    run::{BackupRun, Pipeline, base},
-};
+use super::run::{Attempt, BackupRun, Pipeline, base};
 use crate::{
     Error, ErrorKind,
-    full::Announcement,
     outcome::{BackupOutcome, Verdict},
     progress::{Progress, Total},
     receive::database::{ask_store_id, require_database},
@@ -18,7 +14,7 @@ use crate::{
         client::{Member, Settings},
         confirm::Authority,
         discovery::{self, Candidate, Role, Search},
-        failover::{Cluster, Failover},
+        failover::{Cluster, Failover, Served},
     },
 };
 use neo4j_format::ids::MemberId;
@@ -33,12 +29,8 @@ const LAST_LOOK: Duration = Duration::from_secs(3);
 const LOOK_AGAIN: Duration = Duration::from_secs(8);
 
 impl BackupRun<'_> {
-    pub(super) fn ask_cluster(
-        &self,
-        search: &Search,
-        pipeline: Pipeline,
-        announcement: &Announcement,
-    ) -> Result<BackupOutcome, BackupFailure> {
+    /// Makes `attempt` with the members in turn until one succeeds.
+    pub(super) fn ask_cluster<T>(&self, search: &Search, pipeline: Pipeline, attempt: Attempt<'_, T>) -> Failover<T> {
         let base = match pipeline {
             Pipeline::Full(_) => None,
             Pipeline::Incremental => base(&self.backup.target),
@@ -71,22 +63,9 @@ impl BackupRun<'_> {
                 find: &find,
                 max_lag: wanted.max_lag,
             });
-            self.transfer(pipeline, announcement, &member, authority, progress)
+            attempt(&member, authority, progress)
         };
-        let mut taken = cluster.back_up(look, ask);
-        self.judge_source(search, &mut taken);
-        let members = Some(AskedMembers {
-            served: taken.served,
-            failed: taken.failures,
-            skipped: taken.passed_over,
-        });
-        match taken.result {
-            Ok(outcome) => Ok(BackupOutcome { members, ..outcome }),
-            Err(error) => Err(BackupFailure {
-                error,
-                members: members.map(Box::new),
-            }),
-        }
+        cluster.back_up(look, ask)
     }
 
     /// The current master of the cluster; `None` if it is the member that gave the backup. The server at the master's
@@ -125,10 +104,7 @@ impl BackupRun<'_> {
     }
 
     /// A master that lost its role during the backup may have sent transactions that the cluster will discard.
-    fn judge_source(&self, search: &Search, taken: &mut Failover<BackupOutcome>) {
-        let (Ok(outcome), Some(served)) = (&mut taken.result, &taken.served) else {
-            return;
-        };
+    pub(super) fn judge_source(&self, search: &Search, served: Served, outcome: &mut BackupOutcome) {
         if !served.was_master {
             return;
         }

@@ -19,7 +19,9 @@ use crate::{
     cancel::Cancel,
     cluster_options::ClusterOptions,
     consistency::Checks,
+    journal::{Recorder, RunKind},
     outcome::BackupOutcome,
+    preflight::Preflight,
     progress::Progress,
     receive::proof::Unproven,
     replace::Replace,
@@ -252,7 +254,14 @@ impl Backup {
         }
     }
 
-    /// Takes the backup. When it returns `Ok`, the backup is in place and durable.
+    /// The source, as the manifest names it.
+    fn named_source(&self) -> String {
+        let name = self.source_name.clone();
+        name.unwrap_or_else(|| self.source.to_string())
+    }
+
+    /// Takes the backup. When it returns `Ok`, the backup is in place and durable. Either way the run is recorded in the
+    /// [`crate::journal`] of the target.
     ///
     /// Blocks the thread until then. The run has a tokio runtime of its own; a caller that is inside a runtime may call
     /// this too, best by `spawn_blocking`.
@@ -261,26 +270,63 @@ impl Backup {
     /// There is no new backup; the target is what it was before, or holds a newer prefix of the source's history, and the
     /// next run needs no clean-up.
     pub fn run(&self, progress: &dyn Progress, cancel: &Cancel) -> Result<BackupOutcome, BackupFailure> {
+        let run_id = RunId::random()?.to_string();
+        let mut recorder = Recorder::begin(RunKind::Backup, run_id.clone());
+        let taken = self.in_run(run_id, progress, cancel, |run| {
+            let mut taken = run.take_or_fall_back();
+            if let Ok(outcome) = &mut taken {
+                run.archive(outcome);
+            }
+            taken
+        });
+        recorder.entry.source = Some(self.named_source());
+        match &taken {
+            Ok(outcome) => recorder.backup(outcome),
+            Err(failure) => {
+                recorder.entry.mode = Some(self.mode.name().to_owned());
+                recorder.failed(&failure.error);
+            }
+        }
+        recorder.record(&self.target, progress);
+        taken
+    }
+
+    /// Finds out what [`Backup::run`] would do: who would serve, whether the history can be continued, what would be
+    /// replaced, whether there is space, permission and a repository. Writes nothing.
+    ///
+    /// # Errors
+    /// As [`Backup::run`], as far as that can be known before anything is received.
+    #[expect(
+        clippy::redundant_closure_for_method_calls,
+        reason = "the method itself is not general enough"
+    )]
+    pub fn preflight(&self, progress: &dyn Progress, cancel: &Cancel) -> Result<Preflight, BackupFailure> {
+        let run_id = RunId::random()?.to_string();
+        self.in_run(run_id, progress, cancel, |run| run.preflight())
+    }
+
+    fn in_run<T: Send>(
+        &self,
+        run_id: String,
+        progress: &dyn Progress,
+        cancel: &Cancel,
+        work: impl FnOnce(&BackupRun<'_>) -> Result<T, BackupFailure> + Send,
+    ) -> Result<T, BackupFailure> {
         let cancel = match self.time_limit {
             Some(limit) => cancel.limited(limit),
             None => cancel.clone(),
         };
-        let taken = cancel.check().and_then(|()| RunId::random()).and_then(|run_id| {
+        let done = cancel.check().and_then(|()| {
             runtime::block_on(|| {
-                let run = BackupRun {
+                Ok(work(&BackupRun {
                     backup: self,
                     progress,
                     cancel: &cancel,
-                    run_id: run_id.to_string(),
-                };
-                let mut taken = run.take_or_fall_back();
-                if let Ok(outcome) = &mut taken {
-                    run.archive(outcome);
-                }
-                Ok(taken)
+                    run_id,
+                }))
             })
         });
-        taken.unwrap_or_else(|error| Err(error.into()))
+        done.unwrap_or_else(|error| Err(error.into()))
     }
 }
 

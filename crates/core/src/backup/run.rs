@@ -4,16 +4,16 @@ use std::{num::NonZeroU64, path::Path, time::Duration};
 
 use tokio::runtime::Handle;
 
-use super::{Backup, BackupFailure, Mode};
+use super::{AskedMembers, Backup, BackupFailure, Mode};
 use crate::{
     Error, ErrorKind,
     cancel::Cancel,
-    context::BackupContext,
-    context::now,
+    context::{BackupContext, now},
     error::Condition,
     full::{Announcement, Full, full},
     incremental::{Incremental, incremental},
     outcome::BackupOutcome,
+    preflight::{self, Preflight, RepositoryAccess},
     progress::{Phase, Progress},
     replace::Replace,
     repository::Archived,
@@ -26,10 +26,9 @@ use crate::{
     },
     target::staging::Target,
 };
-use neo4j_format::store::neo4j_lock::Neo4jLock;
 use neo4j_format::{
     DirHandle,
-    store::{Header, StoreFile},
+    store::{Header, StoreFile, neo4j_lock::Neo4jLock},
 };
 
 /// How often a server is asked again after its connection broke. A server that is gone refuses the connection at once.
@@ -47,6 +46,9 @@ pub(super) enum Pipeline {
     Incremental,
 }
 
+/// What is done with a member, and with the master that has the last word where it is another one.
+pub(super) type Attempt<'a, T> = &'a dyn Fn(&Member, Option<Authority<'_>>, &dyn Progress) -> Result<T, Error>;
+
 /// One run. Everything happens inside the runtime's context, on a thread that may block.
 pub(super) struct BackupRun<'a> {
     pub(super) backup: &'a Backup,
@@ -62,10 +64,10 @@ impl BackupRun<'_> {
             return;
         };
         self.progress.phase(Phase::Archiving);
-        let source = self.source_name();
+        let source = self.backup.named_source();
         let locked = Target::lock(&outcome.target, &self.run_id, now(), self.backup.shared);
         let archived = locked.and_then(|target| {
-            let archived = target.open().and_then(|dir| {
+            let archived = target.site().open().and_then(|dir| {
                 let _lock = Neo4jLock::take(&dir)?;
                 Ok(repository.archive(&dir, &source, outcome.verdict, self.cancel))
             });
@@ -89,12 +91,6 @@ impl BackupRun<'_> {
             }
         }
         outcome.archive = Some(archived);
-    }
-
-    /// The source, as the manifest names it.
-    fn source_name(&self) -> String {
-        let name = self.backup.source_name.clone();
-        name.unwrap_or_else(|| self.backup.source.to_string())
     }
 
     /// Takes the backup, and a full one if an incremental one cannot continue and that is asked for.
@@ -141,31 +137,95 @@ impl BackupRun<'_> {
     }
 
     fn take(&self, pipeline: Pipeline, announcement: &Announcement) -> Result<BackupOutcome, BackupFailure> {
-        self.progress.phase(Phase::Connecting);
-        match &self.backup.source {
-            Source::Single { host, port } => Ok(self.ask_server(host, *port, pipeline, announcement)?),
-            Source::Ha { coordinators, chroot } => {
-                let search = Search {
-                    coordinators: coordinators.clone(),
-                    chroot: chroot.clone(),
-                    cluster: self.backup.cluster.name.clone(),
-                    timeout: self.backup.cluster.zookeeper_timeout,
-                };
-                self.ask_cluster(&search, pipeline, announcement)
+        let (mut outcome, members) = self.ask(pipeline, &|member, authority, progress| {
+            self.transfer(pipeline, announcement, member, authority, progress)
+        })?;
+        let served = members.as_ref().and_then(|members| members.served);
+        if let (Some(served), Some(search)) = (served, self.search()) {
+            self.judge_source(&search, served, &mut outcome);
+        }
+        Ok(BackupOutcome { members, ..outcome })
+    }
+
+    /// What the backup would do, or the full one if an incremental one could not continue and that is asked for.
+    pub(super) fn preflight(&self) -> Result<Preflight, BackupFailure> {
+        let pipeline = self.pipeline();
+        let mut found = match self.preflight_of(pipeline) {
+            Err(failure) if pipeline == Pipeline::Incremental && self.falls_back(&failure.error) => {
+                match self.preflight_of(Pipeline::Full(Replace::SameDatabase)) {
+                    Ok(found) => Ok(Preflight {
+                        fallback: Some(failure.error.to_string()),
+                        ..found
+                    }),
+                    Err(refused) => Err(BackupFailure {
+                        error: not_even_full(&failure.error, &refused.error),
+                        ..refused
+                    }),
+                }
             }
+            found => found,
+        }?;
+        if let Some(repository) = &self.backup.repository {
+            self.progress.phase(Phase::Archiving);
+            found.repository = Some(match repository.require_usable(self.cancel) {
+                Ok(()) => RepositoryAccess::Usable,
+                Err(error) => RepositoryAccess::failed(&error),
+            });
+        }
+        Ok(found)
+    }
+
+    fn preflight_of(&self, pipeline: Pipeline) -> Result<Preflight, BackupFailure> {
+        let source = self.backup.named_source();
+        let (found, members) = self.ask(pipeline, &|member, authority, progress| {
+            let context = self.context(&source, member, authority);
+            match pipeline {
+                Pipeline::Full(replace) => preflight::full(&context, replace, progress),
+                Pipeline::Incremental => preflight::incremental(&context, self.backup.unproven, progress, self.cancel),
+            }
+        })?;
+        Ok(Preflight { members, ..found })
+    }
+
+    /// Makes `attempt` with the server, or with the members of the cluster in turn.
+    fn ask<T>(&self, pipeline: Pipeline, attempt: Attempt<'_, T>) -> Result<(T, Option<AskedMembers>), BackupFailure> {
+        self.progress.phase(Phase::Connecting);
+        if let Source::Single { host, port } = &self.backup.source {
+            return Ok((self.ask_server(host, *port, attempt)?, None));
+        }
+        let search = self.search().expect("every other source is a cluster");
+        let taken = self.ask_cluster(&search, pipeline, attempt);
+        let members = AskedMembers {
+            served: taken.served,
+            failed: taken.failures,
+            skipped: taken.passed_over,
+        };
+        match taken.result {
+            Ok(done) => Ok((done, Some(members))),
+            Err(error) => Err(BackupFailure {
+                error,
+                members: Some(Box::new(members)),
+            }),
         }
     }
 
-    fn ask_server(
-        &self,
-        host: &str,
-        port: u16,
-        pipeline: Pipeline,
-        announcement: &Announcement,
-    ) -> Result<BackupOutcome, Error> {
+    /// How the cluster is found; `None` if the source is a single server.
+    fn search(&self) -> Option<Search> {
+        let Source::Ha { coordinators, chroot } = &self.backup.source else {
+            return None;
+        };
+        Some(Search {
+            coordinators: coordinators.clone(),
+            chroot: chroot.clone(),
+            cluster: self.backup.cluster.name.clone(),
+            timeout: self.backup.cluster.zookeeper_timeout,
+        })
+    }
+
+    fn ask_server<T>(&self, host: &str, port: u16, attempt: Attempt<'_, T>) -> Result<T, Error> {
         let member = self.find(host, port, Settings::default().connect_timeout)?;
         Retry::new(BROKEN, retry::seed(&self.run_id), self.cancel).run(
-            || self.transfer(pipeline, announcement, &member, None, self.progress),
+            || attempt(&member, None, self.progress),
             |error| {
                 matches!(
                     error.condition(),
@@ -186,7 +246,25 @@ impl BackupRun<'_> {
         Handle::current().block_on(Member::find(host, port, settings, self.cancel.clone()))
     }
 
-    pub(super) fn transfer(
+    fn context<'c>(
+        &'c self,
+        source: &'c str,
+        member: &'c Member,
+        authority: Option<Authority<'c>>,
+    ) -> BackupContext<'c> {
+        BackupContext {
+            member,
+            authority,
+            source,
+            target: &self.backup.target,
+            growth: self.backup.growth,
+            checks: self.backup.checks,
+            shared: self.backup.shared,
+            run_id: &self.run_id,
+        }
+    }
+
+    fn transfer(
         &self,
         pipeline: Pipeline,
         announcement: &Announcement,
@@ -194,17 +272,8 @@ impl BackupRun<'_> {
         authority: Option<Authority<'_>>,
         progress: &dyn Progress,
     ) -> Result<BackupOutcome, Error> {
-        let source = self.source_name();
-        let context = BackupContext {
-            member,
-            authority,
-            source: &source,
-            target: &self.backup.target,
-            growth: self.backup.growth,
-            checks: self.backup.checks,
-            shared: self.backup.shared,
-            run_id: &self.run_id,
-        };
+        let source = self.backup.named_source();
+        let context = self.context(&source, member, authority);
         match pipeline {
             Pipeline::Full(replace) => {
                 let request = Full {

@@ -12,7 +12,7 @@ pub struct Memory(u64);
 const ROOM_MIN: usize = 1024;
 
 impl Memory {
-    /// What is taken whatever the store is: buffers, caches, sums, findings.
+    /// Fixed part for any store: buffers, caches, sums, findings.
     const FIXED: u64 = 16 << 20;
 
     /// The smallest limit that can be kept, in bytes.

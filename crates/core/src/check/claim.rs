@@ -1,4 +1,4 @@
-//! Double entry: whatever one record says of another, the other has to say as well.
+//! Double entry: what one record says of another, the other must confirm.
 //!
 //! A relationship whose next one is 7 *credits* "7 comes behind me at this node", and relationship 7 *debits* it by its
 //! previous pointer. In a consistent store every credit has its one debit. Which record says what is written here once,
@@ -142,6 +142,11 @@ impl Key {
             PointingKind::Block(file) => Some(file),
             _ => None,
         }
+    }
+
+    /// Whether it is about a block.
+    pub(super) fn is_of_block(&self) -> bool {
+        matches!(self.kind, PointingKind::Block(_) | PointingKind::BlockOrder(_))
     }
 
     /// Whether it is about the order of blocks rather than their being referred to.
@@ -369,7 +374,8 @@ fn refer(
     }
 }
 
-fn referred(file: StoreFile, record: u64) -> Key {
+/// That something refers to this block.
+pub(super) fn referred(file: StoreFile, record: u64) -> Key {
     Key {
         kind: PointingKind::Block(file),
         owner: 0,

@@ -2,7 +2,7 @@
 //!
 //! First pass: every claim is hashed, and one sum adds the hash of a credit and subtracts that of a debit. If it is not
 //! zero in the end, there is a claim without its counterpart (that it is zero all the same has odds of 2⁻⁶⁴; the keys of
-//! the hash are drawn anew for each run, so that no store can be made to pass). Most stores are done with that. In the
+//! the hash are random in each run, so that no store can be made to pass). Most stores are done with that. In the
 //! others a second pass has one sum for each of many buckets of claims, and a third collects the claims of the buckets
 //! that are not zero and matches them one by one; where they are too many for the memory they are taken in several
 //! passes, by ranges of the hash.
@@ -38,7 +38,7 @@ impl Hash {
     }
 
     #[inline]
-    fn of(&self, key: &Key) -> u64 {
+    pub(super) fn of(&self, key: &Key) -> u64 {
         let ([a, b, c], [k0, k1, k2, k3]) = (key.words(), self.keys);
         fold(fold(a ^ k0, b ^ k1) ^ k2, c ^ k3)
     }

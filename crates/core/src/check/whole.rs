@@ -5,7 +5,7 @@
 //! types, keys ─▶ nodes ─▶ relationships ─▶ properties ─▶ blocks      every claim into the balance
 //!            is the balance even? no ─▶ twice more: collect the claims that do not match, judge each
 //!            chains that could be rings? ─▶ look for them
-//!            either? ─▶ once more: relationships against their nodes
+//!            either? ─▶ again: relationships against their nodes
 //! ```
 
 use std::collections::BTreeMap;
@@ -77,7 +77,7 @@ pub(super) fn check<'a>(
     {
         rings::relationships(&whole, &mut first.judge)?;
     }
-    // what is linked on both sides, and is no ring, leads back to a node in use
+    // what is linked on both sides, and is not a ring, leads back to a node in use
     if !is_even
         || workers
             .iter()

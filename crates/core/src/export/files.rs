@@ -88,14 +88,14 @@ impl Staging {
             let text = format!("{}: left by an interrupted export; removed", path.display());
             progress.warning(&text);
         }
-        let reserve = || {
+        let create = || {
             let partial = parent.create_folder(&partial_name)?;
             let marker = partial.create_new(MARKER)?;
             marker.try_lock()?;
             Ok::<_, io::Error>((partial, marker))
         };
-        let (partial, marker) = match reserve() {
-            Ok(handles) => handles,
+        let (partial, marker) = match create() {
+            Ok(made) => made,
             // another export was faster
             Err(cause) if matches!(cause.kind(), io::ErrorKind::AlreadyExists | io::ErrorKind::WouldBlock) => {
                 return Err(in_use(&path));

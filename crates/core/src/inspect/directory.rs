@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     Error, ErrorKind, file_system,
-    manifest::{MANIFEST, Manifest, Run, State},
+    manifest::{MANIFEST, Manifest, Run, State, Verification},
     target::staging::refuse_if_at_work,
     verification::readable,
     verify::traces::{Opened, Traces},
@@ -49,6 +49,16 @@ pub struct LastTransaction {
     pub committed: Option<i64>,
 }
 
+/// A verification, and what came after it.
+#[derive(Debug, Clone, Serialize)]
+pub struct VerificationSummary {
+    /// As the manifest has it.
+    #[serde(flatten)]
+    pub verification: Verification,
+    /// First and last transaction of the graph that incremental backups added since.
+    pub transactions_after: Option<(i64, i64)>,
+}
+
 /// What was found.
 #[derive(Debug, Clone, Serialize)]
 pub struct Inspection {
@@ -72,6 +82,8 @@ pub struct Inspection {
     pub adopted: Option<u64>,
     /// The runs that led here, oldest first.
     pub chain: Vec<Run>,
+    /// The newest verification by each command, oldest first.
+    pub verifications: Vec<VerificationSummary>,
     /// Whether Neo4j opened it since; `None` where there is no manifest to tell by.
     pub opened: Option<Opened>,
     /// Whether another process, such as a running Neo4j, has it open now. A run of this tool does not count.
@@ -144,12 +156,23 @@ pub fn inspect(dir: &Path) -> Result<Inspection, Error> {
             .map(|manifest| Traces::read(dir, manifest).opened(manifest)),
         in_use: matches!(neo4j_lock::holder(dir), Some(neo4j_lock::Holder::Process(_))),
         first_start: start::predict_first_start(dir, &stores, &logs, log_version),
+        verifications: manifest.as_ref().map(verifications).unwrap_or_default(),
         chain: manifest.map(|manifest| manifest.chain).unwrap_or_default(),
         stores,
         indexes,
         logs,
         problems,
     })
+}
+
+fn verifications(manifest: &Manifest) -> Vec<VerificationSummary> {
+    let summary = |verification: &Verification| VerificationSummary {
+        verification: verification.clone(),
+        transactions_after: manifest
+            .transactions_after(verification)
+            .map(|(first, last)| (first.0, last.0)),
+    };
+    manifest.verifications.iter().map(summary).collect()
 }
 
 fn judge(dir: &DirHandle) -> Result<(), Error> {

@@ -23,7 +23,7 @@ pub struct IndexSummary {
     pub name: String,
     /// Whose it is; `None` where it is not configured.
     pub provider: Option<String>,
-    /// `exact` or `fulltext`, or whatever stands there.
+    /// `exact`, `fulltext`, or the configured value as it is.
     pub index_type: Option<String>,
     /// Bytes of its files; `None` where there are none yet.
     pub bytes: Option<u64>,

@@ -117,6 +117,12 @@ pub fn look(dir: &DirHandle, source: DataSource, problems: &mut Vec<String>) -> 
     logs
 }
 
+/// When a transaction was committed, in milliseconds since 1970, if it is the last one of the logs of `source`.
+pub(crate) fn committed(dir: &DirHandle, source: DataSource, id: TxId) -> Option<i64> {
+    let last = look(dir, source, &mut Vec::new()).last?;
+    last.time.filter(|_| last.id == id)
+}
+
 /// Versions and bytes of the archived logs, oldest first.
 fn archived(dir: &DirHandle, source: DataSource, problems: &mut Vec<String>) -> Vec<(LogVersion, u64)> {
     let found = archived_logs(dir, source);

@@ -13,4 +13,4 @@ pub mod releases;
 pub mod start;
 pub mod stores;
 
-pub use directory::{DirectoryKind, Inspection, inspect};
+pub use directory::{DirectoryKind, Inspection, VerificationSummary, inspect};

@@ -60,7 +60,7 @@ pub struct StoreSummary {
     pub seal: Option<Seal>,
     /// How its `.id` file was left.
     pub id_file: Option<IdFile>,
-    /// Ids that the `.id` file offers anew.
+    /// Ids that the `.id` file offers for reuse.
     pub free_ids: Option<u64>,
 }
 

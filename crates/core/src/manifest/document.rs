@@ -5,6 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::Verification;
 use neo4j_format::ids::{DataSource, StoreId, TxId};
 
 /// Name of the manifest in a backup.
@@ -126,6 +127,9 @@ pub struct Manifest {
     pub last_transactions: Vec<LastTransaction>,
     /// BLAKE3 of the checksum file.
     pub sums_checksum: Option<String>,
+    /// The newest verification by each command, oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub verifications: Vec<Verification>,
     /// Every file of the backup but the manifest and the checksums, in the order of the digests.
     pub files: Vec<FileEntry>,
 }
@@ -150,6 +154,7 @@ impl Manifest {
             finished: None,
             last_transactions: Vec::new(),
             sums_checksum: None,
+            verifications: Vec::new(),
             files: Vec::new(),
         }
     }

@@ -15,7 +15,7 @@ pub const NEW_MANIFEST: &str = "neo4j-backup.json.new";
 /// Name of new checksums until they are complete.
 pub const NEW_SUMS: &str = "neo4j-backup.sums.new";
 
-/// What the name of a file of ours begins with, in whatever folder.
+/// Prefix of the names of our own files, in any folder.
 const OURS: &str = "neo4j-backup.";
 
 /// What a path in a directory stands for.

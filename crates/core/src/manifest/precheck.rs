@@ -1,6 +1,6 @@
 //! Whether a backup still is what its manifest says, looked at before any of it is changed.
 //!
-//! A new digest vouches for whatever bytes it is taken of. So what an update is going to change, or to digest again, is
+//! A new digest vouches for the bytes it is computed from, right or wrong. So what an update is going to change, or to digest again, is
 //! compared with its recorded digest first: damage is found while the run can still refuse, and is never certified.
 
 use std::{collections::BTreeMap, io, path::PathBuf};

@@ -24,7 +24,7 @@ const MAX_MANIFEST: u64 = 256 << 20;
 /// What stands before and behind the manifest's own checksum; nothing follows.
 const CHECKSUM_FRAME: (&str, &str) = (",\n  \"checksum\": \"", "\"\n}\n");
 
-/// In place of the checksum while it is taken.
+/// Stands where the checksum goes while it is computed.
 const NO_CHECKSUM: [u8; 64] = [b'0'; 64];
 
 impl Manifest {

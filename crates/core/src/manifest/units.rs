@@ -1,6 +1,6 @@
 //! Reads whole files in units of some chunks, on several threads.
 //!
-//! Each thread takes the next unit, so that the disk sees one sequential reader per file whatever the number of threads,
+//! Each thread takes the next unit, so that the disk sees one sequential reader per file for any number of threads,
 //! and a large file keeps all of them busy. Where pages are cached nothing but the read itself is asked of the kernel;
 //! from the first one that is not, the file is asked for ahead.
 

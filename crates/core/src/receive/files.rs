@@ -113,7 +113,7 @@ mod tests {
         }
     }
 
-    /// No two places of it look alike, so that whatever is moved shows.
+    /// No two places of it look alike, so that misplaced bytes show.
     fn content(random: &mut StdRng, length: usize) -> Vec<u8> {
         let mut bytes = vec![0; length];
         random.fill(&mut bytes[..]);

@@ -39,7 +39,7 @@ const OLDER: &str = "index/neo4j-backup.older";
 fn left_out(dir: &DirHandle, files: &[FileEntry]) -> Result<BTreeSet<IndexKey>, Error> {
     let config = pending_index::read_config(dir)?;
     let missing = config.of_lucene().filter(|index| {
-        // a name that is no text is no name of a file either
+        // a name that is not text cannot name a file either
         let name = index.name.to_text().unwrap_or_default();
         let prefix = format!("{}/{}/{name}/", index_config::LUCENE_DIR, index.kind);
         !files.iter().any(|file| file.path.starts_with(&prefix))
@@ -80,7 +80,7 @@ impl MissingIndexes {
 /// where that helps.
 ///
 /// # Errors
-/// Of an answer that cannot be; of the disk; a cancelled run. A server that does not give them is no error but a warning.
+/// Of an answer that cannot be; of the disk; a cancelled run. A server that does not send them causes a warning, not an error.
 pub(crate) fn fetch(
     member: &Member,
     dir: &DirHandle,

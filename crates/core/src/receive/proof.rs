@@ -11,7 +11,7 @@
 
 use std::collections::BTreeMap;
 
-use super::transactions::{Asked, ReceivedLogs};
+use super::transactions::{ProofRequest, ReceivedLogs};
 use crate::{
     Error, ErrorKind,
     error::{Condition, ErrorScope, Setting},
@@ -20,7 +20,7 @@ use crate::{
     progress::Progress,
     source::{
         client::Member,
-        questions::{newest_before, nothing_after},
+        questions::{fingerprint_at, newest_before, nothing_after},
     },
     target::archived_logs,
 };
@@ -138,15 +138,57 @@ impl Target<'_> {
     pub(crate) fn prove(
         &self,
         logs: &ReceivedLogs,
-        asked: Asked,
+        asked: ProofRequest,
+        unproven: Unproven,
+        progress: &dyn Progress,
+    ) -> Result<HistoryProof, Error> {
+        self.compare(|source| logs.overlap(source), asked, unproven, progress)
+    }
+
+    /// The same without what follows them: asks for the last transactions alone.
+    ///
+    /// # Errors
+    /// As [`Target::prove`]; of the responses.
+    pub(crate) fn ask(&self, unproven: Unproven, progress: &dyn Progress) -> Result<HistoryProof, Error> {
+        let asked = match self.member.dialect() {
+            // looks for old transactions for minutes
+            Dialect::D13 => None,
+            _ => self.last_transactions()?,
+        };
+        if let Some(theirs) = asked {
+            let theirs = |source| theirs.get(&source).copied();
+            return self.compare(theirs, ProofRequest::WithLast, unproven, progress);
+        }
+        let had: Vec<_> = self.had.iter().map(|(source, last)| (*source, *last)).collect();
+        nothing_after(self.member, &had)?;
+        self.compare(|_| None, ProofRequest::Plainly, unproven, progress)
+    }
+
+    /// The fingerprints of the last transactions as the source has them; `None` if it has dropped its logs of that time.
+    fn last_transactions(&self) -> Result<Option<BTreeMap<DataSource, Fingerprint>>, Error> {
+        let mut theirs = BTreeMap::new();
+        for (source, last) in self.had.iter().filter(|(_, last)| **last > TxId::BASE) {
+            match fingerprint_at(self.member, self.format, *source, *last) {
+                Ok(found) => theirs.extend(found.map(|found| (*source, found))),
+                Err(error) if error.kind() == ErrorKind::FullNeeded => return Ok(None),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(Some(theirs))
+    }
+
+    fn compare(
+        &self,
+        theirs: impl Fn(DataSource) -> Option<Fingerprint>,
+        asked: ProofRequest,
         unproven: Unproven,
         progress: &dyn Progress,
     ) -> Result<HistoryProof, Error> {
         let mut not_proven = None;
         for (source, last) in self.had.iter().filter(|(_, last)| **last > TxId::BASE) {
             let (source_name, last) = (*source, *last);
-            let theirs = logs.overlap(source_name);
-            if asked == Asked::WithLast && theirs.is_none() {
+            let theirs = theirs(source_name);
+            if asked == ProofRequest::WithLast && theirs.is_none() {
                 let newest = newest_before(self.member, source_name, last).unwrap_or(None);
                 return Err(Behind {
                     source_name,
@@ -177,7 +219,7 @@ impl Target<'_> {
                 }
             }
         }
-        if asked == Asked::Plainly {
+        if asked == ProofRequest::Plainly {
             // where there is nothing to ask for, only 1.3 is asked plainly
             not_proven.get_or_insert(NotProven::SearchedForMinutes);
         }

@@ -55,7 +55,7 @@ pub(crate) struct Graph<'a> {
 pub(crate) struct ActiveLog {
     path: PathBuf,
     /// The last transaction that the store has once it is applied.
-    last: TxId,
+    pub(crate) last: TxId,
     /// Store files in which something changes.
     pub(crate) stores: BTreeSet<StoreFile>,
 }
@@ -151,7 +151,7 @@ impl Graph<'_> {
     }
 
     /// Makes a received log the active one: once [`Graph::apply`] has made the name durable, which it does before it
-    /// changes a record, it is replayed by whoever comes next.
+    /// changes a record, the next run replays it.
     ///
     /// # Errors
     /// Of the disk.
@@ -239,7 +239,7 @@ impl Graph<'_> {
         match self.dir.read(&path, Marker::FILE_MAX) {
             Ok(bytes) => {
                 let Some(marker) = Marker::decode(&bytes) else {
-                    let text = format!("{}: is no marker of an active log", path.display());
+                    let text = format!("{}: is not a marker of an active log", path.display());
                     return Err(Error::new(ErrorKind::FullNeeded, text).with_hint("take a full backup"));
                 };
                 Ok(Some(marker))

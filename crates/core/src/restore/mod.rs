@@ -167,6 +167,21 @@ impl Restore {
         Restore { moment, ..self }
     }
 
+    /// The generation of a repository to restore, or to start from, by its id.
+    #[must_use]
+    pub fn snapshot(self, id: impl Into<String>) -> Restore {
+        match self.from {
+            Origin::Directory(_) => self,
+            Origin::Repository { repository, .. } => Restore {
+                from: Origin::Repository {
+                    repository,
+                    snapshot: Some(id.into()),
+                },
+                ..self
+            },
+        }
+    }
+
     /// Whom the files are given to; default: the owner of what they replace, or of the parent directory, if this process
     /// is root.
     #[must_use]
@@ -280,10 +295,12 @@ impl Restore {
         let staging = target.create_staging(owner)?;
         progress.phase(Phase::Receiving);
         copy::copy(chosen.files.as_ref(), &staging, |_| true, progress, cancel)?;
-        let (manifest, transactions) = match &chosen.later {
+        let (mut manifest, transactions) = match &chosen.later {
             Some((later, cut)) => self.forward(&staging, chosen, later, *cut, progress, cancel)?,
             None => (chosen.files.manifest().clone(), 0),
         };
+        // those of the backup say nothing about this copy
+        manifest.verifications.clear();
         manifest.write(&staging, MANIFEST)?;
         progress.phase(Phase::Checking);
         let check = checked(&staging, cancel)?;

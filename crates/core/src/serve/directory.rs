@@ -397,7 +397,7 @@ fn disk(error: TransactionRangeError) -> Error {
     }
 }
 
-/// Where an index was deleted, our backups keep no trace of it but transactions without commands; whoever has the
+/// Where an index was deleted, our backups keep no trace of it but transactions without commands; a client that has the
 /// index would keep it.
 fn tells_of_deletes(transaction_range: &TransactionRange) -> Result<bool, TransactionRangeError> {
     let mut told = true;

@@ -65,7 +65,7 @@ impl Lines {
 
     /// Says that a line waits for a request; false if it need not, since the service ends.
     pub(super) fn wait(&self, line: &Line) -> bool {
-        // in this order: whoever drains either sees that it waits, or is seen
+        // in this order: a thread that drains either sees that it waits, or is seen
         line.waiting.store(true, Ordering::SeqCst);
         !self.ending.load(Ordering::SeqCst)
     }

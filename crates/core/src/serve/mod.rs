@@ -1,4 +1,4 @@
-//! The backup service: the other side of [`crate::source::client`], over whatever is a [`Source`].
+//! The backup service: the other side of [`crate::source::client`], over any [`Source`].
 //!
 //! ```text
 //! listener ─▶ service ─▶ line, connection (one thread per client) ─▶ wire::request

@@ -19,7 +19,7 @@ pub(super) struct Pace {
 }
 
 impl Pace {
-    /// At most that many bytes per second; any number where there is no limit.
+    /// Limit in bytes per second, or none.
     pub(super) fn new(per_second: Option<NonZeroU64>) -> Pace {
         Pace {
             per_second,

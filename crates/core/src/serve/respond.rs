@@ -1,4 +1,4 @@
-//! One response: from a [`Source`] through the encoder to whoever sends the chunks.
+//! One response: from a [`Source`] through the encoder to the sender of the chunks.
 
 use std::{fs::File, io, os::unix::fs::FileExt};
 

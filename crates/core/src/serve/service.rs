@@ -100,7 +100,7 @@ pub struct Service<S> {
 }
 
 impl<S: Source> Service<S> {
-    /// Hands out `source` to whoever connects.
+    /// Serves `source` to all clients that connect.
     pub fn new(source: Arc<S>, limits: Limits) -> Service<S> {
         Service {
             source,

@@ -1,7 +1,7 @@
 //! The border between the service and what it hands out.
 //!
 //! A full backup is fuzzy by nature: files may be read at any moments after [`Source::copy`], while the source goes on
-//! committing; the transactions since that moment, which [`Source::since`] gives at the end, repair whatever the files
+//! committing; the transactions since that moment, which [`Source::since`] gives at the end, repair what the files
 //! caught half-way. A source has to keep two promises for it: every change of a store file belongs to a transaction
 //! that `since` will give, and a [`Content::Open`] file never gets shorter than the length it was offered with.
 
@@ -119,7 +119,7 @@ pub enum Content {
 pub struct Moment {
     /// The last transaction before it, per data source, in the order in which they are sent.
     pub after: Vec<(DataSource, TxId)>,
-    /// Where a full backup began, by whatever the source knows it again; `None` for a client's own ids.
+    /// Identifies where a full backup began; `None` for a client's own ids.
     pub copy: Option<u64>,
 }
 

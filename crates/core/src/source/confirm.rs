@@ -16,7 +16,7 @@ use crate::{
     source::client::Member,
 };
 use neo4j_format::{
-    ids::TxId,
+    ids::{DataSource, TxId},
     log::{Fingerprint, LogFormat},
     wire::Dialect,
 };
@@ -159,7 +159,7 @@ fn compare(
         return Err(unproven("1.3 looks for old transactions for minutes"));
     }
     let theirs = theirs.ok_or_else(|| unproven("the source did not send that transaction"))?;
-    Ok(match fingerprint_at(master, format, last)? {
+    Ok(match fingerprint_at(master, format, DataSource::Graph, last)? {
         Some(masters) if masters == theirs => None,
         Some(masters) => Some(Discarded::Differs {
             last,

@@ -11,15 +11,20 @@ use neo4j_format::{
 /// As far before the backup's last transaction the source's is looked for: so many are sent at most to find it.
 const FAR: i64 = 1 << 16;
 
-/// The fingerprint of a transaction of the graph as `member` has it; `None` if it does not have it.
+/// The fingerprint of a transaction of `source` as `member` has it; `None` if it does not have it.
 ///
 /// # Errors
 /// Of the response; of kind [`ErrorKind::FullNeeded`] where the member has dropped its logs of that time.
-pub(crate) fn fingerprint_at(member: &Member, format: LogFormat, id: TxId) -> Result<Option<Fingerprint>, Error> {
-    let mut incoming = member.incremental(&[(DataSource::Graph, id.previous())]);
+pub(crate) fn fingerprint_at(
+    member: &Member,
+    format: LogFormat,
+    source: DataSource,
+    id: TxId,
+) -> Result<Option<Fingerprint>, Error> {
+    let mut incoming = member.incremental(&[(source, id.previous())]);
     loop {
         match incoming.next()? {
-            Event::Transaction(source, found) if *source == *DataSource::Graph.name() && found == id => break,
+            Event::Transaction(name, found) if *name == *source.name() && found == id => break,
             Event::StoreId(_) => {}
             Event::End => return Ok(None),
             _ => {
@@ -31,10 +36,7 @@ pub(crate) fn fingerprint_at(member: &Member, format: LogFormat, id: TxId) -> Re
             }
         }
     }
-    let layout = Layout {
-        format,
-        source: DataSource::Graph,
-    };
+    let layout = Layout { format, source };
     let (mut body, mut buffer) = (Body::new(&mut incoming), Buffer::new());
     let found = TransactionReader::new(&mut body, layout, id, &mut buffer).fingerprint();
     found
@@ -65,7 +67,10 @@ pub(crate) fn count_behind(member: &Member, last: TxId, most: u64) -> Result<Opt
 }
 
 /// Whether it has transactions of the graph behind `last`; one that has dropped its logs of that time does.
-fn has_more(member: &Member, last: TxId) -> Result<bool, Error> {
+///
+/// # Errors
+/// Of the response.
+pub(crate) fn has_more(member: &Member, last: TxId) -> Result<bool, Error> {
     let mut incoming = member.incremental(&[(DataSource::Graph, last)]);
     loop {
         match incoming.next() {

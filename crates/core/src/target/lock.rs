@@ -38,8 +38,9 @@ const NOTE_MAX: u64 = 4096;
 /// What every note begins with.
 const NOTE_START: &str = r#"{"pid":"#;
 
+/// What a run writes into its lock file.
 #[derive(Debug, Serialize, Deserialize)]
-struct LockNote {
+pub(crate) struct LockNote {
     pid: u32,
     host: String,
     started: u64,
@@ -47,6 +48,18 @@ struct LockNote {
     /// The run whose backup stood in place, or waited for it, when nobody had been told that it succeeded.
     #[serde(default)]
     unreported: Option<String>,
+}
+
+impl LockNote {
+    /// The run that wrote it.
+    pub(crate) fn run_id(&self) -> &str {
+        &self.run_id
+    }
+
+    /// Whether nobody was told of the backup that this run made, if the one that wrote the note did not end.
+    pub(crate) fn leaves_unreported(&self, run_id: &str) -> bool {
+        self.run_id == run_id || self.unreported.as_deref() == Some(run_id)
+    }
 }
 
 impl RunLock {
@@ -59,10 +72,7 @@ impl RunLock {
         loop {
             let mut file = match open_or_create(parent, name) {
                 Ok(file) => file,
-                Err(error) if NotUsable::of(&error) == Some(NotUsable::NotAFile) => {
-                    let why = "is not a regular file";
-                    return Err(TargetError::ForeignLock { path, why }.into());
-                }
+                Err(error) if NotUsable::of(&error) == Some(NotUsable::NotAFile) => return Err(not_a_file(path)),
                 Err(error) => return Err(not_created(parent, name, error)),
             };
             let text = require_ours(&mut file, parent, name)?;
@@ -121,6 +131,33 @@ impl RunLock {
         }
     }
 
+    /// The note of a run that did not end, if the file `name` of `parent` has one; creates nothing and keeps no lock.
+    ///
+    /// # Errors
+    /// As [`RunLock::take`].
+    pub(crate) fn observe(parent: &DirHandle, name: &OsStr) -> Result<Option<LockNote>, Error> {
+        let path = parent.join(name);
+        let mut file = match parent.open_file(name) {
+            Ok(file) => file,
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                let created = parent.may_create();
+                return created.map(|()| None).map_err(|error| not_created(parent, name, error));
+            }
+            Err(error) if NotUsable::of(&error) == Some(NotUsable::NotAFile) => return Err(not_a_file(path)),
+            Err(error) => return Err(DiskError::new(path, error).into()),
+        };
+        let text = require_ours(&mut file, parent, name)?;
+        let note = serde_json::from_str(&text).ok();
+        match file.try_lock_shared() {
+            Ok(()) => Ok(note),
+            Err(TryLockError::WouldBlock) => {
+                let holder = holder(note.as_ref());
+                Err(TargetError::Locked { path, holder }.into())
+            }
+            Err(TryLockError::Error(e)) => Err(not_locked(path, e)),
+        }
+    }
+
     /// Whether a run that did not end left it.
     pub(crate) fn is_stale(&self) -> bool {
         self.stale.is_some()
@@ -139,11 +176,7 @@ impl RunLock {
 
     /// Whether nobody was told of the backup that this run made.
     pub(crate) fn leaves_unreported(&self, run_id: &str) -> bool {
-        let runs = self
-            .stale
-            .iter()
-            .flat_map(|note| [Some(&note.run_id), note.unreported.as_ref()]);
-        runs.flatten().any(|unreported| unreported == run_id)
+        self.stale.as_ref().is_some_and(|note| note.leaves_unreported(run_id))
     }
 
     /// Notes who holds it, and which backup is one that nobody was told about.
@@ -206,6 +239,11 @@ fn not_created(parent: &DirHandle, name: &OsStr, source: io::Error) -> Error {
         return TargetError::ParentNotWritable { path, source }.into();
     }
     DiskError::new(parent.join(name), source).into()
+}
+
+fn not_a_file(path: PathBuf) -> Error {
+    let why = "is not a regular file";
+    TargetError::ForeignLock { path, why }.into()
 }
 
 fn not_locked(path: PathBuf, source: io::Error) -> Error {

@@ -28,6 +28,8 @@ pub(crate) fn may_be_ours(uid: u32, parent: &DirHandle) -> Result<bool, DiskErro
 pub(crate) enum SharedDirectories {
     /// Root refuses them: what it writes or reads could be swapped by somebody who may not.
     Refused,
+    /// The same, and no setting allows them.
+    NeverAllowed,
     /// They were allowed.
     Allowed,
 }
@@ -53,7 +55,13 @@ pub(crate) fn refuse_shared(
     for (dir, status) in dirs.chain(target.map(|target| (target, target_status))) {
         if let Some(who) = status.and_then(|status| who_can_rename(&status, owner)) {
             let path = dir.path().to_owned();
-            return Err(TargetError::Shared { path, who }.into());
+            let can_be_allowed = shared == SharedDirectories::Refused;
+            return Err(TargetError::Shared {
+                path,
+                who,
+                can_be_allowed,
+            }
+            .into());
         }
     }
     Ok(())

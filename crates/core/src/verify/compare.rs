@@ -137,7 +137,7 @@ fn differences(reader: &mut Reader<'_>, unit: &Unit, file: &Expected<'_>, table:
             }
         }
         Err(error) => {
-            // once more, chunk by chunk, to find the bad ones
+            // again, chunk by chunk, to find the bad ones
             for (number, digest) in numbered {
                 let read = reader.chunk(unit, number);
                 if !read.is_ok_and(|chunk| sums::digest(chunk) == *digest) {

@@ -71,7 +71,7 @@ impl Circumstances<'_> {
             };
         }
         match finding.problem {
-            // logs are pruned, segments merged, `.id` files made anew
+            // logs are pruned, segments merged, `.id` files recreated
             FileProblem::Missing => !matches!(path, index_config::PATH | lucene_store::PATH),
             FileProblem::Extra => true,
             _ if path.starts_with("messages.log") => {
@@ -141,7 +141,7 @@ fn update_did(finding: &FileFinding) -> bool {
 }
 
 /// A backup that Neo4j opened and closed has a new or longer `messages.log`; the update that began behind that has taken
-/// the marker away by which a start is told.
+/// the marker away that shows a start.
 fn written_before(finding: &FileFinding, compared: Option<(&Expected<'_>, &Differences)>) -> bool {
     let as_it_was = |(_, differences): (_, &Differences)| differences.count == 0;
     finding.path.starts_with("messages.log")

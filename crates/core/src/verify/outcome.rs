@@ -39,6 +39,16 @@ pub enum VerifyVerdict {
 }
 
 impl VerifyVerdict {
+    /// The word for it in reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            VerifyVerdict::Intact => "intact",
+            VerifyVerdict::ChangedByNeo4j => "changed-by-neo4j",
+            VerifyVerdict::InterruptedUpdate => "interrupted-update",
+            VerifyVerdict::Damaged => "damaged",
+        }
+    }
+
     /// The exit code of the program.
     pub fn exit_code(self) -> u8 {
         match self {
@@ -70,6 +80,8 @@ pub struct VerifyOutcome {
     pub findings: Vec<FileFinding>,
     /// What else is to be known.
     pub notes: Vec<String>,
+    /// Whether the manifest has a record of this verification.
+    pub recorded: bool,
 }
 
 impl VerifyOutcome {
@@ -92,6 +104,7 @@ impl VerifyOutcome {
             opened: Opened::No,
             findings: Vec::new(),
             notes: Vec::new(),
+            recorded: false,
         }
     }
 }
@@ -151,13 +164,14 @@ fn without_manifest() -> VerifyOutcome {
         opened: Opened::No,
         findings: vec![FileFinding::whole(MANIFEST, FileProblem::Damaged, None, None)],
         notes: vec!["the other files could not be checked".to_owned()],
+        recorded: false,
     }
 }
 
 struct Comparison<'a> {
     dir: &'a DirHandle,
     manifest: &'a Manifest,
-    /// What is there and how long it is; `None` for what is no regular file.
+    /// What is there and how long it is; `None` if it is not a regular file.
     found: BTreeMap<String, (Option<u64>, Role)>,
     findings: Vec<FileFinding>,
     notes: Vec<String>,
@@ -209,7 +223,7 @@ impl<'a> Comparison<'a> {
     }
 
     /// Whether the checksum file is the one that the manifest belongs to. Where an update was interrupted it may be the
-    /// next one, which is no damage.
+    /// next one, which is not damage.
     ///
     /// # Errors
     /// It cannot be read for another reason than the disk.
@@ -287,7 +301,7 @@ impl<'a> Comparison<'a> {
         }
     }
 
-    /// What is missing, what is no file, and what the manifest does not list.
+    /// What is missing, what is not a file, and what the manifest does not list.
     fn judge_others(&mut self, circumstances: &Circumstances<'_>) {
         let mut findings = Vec::new();
         for entry in &self.manifest.files {

@@ -4,10 +4,10 @@
 //!
 //! | trace | left by |
 //! |---|---|
-//! | `messages.log` is new or has grown, or was set aside and begun anew | every start writes into it |
+//! | `messages.log` is new or has grown, or was set aside and started again | every start writes into it |
 //! | `nioneo_logical.log.active` is a marker | every start makes one, and no run of this tool leaves one |
 //! | `active_tx_log` names a file that is there | every start makes both |
-//! | `neostore` is of the same database and not behind the backup | whoever changes a store raises its last transaction |
+//! | `neostore` is of the same database and not behind the backup | every change to a store raises its last transaction |
 
 use serde::Serialize;
 
@@ -57,7 +57,7 @@ pub enum Since {
 }
 
 /// Tells [`Since`] from names and lengths. A single trace is enough here, unlike in [`Traces::opened`]: to take checksums
-/// anew without need costs time, to keep ones that are out of date would make a good backup look damaged.
+/// again without need costs time, to keep ones that are out of date would make a good backup look damaged.
 pub fn since(dir: &DirHandle, manifest: Option<&Manifest>) -> Since {
     let Some(manifest) = manifest.filter(|manifest| manifest.is_complete()) else {
         return Since::Unknown;
@@ -176,7 +176,7 @@ impl Traces {
     }
 }
 
-/// Whether `messages.log` is new or has grown, or was set aside under another name and begun anew.
+/// Whether `messages.log` is new or has grown, or was set aside under another name and started again.
 fn has_new_messages(dir: &DirHandle, manifest: &Manifest) -> bool {
     let length_of = |path: &str| {
         manifest

@@ -24,8 +24,8 @@ use std::{
 
 use rustix::{
     fs::{
-        AtFlags, CWD, Dir, FileType, Mode, OFlags, RenameFlags, mkdirat, openat, readlinkat, renameat, renameat_with,
-        statat, unlinkat,
+        Access, AtFlags, CWD, Dir, FileType, Mode, OFlags, RenameFlags, accessat, mkdirat, openat, readlinkat,
+        renameat, renameat_with, statat, unlinkat,
     },
     io::Errno,
 };
@@ -231,6 +231,19 @@ impl DirHandle {
             return Err(io::Error::new(io::ErrorKind::InvalidData, text));
         }
         Ok(bytes)
+    }
+
+    /// Whether this user may create names in the directory; creates none.
+    ///
+    /// # Errors
+    /// The permission that is missing; a read-only file system.
+    pub fn may_create(&self) -> io::Result<()> {
+        Ok(accessat(
+            self,
+            ".",
+            Access::WRITE_OK | Access::EXEC_OK,
+            AtFlags::EACCESS,
+        )?)
     }
 
     /// Creates a file, open for reading and writing, where nothing stands yet.

@@ -73,7 +73,7 @@ impl NewFiles {
     }
 
     pub(super) fn give_file(&self, file: &impl AsFd) -> io::Result<()> {
-        // whoever owns a backup can bring it up to date
+        // the owner of a backup can bring it up to date
         self.give(file, self.mode.map(|mode| mode & 0o666 | 0o600))
     }
 

@@ -21,7 +21,7 @@ pub struct ArchivedLog {
     pub bytes: u64,
 }
 
-/// The archived logs of a data source in a store directory, oldest first; none if there is no directory for them.
+/// The archived logs of a data source in a store directory, oldest first; none if their directory does not exist.
 ///
 /// # Errors
 /// Of the disk.

@@ -244,7 +244,7 @@ impl<'b, R: Read> Entries<'b, R> {
         let continued = self.rest != Rest::Nothing;
         let available = self.buffer.available();
         let mut fields = Fields(available);
-        let mut state = State {
+        let mut state = ReaderState {
             layout: self.layout,
             place: LogElement::EntryType,
             rest: self.rest,
@@ -324,14 +324,14 @@ impl<'b, R: Read> Entries<'b, R> {
 }
 
 /// What decoding a part reads and changes; taken over only if it succeeds.
-struct State {
+struct ReaderState {
     layout: Layout,
     place: LogElement,
     rest: Rest,
     identifier: i32,
 }
 
-impl State {
+impl ReaderState {
     /// The item, and where its identifier stands.
     #[inline]
     fn decode<'a>(&mut self, fields: &mut Fields<'a>) -> Result<(Item<'a>, usize), Stop> {

@@ -3,7 +3,7 @@
 //! Members of a cluster log a transaction with the same ids and commands, but with their own identifier, possibly without
 //! PREPARE, with another kind of COMMIT, with the commands in another order, and, where a slave committed it, with
 //! another commit time at that slave (`docs/formats/transaction-log.md` §7). The fingerprint covers exactly what they
-//! share: global id, of which half is drawn anew for each transaction, transaction id, master id (format 1), and the set of
+//! share: global id, of which half is random for each transaction, transaction id, master id (format 1), and the set of
 //! commands. The hashes of the commands are added up, so that a transaction of any size needs no sorting and no memory.
 
 use std::{fmt, str::FromStr};
@@ -32,7 +32,7 @@ impl fmt::Debug for Fingerprint {
     }
 }
 
-/// Text that is no fingerprint.
+/// Text that is not a fingerprint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a fingerprint has 64 hexadecimal digits")]
 pub struct NoFingerprint;

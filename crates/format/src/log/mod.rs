@@ -2,7 +2,7 @@
 //!
 //! [`entry`], [`command`] and [`lucene`] turn bytes into values. [`entries`] pulls them one part at a time out of a
 //! [`std::io::Read`], through a buffer that holds neither a transaction nor a graph command as a whole. On top of it
-//! stand [`reader`] (one transaction, as in a backup stream), [`slot`] (a log file, with whatever a crash left in it),
+//! stand [`reader`] (one transaction, as in a backup stream), [`slot`] (a log file, with leftovers of a crash),
 //! [`second_pass`] (the transactions found there), [`transaction_range`] (the transactions of several logs, in order) and
 //! [`writer`] (a new log file, with the transactions of a stream).
 #![cfg_attr(

@@ -1,4 +1,4 @@
-//! A log file with whatever a run or a crash left in it (`docs/formats/transaction-log.md` §5, §11).
+//! A log file, with leftovers of a run or a crash (`docs/formats/transaction-log.md` §5, §11).
 //!
 //! Entries of several transactions may interleave, transactions may lack DONE or never have committed, and the tail may
 //! be torn or zero. [`SlotReader::next`] finds the committed transactions in the order of their COMMIT entries, which is

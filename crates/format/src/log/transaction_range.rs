@@ -101,10 +101,10 @@ impl TransactionRange {
             .into_iter()
             .rev()
             .map(|log| (log.path, false));
-        let mut newer: Option<Found> = None;
+        let mut newer: Option<LogStart> = None;
         for (path, is_active) in active.map(|path| (path.to_owned(), true)).into_iter().chain(archived) {
             let file = open(dir, &path)?;
-            let Some(log) = Found::look(&file, &path, layout)? else {
+            let Some(log) = LogStart::look(&file, &path, layout)? else {
                 continue;
             };
             if newer.is_some_and(|newer| newer.version != log.version.next() && log.falls_short_of(newer, &file)) {
@@ -183,16 +183,16 @@ impl TransactionRange {
 
 /// What the header of a log says, or, where it makes no statement, its first transaction.
 #[derive(Debug, Clone, Copy)]
-struct Found {
+struct LogStart {
     layout: Layout,
     version: LogVersion,
     /// The last transaction committed before this log's first.
     before: TxId,
 }
 
-impl Found {
+impl LogStart {
     /// `None` for a log that holds nothing and makes no statement.
-    fn look(file: &File, path: &Path, layout: Layout) -> Result<Option<Found>, TransactionRangeError> {
+    fn look(file: &File, path: &Path, layout: Layout) -> Result<Option<LogStart>, TransactionRangeError> {
         let mut bytes = [0; LogHeader::SIZE];
         match file.read_exact_at(&mut bytes, 0) {
             Ok(()) => {}
@@ -208,7 +208,7 @@ impl Found {
             TxId(-1) => slot.next().map_err(in_file)?.map(|first| first.tx.previous()),
             before => Some(before),
         };
-        Ok(before.map(|before| Found {
+        Ok(before.map(|before| LogStart {
             layout,
             version: header.version,
             before,
@@ -216,7 +216,7 @@ impl Found {
     }
 
     /// Whether transactions are missing between this log and the `newer` one; if it cannot be read, they are.
-    fn falls_short_of(&self, newer: Found, file: &File) -> bool {
+    fn falls_short_of(&self, newer: LogStart, file: &File) -> bool {
         let last = || {
             let mut buffer = Buffer::new();
             let slot = SlotReader::open(file, self.layout, &mut buffer).ok()?;
@@ -231,7 +231,7 @@ impl Found {
 /// # Errors
 /// [`TransactionRangeError`].
 pub fn before(dir: &DirHandle, path: &Path, layout: Layout) -> Result<Option<TxId>, TransactionRangeError> {
-    Ok(Found::look(&open(dir, path)?, path, layout)?.map(|log| log.before))
+    Ok(LogStart::look(&open(dir, path)?, path, layout)?.map(|log| log.before))
 }
 
 fn open(dir: &DirHandle, path: &Path) -> Result<File, DiskError> {

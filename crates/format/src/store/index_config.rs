@@ -54,7 +54,7 @@ impl fmt::Display for IndexKind {
     }
 }
 
-/// Name of an index: UTF-16 as Java has it, kept exactly even where it is no text.
+/// Name of an index: UTF-16 as Java has it, kept exactly even where it is not valid Unicode.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct IndexName(Vec<u16>);
 
@@ -224,7 +224,7 @@ impl IndexConfig {
             .map(|(index, _)| index)
     }
 
-    /// All indexes, whoever provides them.
+    /// All indexes, of any provider.
     pub fn indexes(&self) -> BTreeSet<IndexKey> {
         self.iter().map(|(index, _)| index.clone()).collect()
     }

@@ -32,7 +32,7 @@ impl fmt::Display for ServerFailure {
     }
 }
 
-/// Reads a serialized exception; whatever cannot be understood is still a failure.
+/// Reads a serialized exception. One that cannot be decoded is still a failure.
 pub fn read(object: &[u8]) -> ServerFailure {
     let cleaned = Walk::exceptions(object).into_iter();
     let mut exceptions: Vec<_> = cleaned

@@ -18,7 +18,7 @@ pub const APPLICATION: u8 = 1;
 pub enum ResponseStatus {
     /// Payload of the response.
     Success,
-    /// A serialized exception, in place of what would have followed.
+    /// A serialized exception; ends the response.
     Failure,
 }
 

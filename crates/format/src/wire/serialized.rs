@@ -54,7 +54,7 @@ const SERIALIZABLE: u8 = 0x02;
 const EXTERNAL_BLOCKS: u8 = 0x0c;
 
 impl Walk<'_> {
-    /// Class and message of the serialized exception and of each of its causes, outermost first, or of whatever was
+    /// Class and message of the serialized exception and of each of its causes, outermost first, or of what was
     /// understood before the walk got stuck.
     pub(super) fn exceptions(object: &[u8]) -> Vec<(String, Option<String>)> {
         let mut walk = Walk {
@@ -96,7 +96,7 @@ impl Walk<'_> {
         out
     }
 
-    /// What was understood before the walk got stuck: the outermost exception, and whatever has a message.
+    /// What was understood before the walk got stuck: the outermost exception, and all that have a message.
     fn all(&self) -> Vec<(String, Option<String>)> {
         let objects = self.handles.iter().filter_map(|handle| match handle {
             Handle::Object { class, message, .. } => Some((class, message)),

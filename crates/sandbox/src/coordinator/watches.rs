@@ -21,7 +21,7 @@ pub(super) enum Watched {
     Children,
 }
 
-/// The clients that are connected, and who is told what.
+/// The connected clients and their watches.
 #[derive(Debug, Default)]
 pub(super) struct Watches {
     set: BTreeMap<(String, Watched), BTreeSet<ConnectionId>>,

@@ -133,7 +133,7 @@ pub(super) fn reply(xid: i32, zxid: i64, answer: &Result<Answer, Refused>) -> Ve
     body
 }
 
-/// What a client that watches `path` is told.
+/// The event sent to a client that watches `path`.
 pub(super) fn event(event: Event, path: &str) -> Vec<u8> {
     /// The client is connected.
     const SYNC_CONNECTED: i32 = 3;

@@ -7,7 +7,7 @@ use std::{
     sync::Arc,
 };
 
-use super::{DatabaseError, feed::Place};
+use super::{DatabaseError, feed::LoggedTransaction};
 use neo4j_format::{
     DiskError,
     ids::{DataSource, LogVersion, TxId},
@@ -75,7 +75,7 @@ impl ActiveLog {
         layout: Layout,
         slot: Slot,
         base: TxId,
-        places: &mut Vec<Place>,
+        places: &mut Vec<LoggedTransaction>,
         mut each: impl FnMut(Item<'_>) -> Result<(), DatabaseError>,
     ) -> Result<ActiveLog, DatabaseError> {
         let path = dir.join(files::slot(layout.source, slot));
@@ -115,12 +115,17 @@ impl ActiveLog {
     }
 
     /// Writes a transaction to its end.
-    pub(super) fn append(&mut self, tx: TxId, bytes: &[u8], buffer: &mut Buffer) -> Result<Place, DatabaseError> {
+    pub(super) fn append(
+        &mut self,
+        tx: TxId,
+        bytes: &[u8],
+        buffer: &mut Buffer,
+    ) -> Result<LoggedTransaction, DatabaseError> {
         let mut transaction = TransactionReader::new(bytes, self.layout, tx, buffer);
         let summary = self.writer.append(&mut transaction)?;
         self.writer.flush()?;
         self.last = tx;
-        Ok(Place::new(tx, &self.file, summary.offset, summary.length))
+        Ok(LoggedTransaction::new(tx, &self.file, summary.offset, summary.length))
     }
 
     /// Begins the next log; this one becomes a history log.
@@ -166,7 +171,7 @@ pub(super) fn scan(
     file: &Arc<File>,
     path: &Path,
     layout: Layout,
-    places: &mut Vec<Place>,
+    places: &mut Vec<LoggedTransaction>,
     mut each: impl FnMut(Item<'_>) -> Result<(), DatabaseError>,
 ) -> Result<(), DatabaseError> {
     let (mut scan, mut pass) = (Buffer::new(), SecondPass::new(file, layout));
@@ -179,7 +184,7 @@ pub(super) fn scan(
             length += part.raw.len() as u64;
             each(part.item)?;
         }
-        places.push(Place::new(committed.tx, file, committed.start, length));
+        places.push(LoggedTransaction::new(committed.tx, file, committed.start, length));
     }
     Ok(())
 }

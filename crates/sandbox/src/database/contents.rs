@@ -2,7 +2,9 @@
 
 use std::{collections::BTreeMap, fs::File, path::Path};
 
-use super::{DatabaseError, Feed, feed::Place, image::Image, indexes::Indexes, records::properties::blocks_of};
+use super::{
+    DatabaseError, Feed, feed::LoggedTransaction, image::Image, indexes::Indexes, records::properties::blocks_of,
+};
 use crate::value::{Value, current, legacy};
 use neo4j_format::{
     DirHandle, DiskError,
@@ -137,7 +139,12 @@ impl Contents {
     }
 }
 
-fn replay(place: &Place, layout: Layout, image: &mut Image, indexes: &mut Indexes) -> Result<(), DatabaseError> {
+fn replay(
+    place: &LoggedTransaction,
+    layout: Layout,
+    image: &mut Image,
+    indexes: &mut Indexes,
+) -> Result<(), DatabaseError> {
     let bytes = place.read().map_err(DatabaseError::Log)?;
     let mut buffer = Buffer::new();
     let mut transaction = TransactionReader::new(bytes.as_slice(), layout, place.tx, &mut buffer);

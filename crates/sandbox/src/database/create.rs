@@ -1,5 +1,5 @@
 //! A database from nothing (`docs/formats/store-format.md` §13): every file that a server leaves after its first clean
-//! shutdown, but for the transaction manager's, which it makes anew.
+//! shutdown, but for the transaction manager's, which it recreates.
 
 use std::{
     fs::{self, File},

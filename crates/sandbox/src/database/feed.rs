@@ -19,7 +19,7 @@ use neo4j_format::{
 
 /// One transaction in a log file.
 #[derive(Debug, Clone)]
-pub struct Place {
+pub struct LoggedTransaction {
     /// Its id.
     pub tx: TxId,
     /// Bytes from START to DONE.
@@ -28,9 +28,9 @@ pub struct Place {
     offset: u64,
 }
 
-impl Place {
-    pub(super) fn new(tx: TxId, file: &Arc<File>, offset: u64, length: u64) -> Place {
-        Place {
+impl LoggedTransaction {
+    pub(super) fn new(tx: TxId, file: &Arc<File>, offset: u64, length: u64) -> LoggedTransaction {
+        LoggedTransaction {
             tx,
             length,
             file: Arc::clone(file),
@@ -55,7 +55,7 @@ struct Kept {
     /// The last one.
     last: TxId,
     /// The last ones, up to `last`.
-    places: Vec<Place>,
+    places: Vec<LoggedTransaction>,
     /// The log that is written to.
     active: Option<PathBuf>,
 }
@@ -124,7 +124,7 @@ impl Feed {
     ///
     /// # Errors
     /// [`NotKept`].
-    pub fn from(&self, source: DataSource, from: TxId, limit: usize) -> Result<Vec<Place>, NotKept> {
+    pub fn from(&self, source: DataSource, from: TxId, limit: usize) -> Result<Vec<LoggedTransaction>, NotKept> {
         let kept = self.lock();
         let Some(kept) = kept.get(&source) else {
             return Ok(Vec::new());
@@ -149,11 +149,11 @@ impl Feed {
     }
 
     /// Those of `places` that lead up to `last` without a gap.
-    pub(super) fn fill(&self, source: DataSource, mut places: Vec<Place>, last: TxId) {
+    pub(super) fn fill(&self, source: DataSource, mut places: Vec<LoggedTransaction>, last: TxId) {
         places.sort_by_key(|place| place.tx);
         places.dedup_by_key(|place| place.tx);
         places.retain(|place| place.tx <= last);
-        let gap = |pair: &[Place]| matches!(pair, [before, after] if before.tx.next() != after.tx);
+        let gap = |pair: &[LoggedTransaction]| matches!(pair, [before, after] if before.tx.next() != after.tx);
         let from = places.windows(2).rposition(gap).map_or(0, |at| at + 1);
         places.drain(..from);
         if places.last().is_none_or(|place| place.tx != last) {
@@ -164,7 +164,7 @@ impl Feed {
         }
     }
 
-    pub(super) fn push(&self, source: DataSource, place: Place) {
+    pub(super) fn push(&self, source: DataSource, place: LoggedTransaction) {
         if let Some(kept) = self.lock().get_mut(&source) {
             kept.last = place.tx;
             kept.places.push(place);

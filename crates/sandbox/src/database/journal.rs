@@ -14,7 +14,7 @@ use super::{
     DatabaseError, Feed,
     active_log::{self, ActiveLog},
     extent::Extents,
-    feed::Place,
+    feed::LoggedTransaction,
     image::Image,
     indexes::Indexes,
 };
@@ -59,7 +59,7 @@ impl Journal {
             (DataSource::Lucene, lucene.version, lucene.last_tx),
         ];
         let mut applier = Applier::open(&handle, format, Growth::Usual)?;
-        let mut places: BTreeMap<DataSource, Vec<Place>> = BTreeMap::new();
+        let mut places: BTreeMap<DataSource, Vec<LoggedTransaction>> = BTreeMap::new();
         let mut logs = BTreeMap::new();
         let mut last = BTreeMap::new();
         for (source, version, base) in bases {
@@ -155,7 +155,7 @@ impl Journal {
         Ok(())
     }
 
-    fn append(&mut self, source: DataSource, tx: TxId, bytes: &[u8]) -> Result<Place, DatabaseError> {
+    fn append(&mut self, source: DataSource, tx: TxId, bytes: &[u8]) -> Result<LoggedTransaction, DatabaseError> {
         let log = self.logs.get_mut(&source).ok_or(DatabaseError::NoLog(source))?;
         // index transactions stay in the pending log
         if source == DataSource::Graph && log.is_full() {
@@ -198,7 +198,7 @@ impl Journal {
         Ok(())
     }
 
-    /// Brings the files to where the log is: whoever is served next reads them.
+    /// Brings the files to where the log is: the next client reads them.
     fn write_header(&mut self, last: TxId) -> Result<(), DatabaseError> {
         self.applier.flush()?;
         if let Some(first) = self.applier.graph_property() {

@@ -25,7 +25,7 @@ use std::{
 };
 
 pub use contents::{Contents, Edge, Properties};
-pub use feed::{Feed, NotKept, Place};
+pub use feed::{Feed, LoggedTransaction, NotKept};
 pub use indexes::{Entry, Indexed, Indexes};
 pub use records::NotPossible;
 pub use transaction::{Element, Transaction};
@@ -71,7 +71,7 @@ pub enum DatabaseError {
     #[error(transparent)]
     NotKept(#[from] NotKept),
     /// The marker of a log names none.
-    #[error("{}: is no marker of a log", .0.display())]
+    #[error("{}: is not a marker of a log", .0.display())]
     Marker(PathBuf),
     /// There is no log for this data source.
     #[error("there is no log of {0}")]

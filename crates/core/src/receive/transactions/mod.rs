@@ -1,7 +1,7 @@
 //! Transactions from a response into log files, one per data source, and the moment at which both are level.
 //!
 //! The graph is asked for before its indexes, so the index part of a response may know transactions that its graph part
-//! does not. Both parts of a transaction have the same global id, which shows it; the graph is then asked once more and
+//! does not. Both parts of a transaction have the same global id, which shows it; the graph is then requested again and
 //! taken as far as the last transaction that the index part knows.
 
 mod index_graph_matcher;
@@ -80,7 +80,7 @@ pub(crate) enum Overlap {
 
 /// What a source that has nothing in the logs was asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Asked {
+pub(crate) enum ProofRequest {
     /// What follows the target's last transaction, and that one as well, which proves the common history.
     WithLast,
     /// Only what follows: the source no longer has the last one, or takes minutes to find it.
@@ -202,12 +202,12 @@ impl ReceivedLogs {
         base: &BTreeMap<DataSource, TxId>,
         overlap: Overlap,
         progress: &dyn Progress,
-    ) -> Result<(Asked, Option<StoreId>), Error> {
+    ) -> Result<(ProofRequest, Option<StoreId>), Error> {
         let plain = self.following(base);
         // 1.3 looks for old transactions for minutes
         if member.dialect() == Dialect::D13 {
             let answer = self.answer(member, &plain, Overlap::Refused, progress)?;
-            return Ok((Asked::Plainly, answer));
+            return Ok((ProofRequest::Plainly, answer));
         }
         let with_last: Vec<_> = plain
             .iter()
@@ -220,9 +220,9 @@ impl ReceivedLogs {
         match self.answer(member, &with_last, overlap, progress) {
             Err(e) if e.kind() == ErrorKind::FullNeeded && with_last != plain && self.count() == count => {
                 let answer = self.answer(member, &plain, Overlap::Refused, progress)?;
-                Ok((Asked::Plainly, answer))
+                Ok((ProofRequest::Plainly, answer))
             }
-            answer => Ok((Asked::WithLast, answer?)),
+            answer => Ok((ProofRequest::WithLast, answer?)),
         }
     }
 
@@ -250,7 +250,7 @@ impl ReceivedLogs {
         }
     }
 
-    /// Where index transactions were received whose graph part was not, asks for the graph once more and takes it as far
+    /// Where index transactions were received whose graph part was not, requests the graph again and takes it as far
     /// as the last transaction that the index part knows.
     ///
     /// # Errors

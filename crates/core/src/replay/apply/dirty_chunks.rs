@@ -1,4 +1,4 @@
-//! What replay changed, so that only that is sealed and digested anew.
+//! The chunks that replay changed: only these are sealed and digested again.
 
 use crate::manifest::sums::CHUNK;
 use neo4j_format::width::to_usize;

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! Change ─▶ placement: file, offset, bytes ─▶ pages of that file in memory ── finish ─▶ file
-//!                                         └─▶ touched: what has to be sealed and digested anew
+//!                                         └─▶ touched: what has to be sealed and digested again
 //! ```
 
 mod dirty_chunks;

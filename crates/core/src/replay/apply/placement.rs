@@ -100,7 +100,7 @@ impl Placement {
     ///
     /// # Errors
     /// [`ApplyError`]: it can go nowhere.
-    pub(crate) fn place(&self, change: &Change<'_>, image: &mut Vec<u8>) -> Result<Place, ApplyError> {
+    pub(crate) fn place(&self, change: &Change<'_>, image: &mut Vec<u8>) -> Result<RecordLocation, ApplyError> {
         let legacy = self.format == StoreFormat::Legacy;
         image.clear();
         let mut within = 0;
@@ -149,7 +149,7 @@ impl Placement {
                 self.dynamic(file, id, block, image)?;
                 (file, id)
             }
-            // `neostore` is no file of this kind
+            // `neostore` is not a record store
             Change::GraphProperty(first) => {
                 return Err(ApplyError::Format {
                     id: first.unwrap_or(RecordId(0)),
@@ -168,7 +168,7 @@ impl Placement {
                 length: extent.length,
             });
         }
-        Ok(Place { file, id, offset })
+        Ok(RecordLocation { file, id, offset })
     }
 
     fn dynamic(
@@ -204,7 +204,7 @@ impl Placement {
 
 /// Where a change goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Place {
+pub(crate) struct RecordLocation {
     pub(crate) file: StoreFile,
     pub(crate) id: RecordId,
     pub(crate) offset: u64,

@@ -23,7 +23,7 @@ pub(super) fn open_to_change(dir: &DirHandle, path: &Path) -> Result<File> {
         .map_err(PendingIndexError::file(path, "open it"))
 }
 
-/// Creates an empty file in place of whatever has this name.
+/// Creates an empty file; replaces an existing one.
 pub(super) fn create(dir: &DirHandle, path: &Path) -> Result<File> {
     remove(dir, path)?;
     dir.create_new(path).map_err(PendingIndexError::file(path, "create it"))
@@ -48,7 +48,7 @@ pub(super) fn sync(file: &File, path: &Path) -> Result<()> {
     file.sync_all().map_err(PendingIndexError::file(path, "sync it"))
 }
 
-/// Makes bytes that stand in place of others durable.
+/// Makes overwritten bytes durable.
 pub(super) fn sync_data(file: &File, path: &Path) -> Result<()> {
     file.sync_data().map_err(PendingIndexError::file(path, "sync it"))
 }
@@ -67,7 +67,7 @@ pub(super) fn rename(dir: &DirHandle, from: &Path, to: &Path) -> Result<()> {
     sync_folder(dir, to)
 }
 
-/// Removes a file; one that is not there is no error.
+/// Removes a file; a missing one is not an error.
 pub(super) fn remove(dir: &DirHandle, path: &Path) -> Result<()> {
     remove_all(dir, [path])
 }

@@ -13,7 +13,7 @@ pub type Ends<'a> = dyn FnMut(RecordId) -> io::Result<Option<(i64, i64)>> + 'a;
 
 /// What the release that will start on the directory can replay.
 pub enum IndexRules<'a> {
-    /// 1.3, for which every pending log is written anew and defused. [`super::prepare()`] must come after the graph was applied.
+    /// 1.3, for which every pending log is rewritten and defused. [`super::prepare()`] must come after the graph was applied.
     Neo4j13 {
         /// Where to find end nodes.
         ends: &'a mut Ends<'a>,

@@ -49,13 +49,13 @@ impl PendingIndex {
     /// # Errors
     /// See [`PendingIndexError`]: files that cannot be read, or with which no release starts.
     pub fn inspect(dir: &DirHandle, format: LogFormat) -> Result<PendingIndex, PendingIndexError> {
-        Found::look(dir, format).map(Found::into_summary)
+        PendingFiles::look(dir, format).map(PendingFiles::into_summary)
     }
 }
 
 /// All that [`super::prepare()`] has to know of a directory.
 #[derive(Debug)]
-pub(super) struct Found {
+pub(super) struct PendingFiles {
     pub(super) store: Option<LuceneStore>,
     pub(super) marker: Option<Marker>,
     /// The slot that is active, or will be.
@@ -85,8 +85,8 @@ pub(super) enum Form {
     ToBeWrittenAnew,
 }
 
-impl Found {
-    pub(super) fn look(dir: &DirHandle, format: LogFormat) -> Result<Found, PendingIndexError> {
+impl PendingFiles {
+    pub(super) fn look(dir: &DirHandle, format: LogFormat) -> Result<PendingFiles, PendingIndexError> {
         let store = disk::read(dir, &dir.join(lucene_store::PATH), lucene_store::SIZE_MAX)?;
         let store = store.map(|bytes| LuceneStore::decode(&bytes)).transpose()?;
         let path = dir.join(files::marker(DataSource::Lucene));
@@ -112,7 +112,7 @@ impl Found {
             Some(file) => PendingLog::read(file, &path, format)?,
             None => None,
         };
-        Ok(Found {
+        Ok(PendingFiles {
             store,
             marker,
             slot,

@@ -20,9 +20,9 @@
 //! | no log (after a full copy) | – | none |
 //! | no log | some | slot, marker, last transaction |
 //! | marker `C` | some | marker away, slot, marker, last transaction |
-//! | log, with or without marker | none | what a crash left out; all of it anew if 1.3 could not replay it |
+//! | log, with or without marker | none | what a crash left out; rewritten whole if 1.3 could not replay it |
 //! | log | some, no index deleted | appended behind a zero byte, the byte set, last transaction |
-//! | log | some, an index deleted; or 1.3; or something unfinished in it | slot written anew, last transaction |
+//! | log | some, an index deleted; or 1.3; or something unfinished in it | slot rewritten, last transaction |
 //!
 //! Where an index is deleted, the slot as it was is published without what it had for that index, then the index leaves
 //! `index.db`, then its directory goes, and only then is the slot published that has the transactions behind the delete.

@@ -12,7 +12,7 @@ use super::{
     existing::{Existing, read_config},
     filter::{Destination, Filter, FirstByte, IdSet, Source, Survey, Written, walk},
     input::{IndexRules, Input, Keep},
-    inspect::{Form, Found, PendingLog},
+    inspect::{Form, PendingFiles, PendingLog},
     update::{Outcome, Step, Update},
 };
 use neo4j_format::{
@@ -33,7 +33,7 @@ const NEW_CONFIG: &str = "neo4j-backup.index.db";
 /// Adds `inputs`, in order, to what is pending in the store directory `dir`. `None` if there is nothing to do.
 ///
 /// What is written is durable when this returns, in files with temporary names (which need not last: they are given
-/// their own by steps that do) or behind a byte that hides it; whoever reads `dir`, Neo4j too, sees nothing of it before
+/// their own by steps that do) or behind a byte that hides it; no reader of `dir`, Neo4j included, sees any of it before
 /// [`Update::step`] or [`Update::commit`].
 ///
 /// # Errors
@@ -45,7 +45,7 @@ pub fn prepare(
     inputs: &[Input<'_>],
 ) -> Result<Option<Update>, PendingIndexError> {
     discard(dir)?;
-    let found = Found::look(dir, format)?;
+    let found = PendingFiles::look(dir, format)?;
     let inputs: Vec<_> = inputs.iter().map(Source::from).collect();
     let layout = Layout {
         format,
@@ -94,7 +94,7 @@ enum Appending {
     /// There is nothing to append, and nothing to mend.
     Nothing,
     Possible,
-    /// The log must be written anew.
+    /// The log must be rewritten.
     Impossible,
 }
 
@@ -102,7 +102,7 @@ struct Preparation<'a> {
     dir: &'a DirHandle,
     layout: Layout,
     config: IndexConfig,
-    found: &'a Found,
+    found: &'a PendingFiles,
 }
 
 fn can_append(log: &PendingLog, news: &Survey) -> Appending {

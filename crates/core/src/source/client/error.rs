@@ -2,7 +2,7 @@
 
 use std::{fmt, io, time::Duration};
 
-use super::asked::Asked;
+use super::request_kind::RequestKind;
 use crate::{
     Error, ErrorKind,
     error::{Condition, ErrorScope, Setting},
@@ -41,7 +41,7 @@ pub enum ClientError {
         /// The limit that passed.
         limit: Duration,
     },
-    /// It took a connection and closed it again, whatever the dialect.
+    /// It accepted connections and closed them again in every dialect.
     #[error("{address}: took the connection and closed it without an answer")]
     Closing {
         /// The peer.
@@ -75,13 +75,13 @@ pub enum ClientError {
     #[error("{place}: the connection broke: {source}")]
     Broken {
         /// Where in the response.
-        place: Place,
+        place: ResponsePosition,
         /// What the socket said.
         source: io::Error,
     },
     /// The connection was closed before the response was complete.
     #[error("{0}: the connection was closed")]
-    Closed(Place),
+    Closed(ResponsePosition),
     /// A one-byte server ended a request for transactions without a word and is alive otherwise.
     #[error("{address}: {dialect} refused the request for transactions without a word")]
     Refused {
@@ -94,7 +94,7 @@ pub enum ClientError {
     #[error("{place}: nothing was received for {limit:?}{pulse}")]
     Silence {
         /// Where in the response.
-        place: Place,
+        place: ResponsePosition,
         /// The limit that passed.
         limit: Duration,
         /// Whether it is alive otherwise.
@@ -107,7 +107,7 @@ pub enum ClientError {
     )]
     TooSlow {
         /// Where in the response.
-        place: Place,
+        place: ResponsePosition,
         /// What was received in this time.
         bytes: u64,
         /// How long that was waited for.
@@ -119,7 +119,7 @@ pub enum ClientError {
     #[error("{place}: {source}")]
     Wire {
         /// Where in the response.
-        place: Place,
+        place: ResponsePosition,
         /// What was wrong.
         source: WireError,
     },
@@ -127,7 +127,7 @@ pub enum ClientError {
     #[error("{}: {failure}{}", place.address, place.inside())]
     Pruned {
         /// Where in the response.
-        place: Place,
+        place: ResponsePosition,
         /// What it reports.
         failure: ServerFailure,
     },
@@ -137,7 +137,7 @@ pub enum ClientError {
     #[error("{}: {failure}{}", place.address, place.inside())]
     Hole {
         /// Where in the response.
-        place: Place,
+        place: ResponsePosition,
         /// What it reports.
         failure: ServerFailure,
     },
@@ -145,7 +145,7 @@ pub enum ClientError {
     #[error("{}: {failure}{}", place.address, place.inside())]
     Server {
         /// Where in the response.
-        place: Place,
+        place: ResponsePosition,
         /// What it reports.
         failure: ServerFailure,
     },
@@ -159,18 +159,18 @@ pub enum ClientError {
 
 /// Where in whose response something happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Place {
+pub struct ResponsePosition {
     /// The peer's `host:port`.
     pub address: String,
     /// Its dialect.
     pub dialect: Dialect,
     /// Bytes of the response before this place.
     pub offset: u64,
-    /// Place in the response.
+    /// Part of the response.
     pub place: wire::MessagePart,
 }
 
-impl Place {
+impl ResponsePosition {
     /// The file or transaction that a failure interrupted; empty when it interrupted nothing.
     fn inside(&self) -> String {
         match &self.place {
@@ -180,9 +180,9 @@ impl Place {
     }
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for ResponsePosition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Place {
+        let ResponsePosition {
             address, offset, place, ..
         } = self;
         match offset {
@@ -221,16 +221,16 @@ fn seconds(time: Duration) -> String {
 impl ClientError {
     /// A failure that the server reports, or bytes that cannot be. Known failures are told by their text, since their
     /// classes differ between the releases (§6.3).
-    pub(super) fn wire(place: Place, source: WireError, asked: Asked) -> Error {
+    pub(super) fn wire(place: ResponsePosition, source: WireError, asked: RequestKind) -> Error {
         let failure = match source {
             WireError::Server(failure) => failure,
             source => return ClientError::Wire { place, source }.into(),
         };
         let text = failure.to_string();
-        if asked == Asked::Incremental && PRUNED.iter().any(|known| text.contains(known)) {
+        if asked == RequestKind::Incremental && PRUNED.iter().any(|known| text.contains(known)) {
             return ClientError::Pruned { place, failure }.into();
         }
-        if asked == Asked::Incremental && text.contains(HOLE) {
+        if asked == RequestKind::Incremental && text.contains(HOLE) {
             return ClientError::Hole { place, failure }.into();
         }
         let hint = what_to_do(asked, &text);
@@ -239,12 +239,12 @@ impl ClientError {
 }
 
 /// What a failure of the server asks for, as far as its text tells (§6.3).
-fn what_to_do(asked: Asked, text: &str) -> &'static str {
+fn what_to_do(asked: RequestKind, text: &str) -> &'static str {
     match asked {
-        Asked::Full if text.contains("java.lang.NullPointerException") => {
+        RequestKind::Full if text.contains("java.lang.NullPointerException") => {
             "1.7.2 fails like this after an index was deleted: restart the server"
         }
-        Asked::Full if IN_AN_INDEX.iter().any(|known| text.contains(known)) => {
+        RequestKind::Full if IN_AN_INDEX.iter().any(|known| text.contains(known)) => {
             "an index that is deleted during a full backup can leave a running server like this, and unable to commit: \
              if it happens again, restart the server"
         }
@@ -271,7 +271,7 @@ const PRUNED: [&str; 3] = [
 impl From<ClientError> for Error {
     fn from(error: ClientError) -> Error {
         use ErrorKind::{FullNeeded, Protocol, Server, TimeLimit, Unreachable};
-        let one_byte = |place: &Place| place.dialect.is_one_byte();
+        let one_byte = |place: &ResponsePosition| place.dialect.is_one_byte();
         let (kind, hint) = match &error {
             ClientError::Resolve { .. } => (Unreachable, "check the host name"),
             ClientError::Connect { .. } => (
@@ -375,27 +375,31 @@ mod tests {
     #[test]
     fn known_failures_say_what_to_do() {
         for (asked, text, hint) in [
-            (Asked::Full, "java.lang.NullPointerException", "1.7.2 fails like this"),
             (
-                Asked::Full,
+                RequestKind::Full,
+                "java.lang.NullPointerException",
+                "1.7.2 fails like this",
+            ),
+            (
+                RequestKind::Full,
                 "org.neo4j.com.MasterFailureException: java.io.FileNotFoundException: \
                  /db/index/lucene/node/temp/_a.tii (No such file or directory)",
                 "restart the server",
             ),
             (
-                Asked::Full,
+                RequestKind::Full,
                 "java.lang.RuntimeException: org.apache.lucene.store.LockObtainFailedException: Lock obtain timed out: \
                  NativeFSLock@C:\\db\\index\\lucene\\node\\temp\\write.lock",
                 "restart the server",
             ),
             (
-                Asked::Full,
+                RequestKind::Full,
                 "java.lang.RuntimeException: org.neo4j.kernel.impl.transaction.xaframework.NoSuchLogVersionException: \
                  No such log version:0",
                 "the server dropped logs",
             ),
             (
-                Asked::Incremental,
+                RequestKind::Incremental,
                 "java.lang.RuntimeException: No data source 'nothere' found",
                 "messages.log",
             ),

@@ -1,9 +1,8 @@
 //! The peer's side of a backup: connect, find the dialect, send one request, hand on its response.
 //!
-//! Knows the peer and never the disk. Sockets are driven by a tokio runtime; whoever works on the disk pulls from an
+//! Knows the peer and never the disk. Sockets are driven by a tokio runtime; code that works on the disk pulls from an
 //! [`Incoming`] on a plain thread, and the bounded queue between the two is the back-pressure.
 
-mod asked;
 mod batch;
 mod connect;
 mod error;
@@ -11,16 +10,17 @@ mod incoming;
 mod pace;
 mod probe;
 mod reader;
+mod request_kind;
 
 use std::time::Duration;
 
 use tokio::runtime::Handle;
 
 pub(crate) use connect::connect;
-pub use error::{ClientError, Liveness, Place};
+pub use error::{ClientError, Liveness, ResponsePosition};
 pub use incoming::Incoming;
 
-use self::asked::Asked;
+use self::request_kind::RequestKind;
 use crate::{Error, cancel::Cancel};
 use neo4j_format::{
     ids::{DataSource, StoreId, TxId},
@@ -37,7 +37,7 @@ pub struct Settings {
     /// Bytes per second that are taken at most; 0 counts as 1.
     pub max_rate: Option<u64>,
     /// Bytes per second that a response has at least, on the average over the time that a connection may stay quiet;
-    /// 0 is no limit. Time in which nothing is read from the connection does not count.
+    /// 0 means no limit. Time in which nothing is read from the connection does not count.
     pub min_rate: u64,
 }
 
@@ -118,11 +118,11 @@ impl Member {
         self.store_id
     }
 
-    /// Asks for a full backup. What goes wrong is told by [`Incoming::next`].
+    /// Asks for a full backup. Failures are returned by [`Incoming::next`].
     pub fn full(&self) -> Incoming {
         tracing::debug!(address = self.address, "asking for a full backup");
         let decoder = Decoder::full(self.dialect);
-        reader::start(self.clone(), request::full(self.dialect), decoder, Asked::Full)
+        reader::start(self.clone(), request::full(self.dialect), decoder, RequestKind::Full)
     }
 
     /// Asks for the transactions after the highest ids that the client has, per data source and in this order. An
@@ -135,7 +135,7 @@ impl Member {
             self.clone(),
             request::incremental(self.dialect, &asked),
             decoder,
-            Asked::Incremental,
+            RequestKind::Incremental,
         )
     }
 

@@ -32,7 +32,7 @@ pub(super) const LAST_LOOK: Duration = Duration::from_millis(100);
 
 /// What a probe finds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Found {
+pub(super) struct DetectedPeer {
     pub(super) dialect: Dialect,
     /// In the answer of a one-byte dialect.
     pub(super) store_id: Option<StoreId>,
@@ -44,7 +44,7 @@ pub(super) async fn dialect(
     port: u16,
     connect_limit: Duration,
     silence_limit: Duration,
-) -> Result<Found, ClientError> {
+) -> Result<DetectedPeer, ClientError> {
     let mut first = Exchange::begin(host, port, connect_limit, &request::probe()).await?;
     if timeout(FIRST, first.is_answered()).await == Ok(true) {
         return judge(host, port, Dialect::D14, &first.answer);
@@ -177,21 +177,21 @@ fn shown(answer: &[u8]) -> &[u8] {
 }
 
 /// What the answer to an empty request of `asked` says of the server.
-fn judge(host: &str, port: u16, asked: Dialect, answer: &[u8]) -> Result<Found, ClientError> {
+fn judge(host: &str, port: u16, asked: Dialect, answer: &[u8]) -> Result<DetectedPeer, ClientError> {
     if let Some(store_id) = store_id(asked, answer) {
-        return Ok(Found {
+        return Ok(DetectedPeer {
             dialect: asked,
             store_id: Some(store_id),
         });
     }
     let address = address(host, port);
-    // a two-byte server names its versions in the chunk header, whatever it was asked (§7.1)
+    // a two-byte server names its versions in the chunk header of any answer (§7.1)
     if let Some([first, application, 0xac, 0xed]) = answer.get(4..8)
         && first & 0x80 == 0
     {
         let (internal, application) = (first >> 2, *application);
         return match Dialect::from_internal_version(internal) {
-            Some(dialect) if application == frame::APPLICATION => Ok(Found {
+            Some(dialect) if application == frame::APPLICATION => Ok(DetectedPeer {
                 dialect,
                 store_id: None,
             }),

@@ -10,12 +10,12 @@ use tokio::{
 
 use super::{
     ClientError, Member,
-    asked::Asked,
     connect::connect,
-    error::{Liveness, Place},
+    error::{Liveness, ResponsePosition},
     incoming::{Incoming, Out, READ},
     pace::{Pace, Slowness},
     probe::{self, LAST_LOOK},
+    request_kind::RequestKind,
 };
 use crate::Error;
 use neo4j_format::{
@@ -30,7 +30,7 @@ const LINGER: Duration = Duration::from_millis(200);
 const PULSE: Duration = Duration::from_secs(2);
 
 /// Begins to read the response to `frame`.
-pub(super) fn start(member: Member, frame: Vec<u8>, decoder: Decoder, asked: Asked) -> Incoming {
+pub(super) fn start(member: Member, frame: Vec<u8>, decoder: Decoder, asked: RequestKind) -> Incoming {
     let (incoming, out) = Incoming::pair(member.address.clone(), member.cancel.clone());
     let runtime = member.runtime.clone();
     runtime.spawn(async move {
@@ -61,7 +61,7 @@ struct Reader {
     member: Member,
     decoder: Decoder,
     out: Out,
-    asked: Asked,
+    asked: RequestKind,
     /// Bytes of the response that have been decoded.
     offset: u64,
     slowness: Slowness,
@@ -163,7 +163,7 @@ impl Reader {
     async fn pulse(&self) -> Liveness {
         let member = &self.member;
         let one_byte = member.dialect.is_one_byte();
-        if self.asked == Asked::Full || !one_byte {
+        if self.asked == RequestKind::Full || !one_byte {
             return Liveness::NotAsked;
         }
         let limit = member.settings.connect_timeout;
@@ -174,8 +174,8 @@ impl Reader {
         }
     }
 
-    fn place(&self) -> Place {
-        Place {
+    fn place(&self) -> ResponsePosition {
+        ResponsePosition {
             address: self.member.address.clone(),
             dialect: self.member.dialect,
             offset: self.offset,

@@ -82,7 +82,7 @@ pub enum Role {
     Master,
     /// It follows.
     Slave,
-    /// There is no master that one could tell slaves from.
+    /// No master is known that would tell slaves from it.
     Unknown,
 }
 

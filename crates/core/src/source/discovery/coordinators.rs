@@ -55,7 +55,7 @@ pub enum CoordinatorError {
         host: HostPort,
     },
     /// It is something else.
-    #[error("{host}: is no coordinator (ZooKeeper server), it answers \"{}\"", .answer.escape_ascii())]
+    #[error("{host}: not a ZooKeeper server: it answers \"{}\"", .answer.escape_ascii())]
     NotZooKeeper {
         /// Which one.
         host: HostPort,
@@ -187,7 +187,7 @@ mod tests {
         );
         assert_eq!(
             judged(b"HTTP/1.1 400 Bad Request\r\nConnection: close and a lot more"),
-            Err("zk1:2181: is no coordinator (ZooKeeper server), it answers \
+            Err("zk1:2181: not a ZooKeeper server: it answers \
                  \"HTTP/1.1 400 Bad Request\\r\\nConnection: cl\""
                 .to_owned())
         );

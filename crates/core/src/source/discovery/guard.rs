@@ -1,7 +1,7 @@
 //! What a coordinator may say to the client library (`docs/formats/zookeeper-discovery.md` §13): replies are checked,
 //! frame by frame, before the library sees them.
 //!
-//! The library trusts its server: it collects whatever length a frame announces, and it panics on a reply that is
+//! The library trusts its server: it buffers any length that a frame announces, and it panics on a reply that is
 //! shorter than it must be. So a [`Guard`] follows the conversation and lets through only what answers a request of ours
 //! and is whole. Only the requests that discovery makes are known to it.
 //!

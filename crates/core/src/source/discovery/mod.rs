@@ -7,8 +7,8 @@
 //! ```
 //!
 //! Nothing is ever written to the coordinators. What is found is true for a moment only: registrations outlive a dead
-//! member by seconds, and a master may change at any time; whoever uses the candidates looks again when they fail.
-//! `znodes`, `cluster` and `ranking` are pure and do not panic, whatever the nodes contain.
+//! member by seconds, and a master may change at any time; callers search again when the candidates fail.
+//! `znodes`, `cluster` and `ranking` are pure and do not panic on any node contents.
 
 mod cluster;
 mod coordinators;
@@ -27,7 +27,9 @@ pub use cluster::{Cluster, Last, Layout, Master, Member, Node, Reading, Registra
 pub use coordinators::CoordinatorError;
 pub(crate) use error::NO_BACKUP_SERVICE;
 pub use error::{ClusterSummary, DiscoveryError};
-pub use ranking::{Answer, Answers, Base, Candidate, Dead, PassedOver, Preference, Ranking, Reason, Wanted, rank};
+pub use ranking::{
+    Answer, Answers, Base, Candidate, Dead, MemberCriteria, PassedOver, Preference, Ranking, Reason, rank,
+};
 pub(crate) use search::TIMEOUT;
 pub use search::{Search, discover};
 pub use services::{Patience, ask_members, look};

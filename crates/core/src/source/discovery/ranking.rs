@@ -51,7 +51,7 @@ impl Preference {
 
 /// What is wanted of a member.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Wanted {
+pub struct MemberCriteria {
     /// Who is asked first.
     pub preference: Preference,
     /// Only this one may be asked.
@@ -62,9 +62,9 @@ pub struct Wanted {
     pub base: Option<Base>,
 }
 
-impl Default for Wanted {
-    fn default() -> Wanted {
-        Wanted {
+impl Default for MemberCriteria {
+    fn default() -> MemberCriteria {
+        MemberCriteria {
             preference: Preference::default(),
             member: None,
             max_lag: 1000,
@@ -202,7 +202,7 @@ pub struct Ranking {
 }
 
 /// Ranks the members. One that was not tried is taken at its registration's word.
-pub fn rank(cluster: &Cluster, answers: &Answers, wanted: &Wanted) -> Ranking {
+pub fn rank(cluster: &Cluster, answers: &Answers, wanted: &MemberCriteria) -> Ranking {
     let last = |member: &Member| match answers.get(&member.id) {
         Some(Answer::Alive { last: Some(last), .. }) => Some(*last),
         _ => member.last.known(),
@@ -237,7 +237,7 @@ fn judge(
     database: Option<StoreId>,
     member: &Member,
     answer: Option<&Answer>,
-    wanted: &Wanted,
+    wanted: &MemberCriteria,
     last: Option<TxId>,
     highest: Option<TxId>,
 ) -> Result<Candidate, Reason> {
@@ -310,7 +310,13 @@ fn lag(last: TxId, highest: TxId) -> u64 {
 /// The group of a candidate, lowest first, and its place within the group.
 type Key = (bool, u8, Reverse<Option<TxId>>, bool, Duration, i32, MemberId);
 
-fn key(cluster: &Cluster, member: &Member, answer: Option<&Answer>, wanted: &Wanted, candidate: &Candidate) -> Key {
+fn key(
+    cluster: &Cluster,
+    member: &Member,
+    answer: Option<&Answer>,
+    wanted: &MemberCriteria,
+    candidate: &Candidate,
+) -> Key {
     let is_master = candidate.role == Role::Master;
     let (is_known, is_hidden) = (candidate.last.is_some(), member.last == Last::Unpublished);
     let preference = if wanted.base.is_some() && hides_pulled_transactions(member) && cluster.master.id().is_some() {

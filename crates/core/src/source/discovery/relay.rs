@@ -51,7 +51,7 @@ pub(super) enum RelayError {
     /// The coordinator closed the connection.
     #[error("it closed the connection")]
     Closed,
-    /// The coordinator closed the connection in place of opening a session.
+    /// The ZooKeeper server closed the connection without opening a session.
     #[error("it closed the connection instead of opening a session, as one without a quorum does")]
     NoSession,
 }

@@ -38,7 +38,7 @@ pub struct Search {
     pub coordinators: Vec<HostPort>,
     /// The node below which the cluster is, as in [`crate::source::uri::Source::Ha`].
     pub chroot: Option<String>,
-    /// Its name; the only one that is there, or the default of the original, unless given.
+    /// Its name. Default: the only cluster registered, else the original tool's default.
     pub cluster: Option<String>,
     /// How long coordinators that do not serve are asked again.
     pub timeout: Duration,

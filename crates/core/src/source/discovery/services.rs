@@ -13,7 +13,7 @@ use tokio::{
 
 use super::{
     cluster::{Cluster, Last, Member},
-    ranking::{Answer, Answers, Dead, PassedOver, Preference, Ranking, Reason, Wanted, rank},
+    ranking::{Answer, Answers, Dead, MemberCriteria, PassedOver, Preference, Ranking, Reason, rank},
     search::{Search, discover},
 };
 use crate::{
@@ -60,7 +60,7 @@ pub enum Patience {
 ///
 /// # Errors
 /// Those of [`discover`].
-pub async fn look(search: &Search, wanted: &Wanted, cancel: &Cancel) -> Result<(Cluster, Ranking), Error> {
+pub async fn look(search: &Search, wanted: &MemberCriteria, cancel: &Cancel) -> Result<(Cluster, Ranking), Error> {
     let cluster = discover(search, cancel).await?;
     let ranking = rank(&cluster, &Answers::new(), wanted);
     let is_behind = |member: &PassedOver| matches!(member.reason, Reason::Behind { .. });
@@ -79,7 +79,7 @@ pub async fn look(search: &Search, wanted: &Wanted, cancel: &Cancel) -> Result<(
 /// A cancelled run.
 pub async fn ask_members(
     cluster: &Cluster,
-    wanted: &Wanted,
+    wanted: &MemberCriteria,
     patience: Patience,
     cancel: &Cancel,
 ) -> Result<Answers, Error> {
@@ -100,7 +100,7 @@ pub async fn ask_members(
 
 async fn collect(
     cluster: &Cluster,
-    wanted: &Wanted,
+    wanted: &MemberCriteria,
     patience: Patience,
     asked: &mut JoinSet<(MemberId, Answer)>,
 ) -> Answers {
@@ -145,7 +145,7 @@ enum HowFar {
 }
 
 impl Question {
-    fn of(member: &Member, wanted: &Wanted, patience: Patience, cancel: &Cancel) -> Option<Question> {
+    fn of(member: &Member, wanted: &MemberCriteria, patience: Patience, cancel: &Cancel) -> Option<Question> {
         let service = member.service()?;
         let settings = Settings {
             connect_timeout: CONNECT,

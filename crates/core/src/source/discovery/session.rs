@@ -99,7 +99,7 @@ struct Session {
 }
 
 /// Where a cluster was found.
-struct Place {
+struct ClusterNode {
     name: Option<String>,
     root: RootName,
     store_version: Option<i64>,
@@ -140,14 +140,14 @@ impl Session {
     }
 
     /// The root of the cluster (§10 step 3).
-    async fn find(&self, name: Option<&str>) -> Result<Place, SessionError> {
+    async fn find(&self, name: Option<&str>) -> Result<ClusterNode, SessionError> {
         let Some(top) = self.list("/").await? else {
             return Err(DiscoveryError::NoChroot(self.chroot.clone().unwrap_or_default()).into());
         };
         let roots: Vec<RootName> = top.iter().filter_map(|node| RootName::parse(node)).collect();
         let wanted = name.unwrap_or(DEFAULT_CLUSTER);
         if let Some(root) = RootName::parse(wanted).filter(|root| roots.contains(root)) {
-            return Ok(Place {
+            return Ok(ClusterNode {
                 name: None,
                 root,
                 store_version: None,
@@ -158,7 +158,7 @@ impl Session {
             match self.claim(wanted).await? {
                 Some(Ok(id)) => match root_of(id, &roots) {
                     Some(root) => {
-                        return Ok(Place {
+                        return Ok(ClusterNode {
                             name: Some(wanted.to_owned()),
                             root,
                             store_version: id.store_version,
@@ -177,7 +177,7 @@ impl Session {
             unclaimed.retain(|cluster| cluster.members > 0);
         }
         match (name, unclaimed.as_slice()) {
-            (None, [only]) => Ok(Place {
+            (None, [only]) => Ok(ClusterNode {
                 name: None,
                 root: only.root,
                 store_version: None,

@@ -11,7 +11,7 @@
 //!   compatibility-1.8/<member>        empty
 //! ```
 //!
-//! Everything here was written by whoever has access to the coordinators, so nothing is believed: a node that is not
+//! Anyone with access to the ZooKeeper servers can write all of this, so nothing is trusted: a node that is not
 //! understood is an error about that node, and its caller goes on without it.
 
 #![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::as_conversions)]
@@ -59,10 +59,10 @@ pub enum ZnodeError {
     #[error("the address is cut off{0}")]
     Cut(Excerpt),
     /// An address that no resolver takes.
-    #[error("{0:?} is no host and port")]
+    #[error("{0:?} is not HOST:PORT")]
     Address(String),
     /// A port outside 0 – 65535.
-    #[error("{0} is no port")]
+    #[error("{0} is not a port")]
     Port(i32),
 }
 
@@ -198,7 +198,7 @@ pub fn number(data: &[u8]) -> Result<i32, ZnodeError> {
 /// The data of a member's node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MemberRecord {
-    /// Last transaction of the graph; what values below 1 mean is told in §3.3.
+    /// Last transaction of the graph; for values below 1 see §3.3.
     pub last: i64,
     /// The master that committed it, -1 if that is not known; `None` in 1.3, which leaves it out.
     pub master: Option<i32>,
@@ -243,7 +243,7 @@ pub struct ServerRecord {
 
 impl ServerRecord {
     /// # Errors
-    /// Data that ends before the address does, or has more bytes than any record; an address that is no text.
+    /// Data that ends before the address does, or has more bytes than any record; an address that is not text.
     pub fn decode(data: &[u8]) -> Result<ServerRecord, ZnodeError> {
         let cut = || ZnodeError::Cut(Excerpt::of(data));
         if data.len() > RECORD_BYTES {
@@ -291,7 +291,7 @@ impl ServerRecord {
     /// The port of the backup service; `None` if it is off.
     ///
     /// # Errors
-    /// [`ZnodeError::Port`] when it is no port.
+    /// [`ZnodeError::Port`] when it is not a port.
     pub fn port(&self) -> Result<Option<u16>, ZnodeError> {
         match u16::try_from(self.backup_port) {
             Ok(0) => Ok(None),

@@ -34,7 +34,7 @@ pub struct Attempt {
     /// How the attempt ended.
     #[serde(serialize_with = "kind_name")]
     pub kind: ErrorKind,
-    /// In the words of whoever found it.
+    /// As the layer that found it worded it.
     pub cause: String,
     /// What is known beyond the kind.
     #[serde(skip)]

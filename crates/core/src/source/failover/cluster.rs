@@ -40,7 +40,7 @@ const LEVEL: Policy = Policy {
 };
 
 /// Who is there, and who of them is asked in which order.
-pub(crate) type Found = (Members, Ranking);
+pub(crate) type Discovered = (Members, Ranking);
 
 /// A backup of a cluster that is to be taken.
 pub(crate) struct Cluster<'a> {
@@ -108,7 +108,7 @@ impl Cluster<'_> {
     /// What goes wrong is in [`Failover::result`].
     pub(crate) fn back_up<T>(
         &self,
-        mut look: impl FnMut() -> Result<Found, Error>,
+        mut look: impl FnMut() -> Result<Discovered, Error>,
         mut attempt: impl FnMut(&Candidate, Option<StoreId>, &dyn Progress) -> Result<T, Error>,
     ) -> Failover<T> {
         let mut failover = Failover {
@@ -194,7 +194,7 @@ impl Cluster<'_> {
         RetryDecision::of(error)
     }
 
-    fn nobody(&self, (cluster, ranking): &Found, failures: &[Attempt], verdict: Option<ErrorKind>) -> Error {
+    fn nobody(&self, (cluster, ranking): &Discovered, failures: &[Attempt], verdict: Option<ErrorKind>) -> Error {
         if failures.is_empty() {
             return match ranking.require_candidates(cluster, self.base) {
                 Err(error) => error,

@@ -44,7 +44,7 @@ mod tests {
     use super::*;
     use crate::{
         receive::proof::needing,
-        source::client::{ClientError, Place},
+        source::client::{ClientError, ResponsePosition},
         target::staging::TargetError,
     };
     use neo4j_format::{
@@ -78,7 +78,7 @@ mod tests {
         let dropped = needing(&pruned, &had);
         assert_eq!(RetryDecision::of(&dropped), RetryDecision::RuledOut);
         let not_written = client(ClientError::Hole {
-            place: Place {
+            place: ResponsePosition {
                 address: address(),
                 dialect: Dialect::D15,
                 offset: 0,

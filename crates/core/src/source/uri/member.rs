@@ -58,7 +58,7 @@ impl HostPort {
     }
 }
 
-/// A resolver would take `192.168.1` and `0x7f.1` for addresses of another spelling, hence the rule about numbers.
+/// A resolver would take `192.168.1` and `0x7f.1` for addresses in another notation, so names made of numbers are refused.
 fn checked_name(name: &str) -> Result<String, UriProblem> {
     let name = name.to_ascii_lowercase();
     if name.parse::<Ipv4Addr>().is_ok() {

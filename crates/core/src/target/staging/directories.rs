@@ -36,7 +36,7 @@ pub enum Occupant {
 
 /// The absolute path of a target, links and `..` in it resolved; the target itself need not exist. A link that stands at
 /// the target is followed if it is of root or of this user.
-pub(in crate::target) fn resolve(dir: &Path) -> Result<PathBuf, Error> {
+pub(crate) fn resolve(dir: &Path) -> Result<PathBuf, Error> {
     let absolute = std::path::absolute(dir).map_err(DiskError::at(dir))?;
     let canonical = |path: &Path| fs::canonicalize(path).map_err(DiskError::at(path));
     let resolved = match absolute.file_name() {
@@ -96,7 +96,7 @@ pub(in crate::target) fn is_mount_point(parent: &DirHandle, name: &OsStr) -> Res
 }
 
 /// What stands at `name` in `parent`.
-pub(in crate::target) fn occupant(parent: &DirHandle, name: &OsStr) -> Result<Occupant, DiskError> {
+pub(crate) fn occupant(parent: &DirHandle, name: &OsStr) -> Result<Occupant, DiskError> {
     let dir = match parent.folder(name) {
         Ok(dir) => dir,
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Occupant::Absent),
@@ -119,12 +119,15 @@ pub(in crate::target) fn occupant(parent: &DirHandle, name: &OsStr) -> Result<Oc
     }
 }
 
-/// Removes a directory that only this tool can have made: an empty one, or one with a manifest, which may be cut short
-/// where a run ended while it wrote it.
-pub(super) fn remove_ours(parent: &DirHandle, name: &OsStr) -> Result<(), Error> {
+/// Whether there is a directory that only this tool can have made: an empty one, or one with a manifest, which may be cut
+/// short where a run ended while it wrote it.
+///
+/// # Errors
+/// [`TargetError::Foreign`] for anything else; disk errors.
+pub(super) fn is_ours(parent: &DirHandle, name: &OsStr) -> Result<bool, Error> {
     let path = parent.join(name);
     match parent.status_of(name) {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(false),
         Err(e) => return Err(DiskError::new(path, e).into()),
         Ok(found) if !found.is_folder() => return Err(TargetError::Foreign { path }.into()),
         Ok(_) => {}
@@ -133,7 +136,15 @@ pub(super) fn remove_ours(parent: &DirHandle, name: &OsStr) -> Result<(), Error>
     if occupant(parent, name)? != Occupant::Empty && !dir.has_file(MANIFEST) {
         return Err(TargetError::Foreign { path }.into());
     }
-    Ok(remove_manifest_last(parent, name)?)
+    Ok(true)
+}
+
+/// Removes a directory that only this tool can have made, if there is one.
+pub(super) fn remove_ours(parent: &DirHandle, name: &OsStr) -> Result<(), Error> {
+    if is_ours(parent, name)? {
+        remove_manifest_last(parent, name)?;
+    }
+    Ok(())
 }
 
 /// Removes a directory so that what is left of it by a kill is still known as ours.
@@ -194,7 +205,7 @@ pub(super) fn identity(parent: &DirHandle, name: &OsStr) -> Option<String> {
 }
 
 /// A name with a suffix.
-pub(in crate::target) fn sibling(name: &OsStr, suffix: &str) -> OsString {
+pub(crate) fn sibling(name: &OsStr, suffix: &str) -> OsString {
     let mut name = name.to_owned();
     name.push(".");
     name.push(suffix);

@@ -78,6 +78,8 @@ pub enum TargetError {
         path: PathBuf,
         /// Who.
         who: String,
+        /// Whether a setting allows it.
+        can_be_allowed: bool,
     },
     /// It holds files that are not of a backup, and they would go with it.
     #[error("{}: holds files that are not part of the backup and would be removed with it: {names}", path.display())]
@@ -167,10 +169,14 @@ impl From<TargetError> for Error {
                 "allow it to be replaced, or bring it up to date".to_owned(),
             ),
             TargetError::Foreign { .. } => (ErrorKind::NotOurs, "move it away, or name another target".to_owned()),
-            TargetError::Shared { .. } => (
-                ErrorKind::Configuration,
-                "run as the user who owns the backup, set the sticky bit (chmod +t), or allow it".to_owned(),
-            ),
+            TargetError::Shared { can_be_allowed, .. } => {
+                let hint = if *can_be_allowed {
+                    "run as the user who owns the backup, set the sticky bit (chmod +t), or allow it"
+                } else {
+                    "run as the user who owns the backup, or set the sticky bit (chmod +t)"
+                };
+                (ErrorKind::Configuration, hint.to_owned())
+            }
             TargetError::ForeignFiles { .. } => (ErrorKind::Configuration, "move them away".to_owned()),
             TargetError::ForeignLock { .. } | TargetError::ForeignSibling { .. } => (
                 ErrorKind::Configuration,
@@ -195,7 +201,9 @@ impl From<TargetError> for Error {
         };
         let settings: &[Setting] = match &error {
             TargetError::Exists { .. } => &[Setting::Overwrite, Setting::Incremental],
-            TargetError::Shared { .. } => &[Setting::AllowShared],
+            TargetError::Shared {
+                can_be_allowed: true, ..
+            } => &[Setting::AllowShared],
             _ => &[],
         };
         Error::new(kind, error)

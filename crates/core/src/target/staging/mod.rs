@@ -18,43 +18,41 @@
 //! A stale `DIR.lock` names the run that did not end. If `DIR` is that run's backup, its success was never reported, so the
 //! next full backup may replace it without `-overwrite`.
 
+mod annotate;
 pub(crate) mod directories;
 mod error;
 mod publish;
 mod recovery;
+mod site;
+mod survey;
 
 use std::{
     cell::Cell,
     ffi::{OsStr, OsString},
-    io,
-    path::{Path, PathBuf},
+    path::Path,
 };
 
 use self::directories::{
     identity, is_known_as, manifest_of, occupant, remove_manifest_last, remove_ours, resolve, sibling,
 };
-use super::{
-    durable,
-    lock::RunLock,
-    owners::{SharedDirectories, refuse_shared},
-};
+use super::{durable, lock::RunLock, owners::SharedDirectories};
 use crate::{
     Error,
     manifest::{MANIFEST, Manifest},
 };
-use neo4j_format::{DirHandle, DiskError, directory::NewFiles};
+use neo4j_format::{DirHandle, DiskError};
 
+pub(crate) use annotate::annotate;
 pub use directories::Occupant;
 pub use error::TargetError;
 pub use recovery::Leftover;
+pub use site::{Room, TargetSite};
+pub(crate) use survey::Survey;
 
 /// A locked target; the lock ends with it.
 #[derive(Debug)]
 pub struct Target {
-    /// The directory that it lies in; target and siblings are reached through this handle alone.
-    parent: DirHandle,
-    name: OsString,
-    dir: PathBuf,
+    site: TargetSite,
     lock: RunLock,
     left_over: Leftover,
     /// A backup was put in place, but not all that belongs to it succeeded, so its run will end with an error.
@@ -67,18 +65,10 @@ impl Target {
     /// # Errors
     /// [`TargetError`] as kinds 11, 13 and 78; disk errors.
     pub(crate) fn lock(dir: &Path, run_id: &str, now: u64, shared: SharedDirectories) -> Result<Target, Error> {
-        let dir = resolve(dir)?;
-        let (parent, name) = open_parent(&dir)?;
-        let existing = match parent.folder(&name) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-            found => Some(found.map_err(DiskError::at(&dir))?),
-        };
-        refuse_shared(shared, &parent, existing.as_ref())?;
-        let lock = RunLock::take(&parent, &sibling(&name, "lock"))?;
+        let site = TargetSite::find(dir, shared)?;
+        let lock = RunLock::take(&site.parent, &site.lock_name())?;
         let mut target = Target {
-            parent,
-            name,
-            dir,
+            site,
             lock,
             left_over: Leftover::None,
             half_published: Cell::new(false),
@@ -97,11 +87,13 @@ impl Target {
 
     fn begin(&mut self, run_id: &str, now: u64) -> Result<(), Error> {
         self.put_back()?;
-        let in_place = match self.occupant()? {
-            Occupant::Database => Manifest::read(&self.open()?)?,
+        let in_place = match self.site.occupant()? {
+            Occupant::Database => Manifest::read(&self.site.open()?)?,
             _ => None,
         };
-        self.left_over = self.look(in_place.as_ref())?;
+        self.left_over = self
+            .site
+            .look(in_place.as_ref(), |run| self.lock.leaves_unreported(run))?;
         let unreported = match &self.left_over {
             Leftover::None | Leftover::Stranger(_) => None,
             Leftover::Ready(waiting) => waiting.run_id(),
@@ -110,70 +102,25 @@ impl Target {
         // the old note names the run that left it
         self.remove_partial()?;
         self.lock.note(run_id, unreported.map(str::to_owned), now)?;
-        let ready = self.ready_name();
+        let ready = self.site.ready_name();
         let replaced = in_place.as_ref().and_then(|manifest| manifest.replaces.as_deref());
-        let old = self.replaced_name();
-        if replaced.is_some_and(|name| is_known_as(&self.parent, &old, name)) {
-            remove_manifest_last(&self.parent, &old)?;
+        let old = self.site.replaced_name();
+        if replaced.is_some_and(|name| is_known_as(&self.site.parent, &old, name)) {
+            remove_manifest_last(&self.site.parent, &old)?;
         }
         match self.left_over {
             Leftover::Ready(_) | Leftover::Stranger(_) => Ok(()),
             // one without a manifest is known by this alone
-            _ if replaced.is_some() && replaced == identity(&self.parent, &ready).as_deref() => {
-                Ok(remove_manifest_last(&self.parent, &ready)?)
+            _ if replaced.is_some() && replaced == identity(&self.site.parent, &ready).as_deref() => {
+                Ok(remove_manifest_last(&self.site.parent, &ready)?)
             }
-            Leftover::None | Leftover::Unreported => remove_ours(&self.parent, &ready),
+            Leftover::None | Leftover::Unreported => remove_ours(&self.site.parent, &ready),
         }
     }
 
-    /// The target, which must exist, held open. What is created in it follows its owner, group and mode.
-    ///
-    /// # Errors
-    /// Disk errors.
-    pub fn open(&self) -> Result<DirHandle, Error> {
-        let dir = self.parent.folder(&self.name).map_err(DiskError::at(&self.dir))?;
-        let like = NewFiles::like(&dir.status().map_err(DiskError::at(&self.dir))?);
-        Ok(dir.with_new_files(like))
-    }
-
-    /// The target itself, links in its name resolved.
-    pub fn dir(&self) -> &Path {
-        &self.dir
-    }
-
-    /// Where a new backup is received.
-    fn partial_name(&self) -> OsString {
-        sibling(&self.name, "partial")
-    }
-
-    /// Where a complete new backup waits for its place.
-    fn ready_name(&self) -> OsString {
-        sibling(&self.name, "ready")
-    }
-
-    /// The same for messages.
-    pub fn ready(&self) -> PathBuf {
-        self.parent.join(self.ready_name())
-    }
-
-    /// Where the old backup waits while the new one takes its name, on file systems that cannot exchange the two.
-    fn replaced_name(&self) -> OsString {
-        sibling(&self.name, "replaced")
-    }
-
-    /// What a backup that takes the place of the one that stands there notes in its manifest, so that the replaced one is
-    /// known wherever a kill leaves it: the run in its `manifest`, or the directory itself where no run is known.
-    pub fn to_replace(&self, manifest: Option<&Manifest>) -> Option<String> {
-        let run = manifest.and_then(Manifest::run_id).map(str::to_owned);
-        run.or_else(|| identity(&self.parent, &self.name))
-    }
-
-    /// What stands at the target now.
-    ///
-    /// # Errors
-    /// The file system failed.
-    pub fn occupant(&self) -> Result<Occupant, Error> {
-        Ok(occupant(&self.parent, &self.name)?)
+    /// Where it is.
+    pub fn site(&self) -> &TargetSite {
+        &self.site
     }
 
     /// Ends the run: the lock file goes away, unless the next run has to learn from it that nobody was told of the
@@ -192,7 +139,7 @@ impl Target {
     }
 
     fn sync_parent(&self) -> Result<(), Error> {
-        Ok(durable::sync(&self.parent)?)
+        Ok(durable::sync(&self.site.parent)?)
     }
 }
 
@@ -220,7 +167,7 @@ pub fn refuse_if_at_work(dir: &Path) -> Result<(), Error> {
         .into()),
         None if is_first => match manifest_of(&parent, &sibling(&name, "ready")).ok().flatten() {
             Some(waiting) if waiting.is_complete() => Err(TargetError::Waiting { path: dir }.into()),
-            _ if is_ours(&parent, &sibling(&name, "partial")) => Err(TargetError::Interrupted { path: dir }.into()),
+            _ if began(&parent, &sibling(&name, "partial")) => Err(TargetError::Interrupted { path: dir }.into()),
             _ => Ok(()),
         },
         None => Ok(()),
@@ -228,13 +175,13 @@ pub fn refuse_if_at_work(dir: &Path) -> Result<(), Error> {
 }
 
 /// The directory in which `dir` lies, held open, and the name of `dir` in it.
-pub(in crate::target) fn open_parent(dir: &Path) -> Result<(DirHandle, OsString), DiskError> {
+pub(crate) fn open_parent(dir: &Path) -> Result<(DirHandle, OsString), DiskError> {
     let parent = dir.parent().unwrap_or(Path::new("/"));
     let handle = DirHandle::open(parent).map_err(DiskError::at(parent))?;
     Ok((handle, dir.file_name().map(OsString::from).unwrap_or_default()))
 }
 
 /// Whether a run of this tool began to write this directory.
-fn is_ours(parent: &DirHandle, name: &OsStr) -> bool {
+fn began(parent: &DirHandle, name: &OsStr) -> bool {
     parent.has_file(Path::new(name).join(MANIFEST))
 }

@@ -4,9 +4,9 @@ use std::{ffi::OsStr, io};
 
 use super::{
     Leftover, Occupant, Target, TargetError,
-    directories::{exchange, is_mount_point, occupant, remove_manifest_last, remove_ours, rename},
+    directories::{exchange, occupant, remove_manifest_last, remove_ours, rename},
 };
-use crate::{Error, file_system, manifest::MANIFEST, progress::Progress, target::free_space};
+use crate::{Error, file_system, manifest::MANIFEST, progress::Progress};
 use neo4j_format::{DirHandle, DiskError, directory::NewFiles, store::neo4j_lock::Neo4jLock};
 
 /// Set-group-ID: what is created in a directory gets its group.
@@ -18,7 +18,7 @@ impl Target {
     /// # Errors
     /// [`TargetError::MountPoint`], [`TargetError::CannotRename`], [`TargetError::ForeignSibling`]; disk errors.
     pub fn require_replaceable(&self, progress: &dyn Progress) -> Result<(), Error> {
-        self.refuse_mount_point()?;
+        self.site.refuse_mount_point()?;
         self.remove_partial()?;
         let result = self.try_exchange(progress);
         self.discard_partial();
@@ -27,9 +27,9 @@ impl Target {
 
     /// Exchanges two directories in `.partial`, and asks whether the target can be renamed at all if that is refused.
     fn try_exchange(&self, progress: &dyn Progress) -> Result<(), Error> {
-        let name = self.partial_name();
-        let partial = self.parent.create_folder(&name);
-        let partial = partial.map_err(DiskError::at(self.parent.join(&name)))?;
+        let name = self.site.partial_name();
+        let partial = self.site.parent.create_folder(&name);
+        let partial = partial.map_err(DiskError::at(self.site.parent.join(&name)))?;
         // with it, a later run knows what is left by a kill as ours
         partial
             .create_new(MANIFEST)
@@ -38,11 +38,11 @@ impl Target {
         for name in [one, other] {
             partial.create_folder(name).map_err(DiskError::at(partial.join(name)))?;
         }
-        if is_overlay(&self.parent)? {
+        if is_overlay(&self.site.parent)? {
             // no directory is renamed over one that is not empty; one of a lower layer is not renamed at all
-            match self.parent.rename(&self.name, &name) {
+            match self.site.parent.rename(&self.site.name, &name) {
                 Err(source) if source.kind() == io::ErrorKind::CrossesDevices => {
-                    let path = self.dir.clone();
+                    let path = self.site.dir.clone();
                     return Err(TargetError::CannotRename { path, source }.into());
                 }
                 _ => {}
@@ -51,42 +51,18 @@ impl Target {
         if exchange(&partial, one, other)? {
             return Ok(());
         }
-        let replaced = self.replaced_name();
-        let path = self.parent.join(&replaced);
-        if occupant(&self.parent, &replaced)? != Occupant::Absent {
+        let replaced = self.site.replaced_name();
+        let path = self.site.parent.join(&replaced);
+        if occupant(&self.site.parent, &replaced)? != Occupant::Absent {
             let why = "was not left by an interrupted run";
             return Err(TargetError::ForeignSibling { path, why }.into());
         }
         progress.warning(&format!(
             "{}: its file system cannot exchange two directories: for a moment, the backup will only exist as {} and {}",
-            self.dir.display(),
-            self.ready().display(),
+            self.site.dir.display(),
+            self.site.ready().display(),
             path.display()
         ));
-        Ok(())
-    }
-
-    /// Refuses a mount point, which cannot get another name.
-    ///
-    /// # Errors
-    /// [`TargetError::MountPoint`]; disk errors.
-    pub fn refuse_mount_point(&self) -> Result<(), Error> {
-        if is_mount_point(&self.parent, &self.name)? {
-            return Err(TargetError::MountPoint { path: self.dir.clone() }.into());
-        }
-        Ok(())
-    }
-
-    /// Whether a copy as large as the present one fits beside it.
-    ///
-    /// # Errors
-    /// [`TargetError::NoRoom`]; disk errors.
-    pub fn has_room(&self) -> Result<(), Error> {
-        let (needed, free) = (free_space::taken(&self.open()?)?, free_space::free(&self.parent)?);
-        let path = self.dir.clone();
-        if needed > free {
-            return Err(TargetError::NoRoom { path, needed, free }.into());
-        }
         Ok(())
     }
 
@@ -98,21 +74,26 @@ impl Target {
     pub fn create_partial(&self, mode: Option<u32>) -> Result<DirHandle, Error> {
         self.remove_partial()?;
         let new_files = self.new_files(mode)?;
-        let name = self.partial_name();
+        let name = self.site.partial_name();
         let partial = self
+            .site
             .parent
             .create_folder(&name)
-            .map_err(DiskError::at(self.parent.join(&name)))?;
+            .map_err(DiskError::at(self.site.parent.join(&name)))?;
         self.sync_parent()?;
         Ok(partial.with_new_files(new_files))
     }
 
     /// What a full backup gives to the files it creates.
     fn new_files(&self, mode: Option<u32>) -> Result<NewFiles, Error> {
-        if let Ok(existing) = self.parent.status_of(&self.name) {
+        if let Ok(existing) = self.site.parent.status_of(&self.site.name) {
             return Ok(NewFiles::like(&existing));
         }
-        let parent = self.parent.status().map_err(DiskError::at(self.parent.path()))?;
+        let parent = self
+            .site
+            .parent
+            .status()
+            .map_err(DiskError::at(self.site.parent.path()))?;
         let mut new_files = NewFiles::default();
         // root works for the owner of the parent directory
         if rustix::process::geteuid().is_root() && parent.owner() != 0 {
@@ -129,25 +110,29 @@ impl Target {
     /// # Errors
     /// Disk errors.
     pub fn make_ready(&self, partial: &DirHandle) -> Result<(), Error> {
-        let ready = self.ready_name();
+        let ready = self.site.ready_name();
         if let Leftover::Stranger(why) = self.left_over {
             return Err(TargetError::ForeignSibling {
-                path: self.ready(),
+                path: self.site.ready(),
                 why,
             }
             .into());
         }
-        remove_ours(&self.parent, &ready)?;
+        remove_ours(&self.site.parent, &ready)?;
         partial
             .give(partial.new_files())
             .map_err(DiskError::at(partial.path()))?;
-        rename(&self.parent, &self.partial_name(), &ready)?;
-        let named = self.parent.status_of(&ready).map_err(DiskError::at(self.ready()))?;
+        rename(&self.site.parent, &self.site.partial_name(), &ready)?;
+        let named = self
+            .site
+            .parent
+            .status_of(&ready)
+            .map_err(DiskError::at(self.site.ready()))?;
         let own = partial.status().map_err(DiskError::at(partial.path()))?;
         if named.identity() != own.identity() {
             let why = "was replaced by another process during this run";
             return Err(TargetError::ForeignSibling {
-                path: self.ready(),
+                path: self.site.ready(),
                 why,
             }
             .into());
@@ -160,25 +145,32 @@ impl Target {
     /// # Errors
     /// [`TargetError`]; disk errors.
     pub fn publish(&self) -> Result<(), Error> {
-        let (parent, ready) = (&self.parent, self.ready_name());
-        let old = match self.occupant()? {
+        let (parent, ready) = (&self.site.parent, self.site.ready_name());
+        let old = match self.site.occupant()? {
             Occupant::Absent => {
-                rename(parent, &ready, &self.name)?;
+                rename(parent, &ready, &self.site.name)?;
                 None
             }
             Occupant::Empty => {
-                parent.rename(&ready, &self.name).map_err(DiskError::at(&self.dir))?;
+                parent
+                    .rename(&ready, &self.site.name)
+                    .map_err(DiskError::at(&self.site.dir))?;
                 None
             }
-            Occupant::Foreign => return Err(TargetError::Foreign { path: self.dir.clone() }.into()),
+            Occupant::Foreign => {
+                return Err(TargetError::Foreign {
+                    path: self.site.dir.clone(),
+                }
+                .into());
+            }
             Occupant::Database => {
-                self.refuse_mount_point()?;
-                let _lock = Neo4jLock::take(&self.open()?)?;
-                if exchange(parent, &ready, &self.name)? {
+                self.site.refuse_mount_point()?;
+                let _lock = Neo4jLock::take(&self.site.open()?)?;
+                if exchange(parent, &ready, &self.site.name)? {
                     Some(ready)
                 } else {
                     self.replace_in_two_steps()?;
-                    Some(self.replaced_name())
+                    Some(self.site.replaced_name())
                 }
             }
         };
@@ -194,16 +186,16 @@ impl Target {
 
     /// Gives the old backup another name, and the new one its. Between the two, [`Target::put_back`] is the way back.
     fn replace_in_two_steps(&self) -> Result<(), Error> {
-        let (parent, replaced) = (&self.parent, self.replaced_name());
-        if let Err(error) = rename(parent, &self.name, &replaced) {
-            let (path, source) = (self.dir.clone(), file_system::copy(error.cause()));
+        let (parent, replaced) = (&self.site.parent, self.site.replaced_name());
+        if let Err(error) = rename(parent, &self.site.name, &replaced) {
+            let (path, source) = (self.site.dir.clone(), file_system::copy(error.cause()));
             return Err(TargetError::CannotRename { path, source }.into());
         }
         let renamed = self
             .sync_parent()
-            .and_then(|()| Ok(rename(parent, &self.ready_name(), &self.name)?));
+            .and_then(|()| Ok(rename(parent, &self.site.ready_name(), &self.site.name)?));
         if renamed.is_err() {
-            rename(parent, &replaced, &self.name)?;
+            rename(parent, &replaced, &self.site.name)?;
             self.sync_parent()?;
         }
         renamed

@@ -11,7 +11,7 @@ use std::fmt;
 
 use crate::store::StoreFile;
 
-/// Type of a value that is no text, or of the elements of an array.
+/// Type of a value that is not text, or of the elements of an array.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Kind {
     /// `boolean`
@@ -82,7 +82,7 @@ pub enum Value {
     Array(Kind, Vec<u64>),
     /// `String[]`
     Texts(Vec<String>),
-    /// `String` with surrogates that have no partner: UTF-16 that is no Unicode text. Only the legacy format can hold it.
+    /// `String` with surrogates that have no partner: UTF-16 that is not valid Unicode. Only the legacy format can hold it.
     Utf16(Vec<u16>),
     /// `String[]` with at least one such element.
     Utf16s(Vec<Vec<u16>>),

@@ -168,7 +168,7 @@ impl Encoder {
         self.open = None;
     }
 
-    /// A failure in place of what was not sent yet; `None` in the one-byte dialects, which have no failures: the
+    /// A failure; replaces what was not sent yet. `None` in the one-byte dialects, which have no failures: the
     /// connection is to be closed there (§6.4).
     pub fn failure(&mut self, text: &str) -> Option<&[u8]> {
         self.dialect.internal_version()?;

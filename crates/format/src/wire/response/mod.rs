@@ -59,7 +59,7 @@ impl<D> Event<D> {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
+enum DecoderState {
     PathLength,
     Path(usize),
     HasData,
@@ -94,7 +94,7 @@ enum Body {
 pub struct Decoder {
     dialect: Dialect,
     frames: Frames,
-    state: State,
+    state: DecoderState,
     /// Bytes of a field that a split has cut.
     field: Vec<u8>,
     files: HashSet<PeerPath>,
@@ -108,12 +108,12 @@ pub struct Decoder {
 impl Decoder {
     /// For the response to a full backup.
     pub fn full(dialect: Dialect) -> Decoder {
-        Decoder::new(dialect, State::PathLength)
+        Decoder::new(dialect, DecoderState::PathLength)
     }
 
     /// For the response to an incremental backup.
     pub fn incremental(dialect: Dialect) -> Decoder {
-        Decoder::new(dialect, State::StoreId)
+        Decoder::new(dialect, DecoderState::StoreId)
     }
 
     /// Makes transactions an error that do not begin right after these ids, or are of other data sources (§9.3).
@@ -123,7 +123,7 @@ impl Decoder {
         self
     }
 
-    fn new(dialect: Dialect, state: State) -> Decoder {
+    fn new(dialect: Dialect, state: DecoderState) -> Decoder {
         Decoder {
             dialect,
             frames: Frames::new(dialect),
@@ -140,17 +140,17 @@ impl Decoder {
     /// Where in the response the decoder stands, for messages.
     pub fn place(&self) -> MessagePart {
         match self.state {
-            State::PathLength => MessagePart::FileList,
-            State::Path(_) => MessagePart::File(None),
-            State::HasData
-            | State::BlockLength(Body::File)
-            | State::Block(_, _, Body::File)
-            | State::BodyEnd(Body::File) => MessagePart::File(self.file.clone()),
-            State::StoreId => MessagePart::StoreId,
-            State::SourceCount | State::NameLength(_) | State::Name(..) => MessagePart::Sources,
-            State::SourceNumber | State::TxId(_) => MessagePart::TransactionList,
-            State::BlockLength(_) | State::Block(..) | State::BodyEnd(_) => self.sources.place(),
-            State::Tail | State::End => MessagePart::Tail,
+            DecoderState::PathLength => MessagePart::FileList,
+            DecoderState::Path(_) => MessagePart::File(None),
+            DecoderState::HasData
+            | DecoderState::BlockLength(Body::File)
+            | DecoderState::Block(_, _, Body::File)
+            | DecoderState::BodyEnd(Body::File) => MessagePart::File(self.file.clone()),
+            DecoderState::StoreId => MessagePart::StoreId,
+            DecoderState::SourceCount | DecoderState::NameLength(_) | DecoderState::Name(..) => MessagePart::Sources,
+            DecoderState::SourceNumber | DecoderState::TxId(_) => MessagePart::TransactionList,
+            DecoderState::BlockLength(_) | DecoderState::Block(..) | DecoderState::BodyEnd(_) => self.sources.place(),
+            DecoderState::Tail | DecoderState::End => MessagePart::Tail,
         }
     }
 
@@ -172,10 +172,10 @@ impl Decoder {
                 return self.read_failure(input);
             }
             let want = match self.state {
-                State::BodyEnd(body) => return Ok(Some(self.end_body(body))),
-                State::End => return Ok(Some(Event::End)),
-                State::Block(left, ..) => left,
-                State::Tail => usize::MAX,
+                DecoderState::BodyEnd(body) => return Ok(Some(self.end_body(body))),
+                DecoderState::End => return Ok(Some(Event::End)),
+                DecoderState::Block(left, ..) => left,
+                DecoderState::Tail => usize::MAX,
                 _ => self.width().saturating_sub(self.field.len()),
             };
             let piece = match self.frames.next_at_most(input, want)? {
@@ -185,23 +185,23 @@ impl Decoder {
                     continue;
                 }
                 Piece::NeedInput => return Ok(None),
-                Piece::End if self.state == State::Tail => {
-                    self.state = State::End;
+                Piece::End if self.state == DecoderState::Tail => {
+                    self.state = DecoderState::End;
                     continue;
                 }
                 Piece::End => return Err(WireError::Short(self.place())),
             };
             match self.state {
-                State::Block(left, after, body) => {
+                DecoderState::Block(left, after, body) => {
                     self.state = match (left.saturating_sub(piece.len()), after) {
-                        (0, After::Another) => State::BlockLength(body),
-                        (0, After::End) => State::BodyEnd(body),
-                        (left, _) => State::Block(left, after, body),
+                        (0, After::Another) => DecoderState::BlockLength(body),
+                        (0, After::End) => DecoderState::BodyEnd(body),
+                        (left, _) => DecoderState::Block(left, after, body),
                     };
                     return Ok(Some(Event::Data(piece)));
                 }
                 // no server sends any: a damaged count or tag has ended the response too early (§5)
-                State::Tail => return Err(WireError::Trailing),
+                DecoderState::Tail => return Err(WireError::Trailing),
                 _ => {
                     if let Some(event) = self.field_piece(piece)? {
                         return Ok(Some(event));
@@ -253,24 +253,27 @@ impl Decoder {
     /// Bytes of the field that the decoder waits for.
     fn width(&self) -> usize {
         match self.state {
-            State::PathLength => 2,
-            State::Path(units) | State::Name(_, units) => units.saturating_mul(2),
-            State::NameLength(_) => 4,
-            State::TxId(_) => 8,
-            State::StoreId if self.dialect.has_store_version() => 24,
-            State::StoreId => 16,
-            State::HasData | State::BlockLength(_) | State::SourceCount | State::SourceNumber => 1,
-            State::Block(..) | State::BodyEnd(_) | State::Tail | State::End => 0,
+            DecoderState::PathLength => 2,
+            DecoderState::Path(units) | DecoderState::Name(_, units) => units.saturating_mul(2),
+            DecoderState::NameLength(_) => 4,
+            DecoderState::TxId(_) => 8,
+            DecoderState::StoreId if self.dialect.has_store_version() => 24,
+            DecoderState::StoreId => 16,
+            DecoderState::HasData
+            | DecoderState::BlockLength(_)
+            | DecoderState::SourceCount
+            | DecoderState::SourceNumber => 1,
+            DecoderState::Block(..) | DecoderState::BodyEnd(_) | DecoderState::Tail | DecoderState::End => 0,
         }
     }
 
     fn field_complete(&mut self, field: &[u8]) -> Result<Option<Event<&'static [u8]>>, WireError> {
         let first = field.first().copied().unwrap_or_default();
         match self.state {
-            State::PathLength => {
+            DecoderState::PathLength => {
                 self.state = match usize::from(u16::from_be_bytes(array(field))) {
-                    0 => State::StoreId,
-                    units if units <= limits::PATH_UNITS => State::Path(units),
+                    0 => DecoderState::StoreId,
+                    units if units <= limits::PATH_UNITS => DecoderState::Path(units),
                     units => {
                         return Err(too_long(
                             "a file name",
@@ -280,43 +283,43 @@ impl Decoder {
                     }
                 };
             }
-            State::Path(_) => {
+            DecoderState::Path(_) => {
                 let path = self.file_begins(&utf16(field))?;
-                self.state = State::HasData;
+                self.state = DecoderState::HasData;
                 return Ok(Some(Event::File(path)));
             }
-            State::HasData => {
+            DecoderState::HasData => {
                 self.state = match first {
-                    0 => State::BodyEnd(Body::File),
-                    1 => State::BlockLength(Body::File),
+                    0 => DecoderState::BodyEnd(Body::File),
+                    1 => DecoderState::BlockLength(Body::File),
                     other => return Err(WireError::HasData(other)),
                 }
             }
-            State::BlockLength(body) => {
+            DecoderState::BlockLength(body) => {
                 self.state = match first {
-                    0 => State::Block(255, After::Another, body),
-                    length => State::Block(usize::from(length), After::End, body),
+                    0 => DecoderState::Block(255, After::Another, body),
+                    length => DecoderState::Block(usize::from(length), After::End, body),
                 }
             }
-            State::StoreId => {
+            DecoderState::StoreId => {
                 let id = StoreId {
                     creation_time: i64::from_be_bytes(array(field)),
                     random: i64::from_be_bytes(array(field.get(8..).expect("a store id has 16 bytes"))),
                     store_version: field.get(16..24).map(|bytes| i64::from_be_bytes(array(bytes))),
                 };
-                self.state = State::SourceCount;
+                self.state = DecoderState::SourceCount;
                 return Ok(Some(Event::StoreId(id)));
             }
-            State::SourceCount => {
+            DecoderState::SourceCount => {
                 self.state = match usize::from(first) {
-                    0 => State::Tail,
-                    count => State::NameLength(count),
+                    0 => DecoderState::Tail,
+                    count => DecoderState::NameLength(count),
                 }
             }
-            State::NameLength(count) => {
+            DecoderState::NameLength(count) => {
                 let units = i32::from_be_bytes(array(field));
                 match usize::try_from(units) {
-                    Ok(units @ 1..=limits::SOURCE_NAME_UNITS) => self.state = State::Name(count, units),
+                    Ok(units @ 1..=limits::SOURCE_NAME_UNITS) => self.state = DecoderState::Name(count, units),
                     _ => {
                         return Err(too_long(
                             "a data source's name",
@@ -326,26 +329,26 @@ impl Decoder {
                     }
                 }
             }
-            State::Name(count, _) => {
+            DecoderState::Name(count, _) => {
                 self.state = if self.sources.add(&utf16(field))? == count {
-                    State::SourceNumber
+                    DecoderState::SourceNumber
                 } else {
-                    State::NameLength(count)
+                    DecoderState::NameLength(count)
                 }
             }
-            State::SourceNumber => {
+            DecoderState::SourceNumber => {
                 self.state = match self.sources.numbered(first)? {
-                    Some(source) => State::TxId(source),
-                    None => State::Tail,
+                    Some(source) => DecoderState::TxId(source),
+                    None => DecoderState::Tail,
                 }
             }
-            State::TxId(source) => {
+            DecoderState::TxId(source) => {
                 let id = TxId(i64::from_be_bytes(array(field)));
                 let name = self.sources.begin(source, id)?;
-                self.state = State::BlockLength(Body::Transaction);
+                self.state = DecoderState::BlockLength(Body::Transaction);
                 return Ok(Some(Event::Transaction(name, id)));
             }
-            State::Block(..) | State::BodyEnd(_) | State::Tail | State::End => {}
+            DecoderState::Block(..) | DecoderState::BodyEnd(_) | DecoderState::Tail | DecoderState::End => {}
         }
         Ok(None)
     }
@@ -367,11 +370,11 @@ impl Decoder {
     fn end_body(&mut self, body: Body) -> Event<&'static [u8]> {
         match body {
             Body::File => {
-                self.state = State::PathLength;
+                self.state = DecoderState::PathLength;
                 Event::FileEnd
             }
             Body::Transaction => {
-                self.state = State::SourceNumber;
+                self.state = DecoderState::SourceNumber;
                 Event::TransactionEnd
             }
         }

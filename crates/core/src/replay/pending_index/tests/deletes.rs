@@ -92,7 +92,7 @@ fn the_steps_are_slot_config_directory_slot() {
 }
 
 #[test]
-fn a_deleted_index_never_comes_back_whatever_release_starts_in_between() {
+fn a_deleted_index_never_comes_back_with_any_release_started_in_between() {
     let store = Store::new(V2, &["x", "y"]);
     store.receive(&[(9, vec![add("x", 1, "a"), add("y", 1, "a")])]);
     let received = [(10, vec![delete("x")]), (11, vec![add("y", 2, "b")])];

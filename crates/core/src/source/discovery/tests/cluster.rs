@@ -76,7 +76,7 @@ fn members_of_1_8_publish_nothing_unless_a_flush_is_wanted() {
     assert_eq!(
         lasts(&assemble(&reading)),
         [Last::Unpublished, Last::Unpublished, Last::Live(TxId(40))],
-        "only what was set since it was created, and is no mark"
+        "only what was set since it was created, and is not a mark"
     );
 }
 

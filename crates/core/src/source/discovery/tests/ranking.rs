@@ -9,8 +9,8 @@ use crate::{
     ErrorKind,
     source::{
         discovery::{
-            Answer, Answers, Base, Cluster, Dead, Preference, Ranking, Reading, Reason, Role, Wanted, cluster::Node,
-            rank, znodes::RootName,
+            Answer, Answers, Base, Cluster, Dead, MemberCriteria, Preference, Ranking, Reading, Reason, Role,
+            cluster::Node, rank, znodes::RootName,
         },
         uri::HostPort,
     },
@@ -41,10 +41,10 @@ fn assemble(reading: &Reading) -> Cluster {
     Cluster::assemble(Some("neo4j.ha".into()), ROOT, None, reading)
 }
 
-fn wanted(preference: Preference) -> Wanted {
-    Wanted {
+fn wanted(preference: Preference) -> MemberCriteria {
+    MemberCriteria {
         preference,
-        ..Wanted::default()
+        ..MemberCriteria::default()
     }
 }
 
@@ -215,7 +215,7 @@ fn slaves_of_which_nothing_is_known_come_behind_the_master() {
 
 #[test]
 fn an_increment_is_asked_of_the_master_first_where_slaves_hide_what_they_pulled() {
-    let incremental = Wanted {
+    let incremental = MemberCriteria {
         base: Some(Base {
             store_id: STORE,
             last: TxId(4995),
@@ -254,14 +254,14 @@ fn every_member_passed_over_has_its_reason() {
     if let Some(Answer::Alive { store_id, .. }) = answers.get_mut(&MemberId(5)) {
         *store_id = Some(StoreId { random: 8, ..STORE });
     }
-    let ranking = rank(&cluster, &answers, &Wanted::default());
+    let ranking = rank(&cluster, &answers, &MemberCriteria::default());
     assert!(ranking.candidates.is_empty());
     let texts: Vec<String> = ranking.passed_over.iter().map(|one| one.reason.to_string()).collect();
     assert_eq!(
         texts,
         [
-            "its registration is not understood: 70000 is no port",
-            "its registration is not understood: \"no port\" is no host and port",
+            "its registration is not understood: 70000 is not a port",
+            "its registration is not understood: \"no port\" is not HOST:PORT",
             "it is leaving or has not registered its address yet",
             "connection refused",
             "it serves another database: store id 137fe395800-0000000000000008, the cluster's is 137fe395800-fffffffffffffff9",
@@ -280,9 +280,9 @@ fn every_member_passed_over_has_its_reason() {
 
 #[test]
 fn one_member_can_be_asked_for() {
-    let only = Wanted {
+    let only = MemberCriteria {
         member: Some(MemberId(3)),
-        ..Wanted::default()
+        ..MemberCriteria::default()
     };
     let ranking = rank(&assemble(&five()), &Answers::new(), &only);
     assert_eq!(order(&ranking), [3]);
@@ -293,9 +293,9 @@ fn one_member_can_be_asked_for() {
 fn ends_without_candidates_are_distinct() {
     let kind_and_text = |reading: &Reading, base: Option<Base>| {
         let cluster = assemble(reading);
-        let wanted = Wanted {
+        let wanted = MemberCriteria {
             base,
-            ..Wanted::default()
+            ..MemberCriteria::default()
         };
         let ranking = rank(&cluster, &Answers::new(), &wanted);
         let error = ranking.require_candidates(&cluster, base).unwrap_err();
@@ -327,7 +327,7 @@ fn ends_without_candidates_are_distinct() {
         )
     );
     let cluster = assemble(&five());
-    let ranking = rank(&cluster, &Answers::new(), &Wanted::default());
+    let ranking = rank(&cluster, &Answers::new(), &MemberCriteria::default());
     assert!(ranking.require_candidates(&cluster, None).is_ok());
 }
 
@@ -377,7 +377,7 @@ proptest! {
     ) {
         let cluster = assemble(&reading);
         let answers: Answers = dead.iter().map(|id| (MemberId(*id), silent("x"))).collect();
-        let wanted = Wanted {
+        let wanted = MemberCriteria {
             preference,
             member: None,
             max_lag,
