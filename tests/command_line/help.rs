@@ -39,7 +39,16 @@ fn wrapped_help_never_ends_with_a_single_word() {
 
 #[test]
 fn every_value_with_a_default_shows_it() {
-    const NONE: [&str; 6] = ["-from", "-to", "-db", "-config", "-repo", "-repo-password-file"];
+    const NONE: [&str; 8] = [
+        "-from",
+        "-to",
+        "-db",
+        "-config",
+        "-repo",
+        "-repo-password-file",
+        "-metrics",
+        "-metrics-listen",
+    ];
     for command in ["", "members", "check", "serve", "sandbox", "demo"] {
         let text = if command.is_empty() {
             stdout_of(&["-help"])

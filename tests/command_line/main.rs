@@ -5,6 +5,7 @@ mod completions;
 mod documents;
 mod help;
 mod man;
+mod monitoring;
 mod program;
 mod readme;
 mod sandbox;

@@ -14,7 +14,7 @@ use serde::Serialize;
 use self::json::{JsonCommand, JsonError, JsonFinding, JsonReport, SCHEMA_VERSION, to_line, to_milliseconds};
 use super::{
     calendar::rfc3339,
-    hint,
+    hint, log,
     streams::{printable, to_stderr, to_stdout},
     terminal::{RunRecord, Verbosity},
 };
@@ -80,6 +80,7 @@ impl<T: Outcome> Report<'_, T> {
             Output::Text if loudness == Verbosity::Normal => to_stdout(&self.text()),
             Output::Text => {}
         }
+        log::finished("backup", self.exit_code());
         ExitCode::from(self.exit_code())
     }
 
@@ -200,6 +201,7 @@ pub(crate) fn command<T: Serialize>(
         (Output::Text, Ok(result)) => to_stdout(&text(result)),
         (Output::Text, Err(_)) => {}
     }
+    log::finished(command, exit_code);
     ExitCode::from(exit_code)
 }
 
