@@ -5,7 +5,9 @@ use std::{ffi::OsString, process::ExitCode};
 use clap::error::ErrorKind as ClapKind;
 use tracing::level_filters::LevelFilter;
 
-use super::{backup, diff, drill, export, generate, inspect, members, repo, restore, serve, stats, status, verify};
+use super::{
+    backup, diff, drill, export, generate, inspect, members, repo, restore, run as jobs, serve, stats, status, verify,
+};
 #[cfg(feature = "demo")]
 use super::{demo, sandbox};
 use crate::{
@@ -72,6 +74,8 @@ pub(crate) fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
     let logs = terminal::log_level(args.common.verbose);
     match &args.command {
         None => take_backup(&args, modes, output, loudness, logs),
+        Some(Command::Run(wanted)) => jobs::run(wanted, output, loudness, logs),
+        Some(Command::Jobs(wanted)) => jobs::jobs(wanted, output, loudness, logs),
         Some(Command::Members(wanted)) => members::run(wanted, output, loudness, logs),
         Some(Command::Check(wanted)) => super::check::run(wanted, output, loudness, logs),
         Some(Command::Completions(wanted)) => generate::completions(wanted, &definitions, output),

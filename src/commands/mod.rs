@@ -14,6 +14,7 @@ pub(crate) mod invocation;
 pub(crate) mod members;
 pub(crate) mod repo;
 pub(crate) mod restore;
+pub(crate) mod run;
 #[cfg(feature = "demo")]
 pub(crate) mod sandbox;
 #[cfg(feature = "demo")]

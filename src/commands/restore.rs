@@ -83,7 +83,7 @@ pub(crate) struct RestoreArgs {
     dry_run: bool,
 
     #[expect(rustdoc::bare_urls, clippy::doc_markdown, reason = "shown on the terminal")]
-    /// The target belongs to a member of this cluster: ha://host[:2181],host[:2181][/chroot]
+    /// Cluster that the server belongs to: ha://host[:2181],host[:2181][/chroot]
     ///
     /// Prints what has to be done for each member. Refuses while members are registered in ZooKeeper: a member that runs
     /// would give its data to those that were restored. With -dry-run nothing is refused.
@@ -116,12 +116,22 @@ pub(crate) fn run(wanted: &RestoreArgs, output: Output, loudness: Verbosity, log
     let result = request(wanted).and_then(|restore| {
         let terminal = Terminal::start(loudness, logs);
         let result = signals::cancelling(ErrorKind::Failed, |cancel| {
-            let cluster = match &wanted.cluster_of {
-                Some(uri) => Some(plan(wanted, uri, &restore, &terminal, cancel)?),
-                None => None,
+            let Some(uri) = &wanted.cluster_of else {
+                let outcome = restore.run(&terminal, cancel)?;
+                return Ok(RestoreReport { outcome, cluster: None });
+            };
+            // all members get the same, whatever is archived meanwhile
+            let judged = restore.clone().dry_run(true).run(&terminal, cancel)?;
+            let cluster = plan(wanted, uri, &judged, cancel)?;
+            let restore = match &judged.snapshot {
+                Some(id) => restore.snapshot(id),
+                None => restore,
             };
             let outcome = restore.run(&terminal, cancel)?;
-            Ok(RestoreReport { outcome, cluster })
+            Ok(RestoreReport {
+                outcome,
+                cluster: Some(cluster),
+            })
         });
         terminal.finish();
         result
@@ -142,16 +152,8 @@ pub(crate) fn run(wanted: &RestoreArgs, output: Output, loudness: Verbosity, log
 }
 
 /// Plans the restore of a cluster, and refuses it while the cluster runs.
-fn plan(
-    wanted: &RestoreArgs,
-    uri: &str,
-    restore: &Restore,
-    progress: &Terminal,
-    cancel: &Cancel,
-) -> Result<ClusterPlan, Error> {
+fn plan(wanted: &RestoreArgs, uri: &str, judged: &RestoreOutcome, cancel: &Cancel) -> Result<ClusterPlan, Error> {
     let found = cluster_plan::look(uri, wanted.cluster.as_deref(), cancel)?;
-    // which generation it is, so that all members get the same
-    let judged = restore.clone().dry_run(true).run(progress, cancel)?;
     if let Some(store_id) = &judged.store_id {
         require_database(&found, store_id)?;
     }
@@ -160,7 +162,7 @@ fn plan(
         .as_ref()
         .map(|name| format!(" -cluster {}", quoted(name)));
     let members = format!("neo4j-backup members -from {}{}", quoted(uri), name.unwrap_or_default());
-    let plan = ClusterPlan::new(found, &same_restore(wanted, &judged), &members);
+    let plan = ClusterPlan::new(found, &same_restore(wanted, judged), &members);
     if !wanted.dry_run && !wanted.allow_registered_members {
         let stopped = require_stopped(&plan.found);
         if stopped.is_err() {

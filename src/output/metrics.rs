@@ -26,8 +26,9 @@ use neo4j_backup_core::{Status, cancel::Cancel, journal::Time, serve::Counters, 
 pub(crate) struct MetricsArgs {
     /// Write metrics for the node exporter of Prometheus to this file
     ///
-    /// After the run, good or bad; the file is replaced in one step. Its name must end with .prom.
-    #[arg(long, value_name = "FILE", hide_env = true, env = "NEO4J_BACKUP_METRICS",
+    /// After the run, good or bad; the file is replaced in one step. In a directory, each job or target gets a file of its
+    /// own. The node exporter reads files whose names end with .prom.
+    #[arg(long, value_name = "FILE", hide_env = true, hide_short_help = true, env = "NEO4J_BACKUP_METRICS",
           value_parser = clap::value_parser!(OsString))]
     pub(crate) metrics: Option<OsString>,
 }
@@ -42,8 +43,10 @@ impl MetricsArgs {
         let written = target
             .find(&Cancel::default())
             .map_err(|error| error.to_string())
-            .and_then(|found| text(&[(job, &found)]).map_err(|error| error.to_string()))
-            .and_then(|text| replace(Path::new(file), &text).map_err(|error| error.to_string()));
+            .and_then(|found| {
+                let text = text(job, &found).map_err(|error| error.to_string())?;
+                replace(&file_of(Path::new(file), job, &found), &text).map_err(|error| error.to_string())
+            });
         if let Err(error) = written {
             let file = file.to_string_lossy();
             to_stderr(&format!(
@@ -96,100 +99,123 @@ pub(crate) fn of_service(counters: &Counters) -> String {
 type Labels = Vec<(&'static str, String)>;
 type Values = Family<Labels, Gauge<f64, AtomicU64>>;
 
-/// The metrics of these targets, each of a job.
-pub(crate) fn text(targets: &[(&str, &TargetStatus)]) -> Result<String, std::fmt::Error> {
+/// The file itself, or the one of this job or target in the directory.
+fn file_of(path: &Path, job: &str, status: &TargetStatus) -> PathBuf {
+    if !path.is_dir() {
+        return path.to_owned();
+    }
+    let target = Path::new(&status.target).file_name().unwrap_or_default();
+    let name = if job.is_empty() {
+        &*target.to_string_lossy()
+    } else {
+        job
+    };
+    path.join(format!("neo4j-backup-{name}.prom"))
+}
+
+/// The metrics of the target of a job.
+fn text(job: &str, status: &TargetStatus) -> Result<String, std::fmt::Error> {
     let mut registry = Registry::with_prefix("neo4j_backup");
-    let mut gauge = |name: &str, help: &str, value: &dyn Fn(&TargetStatus) -> Vec<(Option<&str>, Option<f64>)>| {
+    let mut gauge = |name: &str, help: &str, found: &[(Option<&str>, Option<f64>)]| {
         let values = Values::default();
-        for (job, status) in targets {
-            for (data_source, value) in value(status) {
-                if let Some(value) = value {
-                    values.get_or_create(&labels(job, status, data_source)).set(value);
-                }
+        for (data_source, value) in found {
+            if let Some(value) = value {
+                values.get_or_create(&labels(job, status, *data_source)).set(*value);
             }
         }
         registry.register(name, help, values);
     };
-    let one = |value: Option<f64>| vec![(None, value)];
-    let moment = |time: Option<Time>| vec![(None, Some(time.map_or(0.0, seconds)))];
-    gauge(
-        "last_success_timestamp_seconds",
-        "When the last good backup was complete; 0 if there is none",
-        &|status| moment(status.last_good),
-    );
-    gauge("last_attempt_timestamp_seconds", "When the last run began", &|status| {
-        one(status.last_run.as_ref().map(|run| seconds(run.started)))
-    });
-    gauge("last_attempt_exit_code", "Exit code of the last run", &|status| {
-        one(status.last_run.as_ref().map(|run| f64::from(run.exit_code)))
-    });
-    gauge(
-        "last_attempt_duration_seconds",
-        "How long the last run took",
-        &|status| one(status.last_run.as_ref().map(|run| run.seconds)),
-    );
-    gauge(
-        "last_attempt_received_bytes",
-        "Bytes that the last run received",
-        &|status| one(status.last_run.as_ref().and_then(|run| run.bytes).map(number)),
-    );
-    gauge(
-        "last_attempt_transactions",
-        "Transactions that the last run received",
-        &|status| one(status.last_run.as_ref().and_then(|run| run.transactions).map(number)),
-    );
-    gauge(
-        "master_lag_transactions",
-        "Transactions that the master had beyond those of the last run",
-        &|status| one(status.last_run.as_ref().and_then(|run| run.behind_master).map(number)),
-    );
-    gauge("last_transaction_id", "Last transaction of the backup", &|status| {
-        let last = status.last_transactions.iter();
-        last.map(|last| (Some(last.data_source.as_str()), Some(number(last.id.unsigned_abs()))))
-            .collect()
-    });
+    let run = status.last_run.as_ref();
+    let drill = status.last_drill_run.as_ref();
+    let verified = status
+        .last_verification
+        .as_ref()
+        .map(|verification| verification.finished);
+    let moment = |time: Option<Time>| Some(time.map_or(0.0, seconds));
+    for (name, help, value) in [
+        (
+            "last_success_timestamp_seconds",
+            "When the last good backup was complete; 0 if there is none",
+            moment(status.last_good),
+        ),
+        (
+            "last_attempt_timestamp_seconds",
+            "When the last run began",
+            run.map(|run| seconds(run.started)),
+        ),
+        (
+            "last_attempt_exit_code",
+            "Exit code of the last run",
+            run.map(|run| f64::from(run.exit_code)),
+        ),
+        (
+            "last_attempt_duration_seconds",
+            "How long the last run took",
+            run.map(|run| run.seconds),
+        ),
+        (
+            "last_attempt_received_bytes",
+            "Bytes that the last run received",
+            run.and_then(|run| run.bytes).map(number),
+        ),
+        (
+            "last_attempt_transactions",
+            "Transactions that the last run received",
+            run.and_then(|run| run.transactions).map(number),
+        ),
+        (
+            "master_lag_transactions",
+            "Transactions that the master had beyond those of the last run",
+            run.and_then(|run| run.behind_master).map(number),
+        ),
+        ("size_bytes", "Bytes of the backup", status.stored_bytes.map(number)),
+        (
+            "free_bytes",
+            "Bytes that are free for the backup",
+            status.free_bytes.map(number),
+        ),
+        (
+            "needed_bytes",
+            "Bytes that the next full backup needs",
+            status.needed_bytes.map(number),
+        ),
+        (
+            "last_verification_timestamp_seconds",
+            "When the backup was last verified; 0 if never",
+            moment(verified),
+        ),
+        (
+            "last_drill_timestamp_seconds",
+            "When a restore was last proven; 0 if never",
+            moment(status.last_drill),
+        ),
+        (
+            "last_drill_exit_code",
+            "Exit code of the last drill",
+            drill.map(|run| f64::from(run.exit_code)),
+        ),
+        (
+            "defects",
+            "What keeps the backup from being a good one: 0 is good",
+            Some(number(status.defects.len() as u64)),
+        ),
+    ] {
+        gauge(name, help, &[(None, value)]);
+    }
+    let last = &status.last_transactions;
+    let ids: Vec<_> = last
+        .iter()
+        .map(|last| (Some(last.data_source.as_str()), Some(number(last.id.unsigned_abs()))))
+        .collect();
+    gauge("last_transaction_id", "Last transaction of the backup", &ids);
+    let times: Vec<_> = last
+        .iter()
+        .map(|last| (Some(last.data_source.as_str()), last.committed.map(seconds)))
+        .collect();
     gauge(
         "last_transaction_timestamp_seconds",
         "When the last transaction of the backup was committed",
-        &|status| {
-            let last = status.last_transactions.iter();
-            last.map(|last| (Some(last.data_source.as_str()), last.committed.map(seconds)))
-                .collect()
-        },
-    );
-    gauge("size_bytes", "Bytes of the backup", &|status| {
-        one(status.stored_bytes.map(number))
-    });
-    gauge("free_bytes", "Bytes that are free for the backup", &|status| {
-        one(status.free_bytes.map(number))
-    });
-    gauge("needed_bytes", "Bytes that the next full backup needs", &|status| {
-        one(status.needed_bytes.map(number))
-    });
-    gauge(
-        "last_verification_timestamp_seconds",
-        "When the backup was last verified; 0 if never",
-        &|status| {
-            moment(
-                status
-                    .last_verification
-                    .as_ref()
-                    .map(|verification| verification.finished),
-            )
-        },
-    );
-    gauge(
-        "last_drill_timestamp_seconds",
-        "When a restore was last proven; 0 if never",
-        &|status| moment(status.last_drill),
-    );
-    gauge("last_drill_exit_code", "Exit code of the last drill", &|status| {
-        one(status.last_drill_run.as_ref().map(|run| f64::from(run.exit_code)))
-    });
-    gauge(
-        "defects",
-        "What keeps the backup from being a good one: 0 is good",
-        &|status| one(Some(number(status.defects.len() as u64))),
+        &times,
     );
     let mut text = String::new();
     encode(&mut text, &registry)?;

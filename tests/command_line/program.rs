@@ -8,7 +8,9 @@ use std::{
 };
 
 /// Every command of the program.
-pub(crate) const COMMANDS: [&str; 20] = [
+pub(crate) const COMMANDS: [&str; 22] = [
+    "run",
+    "jobs",
     "members",
     "inspect",
     "status",

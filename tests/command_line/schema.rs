@@ -2,13 +2,14 @@
 
 use std::{
     collections::BTreeSet,
+    error::Error,
     fs,
     io::{BufRead as _, BufReader},
     path::Path,
     process::{Command, Stdio},
 };
 
-use jsonschema::Validator;
+use jsonschema::{Retrieve, Uri, Validator};
 use neo4j_backup_core::error::EXIT_STATUSES;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -24,6 +25,24 @@ fn folder() -> std::path::PathBuf {
 
 /// The schema of this name; fields that it does not describe are errors here, unlike for users.
 fn schema(name: &str) -> Validator {
+    jsonschema::options()
+        .with_base_uri("schemas:///")
+        .with_retriever(Folder)
+        .build(&closed(name))
+        .unwrap()
+}
+
+/// The schemas that others refer to.
+struct Folder;
+
+impl Retrieve for Folder {
+    fn retrieve(&self, uri: &Uri<String>) -> Result<Value, Box<dyn Error + Send + Sync>> {
+        let name = uri.as_str().strip_prefix("schemas:///").unwrap();
+        Ok(closed(name.strip_suffix(".json").unwrap()))
+    }
+}
+
+fn closed(name: &str) -> Value {
     let text = fs::read_to_string(folder().join(format!("{name}.json"))).unwrap();
     let mut schema: Value = serde_json::from_str(&text).unwrap();
     assert_eq!(
@@ -31,7 +50,7 @@ fn schema(name: &str) -> Validator {
         "{name}"
     );
     close(&mut schema);
-    jsonschema::validator_for(&schema).unwrap()
+    schema
 }
 
 fn close(schema: &mut Value) {
@@ -132,6 +151,43 @@ fn backups_and_their_failures_match_the_schema() {
     documented("backup", &["-full"], 64);
     documented("backup", &["-unknown"], 64);
     documented("backup", &["verify", "-unknown"], 64);
+}
+
+#[test]
+fn jobs_match_the_schemas() {
+    let sandbox = Sandbox::start();
+    let dir = TempDir::new().unwrap();
+    let name = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    let file = name("jobs.toml");
+    let text = format!(
+        r#"
+        [defaults]
+        on-failure = ["/bin/false"]
+        [job.cluster]
+        from = "{}"
+        to = "{}"
+        before = ["/bin/sh", "-c", "cat > $0", "{}"]
+        on-success = ["/bin/sh", "-c", "cat > $0", "{}"]
+        [job.gone]
+        from = "single://127.0.0.1:1"
+        to = "{}"
+        "#,
+        sandbox.uri(),
+        name("cluster"),
+        name("before"),
+        name("after"),
+        name("gone")
+    );
+    fs::write(&file, text).unwrap();
+    documented("run", &["run", "-all", "-dry-run", "-jobs", &file], 10);
+    documented("run", &["jobs", "check", "-jobs", &file], 10);
+    documented("run", &["run", "-all", "-jobs", &file], 10);
+    documented("jobs", &["jobs", "list", "-jobs", &file], 0);
+    documented("backup", &["run", "nothing", "-jobs", &file], 64);
+    documented("backup", &["jobs", "list", "-jobs", &name("none")], 78);
+    for event in ["before", "after"] {
+        matches("hook", &fs::read_to_string(name(event)).unwrap());
+    }
 }
 
 #[test]
@@ -366,9 +422,11 @@ fn the_schemas_know_every_kind_of_error() {
         "dry-run",
         "forget",
         "inspect",
+        "jobs",
         "members",
         "repo",
         "restore",
+        "run",
         "sandbox",
         "serve",
         "snapshots",

@@ -19,6 +19,21 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
+//! # See what a backup would do
+//!
+//! ```
+//! use neo4j_backup_core::{Backup, Cancel, Mode, manifest::BackupKind, progress::Quiet, source::uri::Source};
+//!
+//! # mod common { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/examples/common/database.rs")); }
+//! # let work = common::database();
+//! # let server = neo4j_backup_core::Serve::new(work.path().join("database")).listen("127.0.0.1", 0..=0).start()?;
+//! # let (uri, target) = (server.source().to_string(), work.path().join("backup"));
+//! let backup = Backup::new(Source::parse(&uri)?, &target).mode(Mode::Auto);
+//! let found = backup.preflight(&Quiet, &Cancel::default())?; // writes nothing
+//! assert_eq!((found.mode, found.replaces), (BackupKind::Full, false));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
 //! # Back up a cluster
 //!
 //! The members are asked in turn until one has given the backup; the outcome, or the failure, says who was asked.

@@ -4,6 +4,7 @@
 //! what standard output gets.
 
 mod backup;
+pub(crate) mod jobs;
 mod json;
 mod preflight;
 
@@ -56,6 +57,11 @@ pub(crate) struct Failure {
 }
 
 impl Failure {
+    /// The error alone.
+    pub(crate) fn error(&self) -> &Error {
+        &self.error
+    }
+
     /// The error, with lines as [`super::streams::marked`] makes them.
     pub(crate) fn marked(error: Error, marked: String) -> Failure {
         Failure {
@@ -92,7 +98,8 @@ impl<T: Outcome> Report<'_, T> {
         }
     }
 
-    fn exit_code(&self) -> u8 {
+    /// The exit code of the backup.
+    pub(crate) fn exit_code(&self) -> u8 {
         match &self.result {
             Ok(outcome) => outcome.exit_code(),
             Err(failure) => failure.error.kind().exit_code(),

@@ -19,7 +19,7 @@ use serde_json::Value;
 use super::{Scene, creates, has_restic, records};
 use crate::support::{Mounted, incremental_source::Source, interop::seed};
 
-const KILLS: u32 = 6;
+const KILLS: u32 = 5;
 
 /// Longest time that a test waits for a condition.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -84,6 +84,7 @@ fn puts_old_database(scene: &Scene) {
 }
 
 #[test]
+#[expect(clippy::print_stdout, reason = "how many kills came in time")]
 fn runs_that_are_killed_leave_a_sound_repository_and_the_next_goes_on() {
     if !has_restic() {
         return;
@@ -262,7 +263,7 @@ fn a_full_disk_leaves_a_sound_repository_and_the_next_run_goes_on() {
         }
         fs::write(&filler, vec![7; size.saturating_sub(left)]).unwrap();
     };
-    for (round, left) in [0, 8 << 10, 16 << 10, 32 << 10].into_iter().enumerate() {
+    for (round, left) in [0, 16 << 10].into_iter().enumerate() {
         let first = 1000 + 2000 * u64::try_from(round).unwrap();
         let nodes: Vec<GraphCommand<'_>> = (first..first + 2000).map(creates).collect();
         source.commit(&nodes);
