@@ -159,7 +159,10 @@ fn reported(command: &'static str, jobs: &[Job], settings: Settings, dry_run: bo
 }
 
 /// The jobs of the file that are meant, in the order of the names or else of the file.
-fn choose(file: &JobsFileArgs, names: &[String], all: bool) -> Result<Vec<Job>, Failure> {
+///
+/// # Errors
+/// The file cannot be used, there is no such job, or none is meant.
+pub(crate) fn choose(file: &JobsFileArgs, names: &[String], all: bool) -> Result<Vec<Job>, Failure> {
     let usage = |text: &str, hint: &str| Error::new(ErrorKind::Usage, text.to_owned()).with_hint(hint);
     match (all, names) {
         (true, [_, ..]) => return Err(usage("either names of jobs or -all", "leave one of them out").into()),

@@ -6,17 +6,20 @@ use indicatif::HumanBytes;
 use serde::Serialize;
 use tracing::level_filters::LevelFilter;
 
+use super::run;
 use crate::{
     args::{
         cluster::{self, ClusterArgs},
         definitions::switch,
+        jobs::JobsFileArgs,
         quantity,
         repository::RepositoryArgs,
         request::{self, Output, given},
     },
     output::{
         calendar::utc,
-        report, signals,
+        report::{self, Failure},
+        signals,
         streams::{printable, to_stdout},
         terminal::{Terminal, Verbosity},
     },
@@ -35,7 +38,7 @@ const UNKNOWN: u8 = 3;
 /// What is looked at.
 #[derive(Debug, clap::Args)]
 pub(crate) struct StatusArgs {
-    /// Directories of backups; or use -repo
+    /// Directories of backups; or use -job, -all or -repo
     #[arg(value_name = "DIR", value_parser = clap::value_parser!(OsString))]
     dirs: Vec<OsString>,
 
@@ -63,6 +66,17 @@ pub(crate) struct StatusArgs {
     #[arg(long, hide_env = true, env = "NEO4J_BACKUP_NAGIOS", value_parser = switch)]
     nagios: bool,
 
+    /// Look at this job of the jobs file
+    #[arg(long, value_name = "NAME", hide_env = true, env = "NEO4J_BACKUP_JOB")]
+    job: Option<String>,
+
+    /// Look at all jobs of the file
+    #[arg(long, hide_env = true, env = "NEO4J_BACKUP_ALL", value_parser = switch)]
+    all: bool,
+
+    #[command(flatten)]
+    file: JobsFileArgs,
+
     #[command(flatten)]
     repository: RepositoryArgs,
 
@@ -89,6 +103,8 @@ struct StatusReport {
 /// One target.
 #[derive(Debug, Serialize)]
 struct Row {
+    /// The job of the jobs file.
+    job: Option<String>,
     #[serde(flatten)]
     status: TargetStatus,
     #[serde(flatten)]
@@ -97,10 +113,21 @@ struct Row {
     age_seconds: Option<i64>,
 }
 
+/// A target, of this job if it is of one.
+type Question = (Option<String>, Status);
+
 /// Looks and reports.
 pub(crate) fn run(wanted: &StatusArgs, output: Output, loudness: Verbosity, logs: LevelFilter) -> ExitCode {
+    let questions = match questions(wanted) {
+        Ok(questions) => questions,
+        Err(failure) if wanted.nagios => {
+            to_stdout(&unknown(failure.error()));
+            return ExitCode::from(UNKNOWN);
+        }
+        Err(failure) => return report::refused(&failure, output),
+    };
     let terminal = Terminal::start(Verbosity::Quiet, logs);
-    let result = signals::cancelling(ErrorKind::Failed, |cancel| find(wanted, cancel));
+    let result = signals::cancelling(ErrorKind::Failed, |cancel| find(wanted, questions, cancel));
     terminal.finish();
     if wanted.nagios {
         let (line, code) = plugin(&result);
@@ -114,7 +141,35 @@ pub(crate) fn run(wanted: &StatusArgs, output: Output, loudness: Verbosity, logs
     report::command("status", &result, output, text, |report| report.level.exit_code())
 }
 
-fn find(wanted: &StatusArgs, cancel: &Cancel) -> Result<StatusReport, Error> {
+/// The targets that are meant: directories, or else jobs, or else a repository.
+fn questions(wanted: &StatusArgs) -> Result<Vec<Question>, Failure> {
+    let dirs = wanted.dirs.iter().filter(|dir| !dir.is_empty());
+    let dirs: Vec<Question> = dirs
+        .map(|dir| (None, Status::of_directory(PathBuf::from(dir))))
+        .collect();
+    if !dirs.is_empty() {
+        return Ok(dirs);
+    }
+    let names: Vec<String> = given(wanted.job.as_deref()).map(str::to_owned).into_iter().collect();
+    if wanted.all || !names.is_empty() {
+        let jobs = run::choose(&wanted.file, &names, names.is_empty())?;
+        return Ok(jobs
+            .into_iter()
+            .map(|job| (Some(job.name.clone()), job.status()))
+            .collect());
+    }
+    match wanted.repository.named()? {
+        Some(repository) => Ok(vec![(None, Status::of_repository(repository))]),
+        None => Err(Error::new(
+            ErrorKind::Usage,
+            "name the directory of a backup, a job or a repository",
+        )
+        .with_hint("for example status /mnt/backup/neo4j, status -all, or status -repo /mnt/repo")
+        .into()),
+    }
+}
+
+fn find(wanted: &StatusArgs, questions: Vec<Question>, cancel: &Cancel) -> Result<StatusReport, Error> {
     let thresholds = thresholds(wanted)?;
     let asked = match given(wanted.ask.as_deref()) {
         None => Asked::Nobody,
@@ -122,19 +177,7 @@ fn find(wanted: &StatusArgs, cancel: &Cancel) -> Result<StatusReport, Error> {
         Some(uri) => Asked::This(Source::parse(uri)?),
     };
     let cluster = cluster::options(&wanted.of_cluster)?;
-    let dirs = wanted.dirs.iter().filter(|dir| !dir.is_empty());
-    let mut questions: Vec<Status> = dirs.map(|dir| Status::of_directory(PathBuf::from(dir))).collect();
-    if questions.is_empty() {
-        let repository = wanted.repository.named()?.ok_or_else(|| {
-            Error::new(
-                ErrorKind::Usage,
-                "name the directory of a backup, or a repository with -repo",
-            )
-            .with_hint("for example neo4j-backup status /mnt/backup/neo4j")
-        })?;
-        questions.push(Status::of_repository(repository));
-    }
-    let rows = questions.into_iter().map(|question| {
+    let rows = questions.into_iter().map(|(job, question)| {
         let question = question.cluster(cluster.clone());
         let question = match &asked {
             Asked::Nobody => question,
@@ -143,6 +186,7 @@ fn find(wanted: &StatusArgs, cancel: &Cancel) -> Result<StatusReport, Error> {
         };
         let status = question.find(cancel)?;
         Ok(Row {
+            job,
             judgement: status.judge(thresholds),
             age_seconds: status.last_good.map(|time| status.seconds_since(time)),
             status,
@@ -185,8 +229,8 @@ impl StatusReport {
     fn text(&self) -> String {
         let mut text = String::new();
         for row in &self.targets {
-            let (target, level) = (printable(&row.status.target), row.judgement.level.name());
-            let _ = writeln!(text, "{target}: {level}");
+            let (name, level) = (printable(&row.name()), row.judgement.level.name());
+            let _ = writeln!(text, "{name}: {level}");
             for (name, value) in row.lines() {
                 let _ = writeln!(text, "  {name:<10}{}", printable(&value));
             }
@@ -196,6 +240,14 @@ impl StatusReport {
 }
 
 impl Row {
+    /// The job with its target, or the target.
+    fn name(&self) -> String {
+        match &self.job {
+            Some(job) => format!("{job} ({})", self.status.target),
+            None => self.status.target.clone(),
+        }
+    }
+
     fn lines(&self) -> Vec<(&'static str, String)> {
         let status = &self.status;
         let mut lines = Vec::new();
@@ -284,7 +336,7 @@ fn date(time: Time) -> String {
 fn plugin(result: &Result<StatusReport, Error>) -> (String, u8) {
     let report = match result {
         Ok(report) => report,
-        Err(error) => return (format!("BACKUP UNKNOWN - {}\n", harmless(&error.to_string())), UNKNOWN),
+        Err(error) => return (unknown(error), UNKNOWN),
     };
     let (word, code) = match report.level {
         Level::Ok => ("OK", 0),
@@ -304,6 +356,10 @@ fn plugin(result: &Result<StatusReport, Error>) -> (String, u8) {
     )
 }
 
+fn unknown(error: &Error) -> String {
+    format!("BACKUP UNKNOWN - {}\n", harmless(&error.to_string()))
+}
+
 fn summary(row: &Row) -> String {
     let status = &row.status;
     let mut parts = row.judgement.reasons.clone();
@@ -316,7 +372,8 @@ fn summary(row: &Row) -> String {
                 .map(|last| format!("transaction {}", last.id)),
         );
     }
-    format!("{}: {}", status.target, parts.join(", "))
+    let name = row.job.as_ref().unwrap_or(&status.target);
+    format!("{name}: {}", parts.join(", "))
 }
 
 /// A bar ends the text of a plugin.
@@ -328,7 +385,7 @@ fn harmless(text: &str) -> String {
 fn performance(row: &Row, report: &StatusReport, several: bool) -> Vec<String> {
     let status = &row.status;
     let prefix = if several {
-        format!("{} ", status.target)
+        format!("{} ", row.job.as_ref().unwrap_or(&status.target))
     } else {
         String::new()
     };
