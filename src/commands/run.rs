@@ -9,7 +9,6 @@ use tracing::level_filters::LevelFilter;
 use crate::{
     args::{
         definitions::switch,
-        environment::nearest,
         jobs::JobsFileArgs,
         request::{Output, RequestError, given},
     },
@@ -95,7 +94,7 @@ pub(crate) fn run(wanted: &RunArgs, output: Output, loudness: Verbosity, logs: L
     let chosen = parallel(wanted.parallel.as_deref())
         .map_err(Failure::from)
         .and_then(|parallel| {
-            let jobs = choose(&wanted.file, &wanted.names, wanted.all)?;
+            let jobs = file::choose(&wanted.file.path(), &wanted.names, wanted.all)?;
             Ok((
                 jobs,
                 Settings {
@@ -113,7 +112,7 @@ pub(crate) fn run(wanted: &RunArgs, output: Output, loudness: Verbosity, logs: L
 
 /// Checks or lists jobs.
 pub(crate) fn jobs(wanted: &JobsArgs, output: Output, loudness: Verbosity, logs: LevelFilter) -> ExitCode {
-    let jobs = match choose(&wanted.file, &wanted.names, wanted.names.is_empty()) {
+    let jobs = match file::choose(&wanted.file.path(), &wanted.names, wanted.names.is_empty()) {
         Ok(jobs) => jobs,
         Err(failure) => return report::refused(&failure, output),
     };
@@ -156,38 +155,6 @@ fn reported(command: &'static str, jobs: &[Job], settings: Settings, dry_run: bo
         Verbosity::Quiet => String::new(),
     };
     report::command(command, &result, output, text, JobsReport::exit_code)
-}
-
-/// The jobs of the file that are meant, in the order of the names or else of the file.
-///
-/// # Errors
-/// The file cannot be used, there is no such job, or none is meant.
-pub(crate) fn choose(file: &JobsFileArgs, names: &[String], all: bool) -> Result<Vec<Job>, Failure> {
-    let usage = |text: &str, hint: &str| Error::new(ErrorKind::Usage, text.to_owned()).with_hint(hint);
-    match (all, names) {
-        (true, [_, ..]) => return Err(usage("either names of jobs or -all", "leave one of them out").into()),
-        (false, []) => return Err(usage("no job is named", "name jobs, or run all with -all").into()),
-        _ => {}
-    }
-    let path = file.path();
-    let mut found = file::read(&path)?;
-    if all {
-        return Ok(found);
-    }
-    let known: Vec<String> = found.iter().map(|job| job.name.clone()).collect();
-    let mut chosen = Vec::new();
-    for (place, name) in names.iter().enumerate() {
-        if names.iter().take(place).any(|earlier| earlier == name) {
-            continue;
-        }
-        let Some(index) = found.iter().position(|job| job.name == *name) else {
-            let text = format!("{}: no job {name:?}", path.display());
-            let hint = format!("a job of a similar name exists: {}", nearest(name, &known));
-            return Err(usage(&text, &hint).into());
-        };
-        chosen.push(found.swap_remove(index));
-    }
-    Ok(chosen)
 }
 
 fn parallel(text: Option<&str>) -> Result<NonZeroUsize, Error> {

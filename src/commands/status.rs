@@ -6,8 +6,8 @@ use indicatif::HumanBytes;
 use serde::Serialize;
 use tracing::level_filters::LevelFilter;
 
-use super::run;
 use crate::{
+    jobs::file,
     args::{
         cluster::{self, ClusterArgs},
         definitions::switch,
@@ -152,7 +152,7 @@ fn questions(wanted: &StatusArgs) -> Result<Vec<Question>, Failure> {
     }
     let names: Vec<String> = given(wanted.job.as_deref()).map(str::to_owned).into_iter().collect();
     if wanted.all || !names.is_empty() {
-        let jobs = run::choose(&wanted.file, &names, names.is_empty())?;
+        let jobs = file::choose(&wanted.file.path(), &names, names.is_empty())?;
         return Ok(jobs
             .into_iter()
             .map(|job| (Some(job.name.clone()), job.status()))

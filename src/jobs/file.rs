@@ -58,9 +58,40 @@ const OTHERS_WRITE: u32 = 0o002;
 ///
 /// # Errors
 /// The file cannot be read, others may change it, or something in it is wrong.
-pub(crate) fn read(path: &Path) -> Result<Vec<Job>, Failure> {
+fn read(path: &Path) -> Result<Vec<Job>, Failure> {
     let text = text(path)?;
     Ok(parse(path, &text)?)
+}
+
+/// The jobs of a file that are meant, in the order of the names or else of the file.
+///
+/// # Errors
+/// No job has such a name; as [`read`].
+pub(crate) fn choose(path: &Path, names: &[String], all: bool) -> Result<Vec<Job>, Failure> {
+    let usage = |text: &str, hint: &str| Error::new(ErrorKind::Usage, text.to_owned()).with_hint(hint);
+    match (all, names) {
+        (true, [_, ..]) => return Err(usage("either names of jobs or -all", "leave one of them out").into()),
+        (false, []) => return Err(usage("no job is named", "name jobs, or run all with -all").into()),
+        _ => {}
+    }
+    let mut found = read(path)?;
+    if all {
+        return Ok(found);
+    }
+    let known: Vec<String> = found.iter().map(|job| job.name.clone()).collect();
+    let mut chosen = Vec::new();
+    for (place, name) in names.iter().enumerate() {
+        if names.iter().take(place).any(|earlier| earlier == name) {
+            continue;
+        }
+        let Some(index) = found.iter().position(|job| job.name == *name) else {
+            let text = format!("{}: no job {name:?}", path.display());
+            let hint = format!("a job of a similar name exists: {}", nearest(name, &known));
+            return Err(usage(&text, &hint).into());
+        };
+        chosen.push(found.swap_remove(index));
+    }
+    Ok(chosen)
 }
 
 /// Whoever may write the file says what this user runs.

@@ -71,9 +71,9 @@ fn codes(document: &Value) -> Vec<(&str, u64)> {
         .collect()
 }
 
+/// A script for /bin/sh; one that is executed itself could still be open in a process that another test is starting.
 fn script(path: &Path, text: &str) {
-    fs::write(path, format!("#!/bin/sh\n{text}\n")).unwrap();
-    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+    fs::write(path, text.to_owned() + "\n").unwrap();
 }
 
 /// Two databases with a repository each can share, a job that fails, and hooks.
@@ -84,13 +84,13 @@ fn file(sandbox: &Sandbox) -> String {
         repo = "DIR/repository"
         repo-password-file = "DIR/password"
         keep = "last=2"
-        on-success = ["DIR/hook", "good"]
-        on-failure = ["DIR/hook", "bad"]
+        on-success = ["/bin/sh", "DIR/hook", "good"]
+        on-failure = ["/bin/sh", "DIR/hook", "bad"]
 
         [job.cluster]
         from = "{}"
         to = "DIR/cluster"
-        before = ["DIR/hook", "first"]
+        before = ["/bin/sh", "DIR/hook", "first"]
 
         [job.gone]
         from = "single://127.0.0.1:1"
@@ -160,6 +160,16 @@ fn every_job_is_run_whatever_the_others_do() {
     assert_eq!((&bad[0]["job"], &bad[0]["exit_code"]), (&"gone".into(), &10.into()));
     assert_eq!(bad[0]["report"]["error"]["kind"], "unreachable");
 
+    // the targets are known by the names of the jobs
+    let (status, _) = jobs.ends(&["status", "-job", "server", "-job", "cluster"], 0);
+    let targets = status["result"]["targets"].as_array().unwrap();
+    let names: Vec<_> = targets.iter().map(|target| target["job"].as_str().unwrap()).collect();
+    assert_eq!(names, ["server", "cluster"]);
+    jobs.ends(&["status", "-job", "none"], 64);
+    jobs.ends(&["status", "-all"], 23);
+    let line = jobs.run(&["status", "-job", "none", "-nagios"]);
+    assert_eq!(line.status.code(), Some(3), "{line:?}");
+
     // some of them, in this order, and side by side
     let (document, _) = jobs.ends(&["run", "server", "cluster", "-parallel", "2"], 0);
     assert_eq!(codes(&document), [("server", 0), ("cluster", 0)]);
@@ -170,7 +180,7 @@ fn every_job_is_run_whatever_the_others_do() {
 fn a_dry_run_and_a_check_write_nothing_and_start_no_hook() {
     let sandbox = Sandbox::start();
     let jobs = Jobs::new(&format!(
-        "[job.a]\nfrom = \"{}\"\nto = \"DIR/a\"\nbefore = [\"DIR/hook\"]\non-success = [\"DIR/none\"]\n",
+        "[job.a]\nfrom = \"{}\"\nto = \"DIR/a\"\nbefore = [\"/bin/sh\", \"DIR/hook\"]\non-success = [\"DIR/none\"]\n",
         sandbox.uri()
     ));
     script(&jobs.dir("hook"), "touch \"$0.ran\"");
@@ -199,7 +209,8 @@ fn a_dry_run_and_a_check_write_nothing_and_start_no_hook() {
     assert!(text.starts_with("Job a: Dry run of backup from 'ha://"), "{text}");
     assert!(text.ends_with("Nothing was written\n"), "{text}");
 
-    fs::remove_file(jobs.dir("hook")).unwrap();
+    let text = fs::read_to_string(jobs.file()).unwrap();
+    jobs.write(&text.replace("[\"/bin/sh\"", "[\"/bin/none\""));
     jobs.ends(&["run", "-all", "-dry-run"], 1);
 }
 
@@ -215,7 +226,7 @@ fn a_hook_never_hides_the_result_of_the_backup() {
         from = "{server}"
         to = "DIR/refused"
         before = ["/bin/false"]
-        on-failure = ["DIR/hook"]
+        on-failure = ["/bin/sh", "DIR/hook"]
         [job.fails]
         from = "{server}"
         to = "DIR/fails"
@@ -249,7 +260,7 @@ fn a_signal_ends_all_jobs() {
     let jobs = Jobs::new(
         r#"
         [defaults]
-        before = ["DIR/hook"]
+        before = ["/bin/sh", "DIR/hook"]
         [job.a]
         from = "single://127.0.0.1:1"
         to = "DIR/a"

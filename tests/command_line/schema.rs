@@ -183,6 +183,8 @@ fn jobs_match_the_schemas() {
     documented("run", &["jobs", "check", "-jobs", &file], 10);
     documented("run", &["run", "-all", "-jobs", &file], 10);
     documented("jobs", &["jobs", "list", "-jobs", &file], 0);
+    let status = documented("status", &["status", "-all", "-jobs", &file], 23);
+    assert_eq!(status["result"]["targets"][0]["job"], "cluster");
     documented("backup", &["run", "nothing", "-jobs", &file], 64);
     documented("backup", &["jobs", "list", "-jobs", &name("none")], 78);
     for event in ["before", "after"] {
