@@ -5,12 +5,18 @@
 
 use std::{env, ffi::OsString};
 
-use clap::{ArgAction, ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand, parser::ValueSource};
+use clap::{
+    ArgAction, ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand,
+    builder::{OsStr, Resettable},
+    parser::ValueSource,
+};
 
 use super::{cluster::ClusterArgs, help, repository::RepositoryArgs};
 #[cfg(feature = "demo")]
 use crate::commands::{demo, sandbox};
-use crate::commands::{diff, drill, export, generate, inspect, members, repo, restore, serve, stats, verify};
+use crate::commands::{
+    diff, drill, export, generate, inspect, members, repo, restore, run, serve, stats, status, verify,
+};
 
 /// Read by clap, and where clap cannot.
 const OUTPUT_VARIABLE: &str = "NEO4J_BACKUP_OUTPUT";
@@ -119,7 +125,7 @@ pub(crate) struct Args {
     ///
     /// Without this option, root refuses if a user who is neither root nor the owner of the backup can rename files in the
     /// target or its parent directory. The sticky bit (chmod +t) protects a directory of root.
-    #[arg(long, hide_env = true, env = "NEO4J_BACKUP_ALLOW_SHARED_DIRECTORY", value_parser = switch)]
+    #[arg(long, hide_env = true, hide_short_help = true, env = "NEO4J_BACKUP_ALLOW_SHARED_DIRECTORY", value_parser = switch)]
     pub(crate) allow_shared_directory: bool,
 
     /// Incremental: take a full backup if the chain cannot be continued
@@ -192,7 +198,8 @@ pub(crate) struct Args {
     ///
     /// Protects against corrupt record numbers. The default is 1g or four times the length of the file, whichever is
     /// more. k, m and g are powers of 1024.
-    #[arg(long, value_name = "SIZE", help_heading = LIMITS, hide_env = true, env = "NEO4J_BACKUP_MAX_GROWTH")]
+    #[arg(long, value_name = "SIZE", help_heading = LIMITS, hide_env = true, hide_short_help = true,
+          env = "NEO4J_BACKUP_MAX_GROWTH")]
     pub(crate) max_growth: Option<String>,
 
     #[command(flatten)]
@@ -232,6 +239,20 @@ pub(crate) struct Common {
 /// Every command except the backup itself; the options of each are in the file of the command.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Run the jobs of a file
+    ///
+    /// A job is a backup with -auto, its check, its generation in the repository and the hooks before and after it. Jobs run
+    /// in their order; none stops another one. The exit code is the worst of all: the highest, where 1 counts more than 2
+    /// to 5.
+    #[command(after_help = "neo4j-backup run orders users\nneo4j-backup run -all -parallel 2")]
+    Run(run::RunArgs),
+
+    /// Check or list the jobs of a file
+    ///
+    /// `check` tries every source, target and repository as -dry-run does, and writes nothing. `list` shows the jobs.
+    #[command(after_help = "neo4j-backup jobs check -jobs /etc/neo4j-backup/jobs.toml")]
+    Jobs(run::JobsArgs),
+
     /// List the members of a cluster
     ///
     /// Shows role, addresses and last transaction of each member, whether its backup service answers, and which
@@ -245,6 +266,14 @@ pub(crate) enum Command {
     /// only and changes nothing.
     #[command(after_help = "neo4j-backup inspect /mnt/backup/neo4j")]
     Inspect(inspect::InspectArgs),
+
+    /// Show whether backups are good and recent
+    ///
+    /// Shows the age of the last good backup, its last transaction, the last run and its result, the last verification and
+    /// drill, and the free space. Reads the backup's manifest and DIR.journal; changes nothing. Exit status 23 means that a
+    /// backup is missing, too old or damaged, or that its last run failed.
+    #[command(after_help = "neo4j-backup status /mnt/backup/neo4j -warn 26h -crit 50h")]
+    Status(Box<status::StatusArgs>),
 
     /// Compare a backup with its checksums
     ///
@@ -391,7 +420,19 @@ impl Args {
 
     /// Reads arguments whose options have two dashes.
     pub(crate) fn read(words: &[OsString]) -> Result<(Args, ModeSwitches), clap::Error> {
-        let matches = Args::definitions().try_get_matches_from(words)?;
+        Args::read_by(Args::definitions(), words)
+    }
+
+    /// The same, and no environment variable sets an option of a backup.
+    pub(crate) fn read_without_environment(words: &[OsString]) -> Result<(Args, ModeSwitches), clap::Error> {
+        Args::read_by(
+            Args::definitions().mut_args(|option| option.env(Resettable::<OsStr>::Reset)),
+            words,
+        )
+    }
+
+    fn read_by(definitions: clap::Command, words: &[OsString]) -> Result<(Args, ModeSwitches), clap::Error> {
+        let matches = definitions.try_get_matches_from(words)?;
         let args = Args::from_arg_matches(&matches)?;
         let modes = ModeSwitches {
             full: origin(&matches, "full", args.full),

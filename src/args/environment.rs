@@ -62,7 +62,7 @@ fn is_of_kubernetes(name: &str) -> bool {
 }
 
 /// The known name that the fewest changes make of this one.
-fn nearest(name: &str, known: &[String]) -> String {
+pub(crate) fn nearest(name: &str, known: &[String]) -> String {
     let nearest = known.iter().min_by_key(|known| changes(name, known));
     nearest.cloned().unwrap_or_default()
 }

@@ -6,6 +6,7 @@ pub(crate) mod definitions;
 pub(crate) mod environment;
 pub(crate) mod exit_status;
 pub(crate) mod help;
+pub(crate) mod jobs;
 pub(crate) mod quantity;
 pub(crate) mod repository;
 pub(crate) mod request;

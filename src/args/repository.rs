@@ -31,7 +31,8 @@ const MAX_PASSWORD: u64 = 64 * 1024;
 pub(crate) struct RepositoryArgs {
     /// Repository of generations, in the format of restic: a directory
     ///
-    /// Created with `repo init`. The password comes from -repo-password-file or from the environment variable
+    /// Binaries with the feature `cloud` also take s3:https://HOST/BUCKET/PATH, gs:BUCKET:/PATH and
+    /// azure:CONTAINER:/PATH, with the credentials in the variables that restic reads. Created with `repo init`. The password comes from -repo-password-file or from the environment variable
     /// `NEO4J_BACKUP_REPO_PASSWORD`. Commands for repositories also read `RESTIC_REPOSITORY` and `RESTIC_PASSWORD_FILE`.
     #[arg(long, value_name = "REPO", hide_env = true, env = "NEO4J_BACKUP_REPO",
           value_parser = clap::value_parser!(OsString))]
@@ -52,7 +53,7 @@ impl RepositoryArgs {
         let Some(name) = self.repo.as_ref().filter(|name| !name.is_empty()) else {
             return Ok(None);
         };
-        let location = Location::parse(&name.to_string_lossy())?;
+        let location = Location::parse(&name.to_string_lossy(), text_variable)?;
         Ok(Some(Repository::new(location, self.password()?)))
     }
 
@@ -66,7 +67,7 @@ impl RepositoryArgs {
         }
         match variable(RESTIC_REPOSITORY) {
             Some(name) => {
-                let location = Location::parse(&name.to_string_lossy())?;
+                let location = Location::parse(&name.to_string_lossy(), text_variable)?;
                 Ok(Repository::new(location, self.password()?))
             }
             None => Err(Error::new(ErrorKind::Usage, "-repo is required").with_hint("name the repository with -repo")),
@@ -126,6 +127,10 @@ pub(crate) fn keep(text: Option<&str>) -> Result<Option<KeepPolicy>, Error> {
 
 fn variable(name: &str) -> Option<OsString> {
     env::var_os(name).filter(|value| !value.is_empty())
+}
+
+pub(crate) fn text_variable(name: &str) -> Option<String> {
+    variable(name).map(|value| value.to_string_lossy().into_owned())
 }
 
 #[cfg(test)]

@@ -5,7 +5,9 @@ use std::{ffi::OsString, process::ExitCode};
 use clap::error::ErrorKind as ClapKind;
 use tracing::level_filters::LevelFilter;
 
-use super::{backup, diff, drill, export, generate, inspect, members, repo, restore, serve, stats, verify};
+use super::{
+    backup, diff, drill, export, generate, inspect, members, repo, restore, run as jobs, serve, stats, status, verify,
+};
 #[cfg(feature = "demo")]
 use super::{demo, sandbox};
 use crate::{
@@ -65,6 +67,8 @@ pub(crate) fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
     let logs = terminal::log_level(args.common.verbose);
     match &args.command {
         None => take_backup(&args, modes, output, loudness, logs),
+        Some(Command::Run(wanted)) => jobs::run(wanted, output, loudness, logs),
+        Some(Command::Jobs(wanted)) => jobs::jobs(wanted, output, loudness, logs),
         Some(Command::Members(wanted)) => members::run(wanted, output, loudness, logs),
         Some(Command::Check(wanted)) => super::check::run(wanted, output, loudness, logs),
         Some(Command::Completions(wanted)) => generate::completions(wanted, &definitions, output),
@@ -72,6 +76,7 @@ pub(crate) fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
         Some(Command::Help(wanted)) => generate::help(wanted, &definitions, output),
         Some(Command::Version) => generate::version(&definitions, output),
         Some(Command::Inspect(wanted)) => inspect::run(wanted, output),
+        Some(Command::Status(wanted)) => status::run(wanted, output, loudness, logs),
         Some(Command::Verify(wanted)) => verify::run(wanted, output, loudness, logs),
         Some(Command::Repo(wanted)) => repo::init(wanted, output),
         Some(Command::Snapshots(wanted)) => repo::snapshots(wanted, output),

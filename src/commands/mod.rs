@@ -2,6 +2,7 @@
 
 pub(crate) mod backup;
 pub(crate) mod check;
+pub(crate) mod cluster_plan;
 #[cfg(feature = "demo")]
 pub(crate) mod demo;
 pub(crate) mod diff;
@@ -13,10 +14,12 @@ pub(crate) mod invocation;
 pub(crate) mod members;
 pub(crate) mod repo;
 pub(crate) mod restore;
+pub(crate) mod run;
 #[cfg(feature = "demo")]
 pub(crate) mod sandbox;
 #[cfg(feature = "demo")]
 pub(crate) mod scratch;
 pub(crate) mod serve;
 pub(crate) mod stats;
+pub(crate) mod status;
 pub(crate) mod verify;

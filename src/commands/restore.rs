@@ -3,11 +3,15 @@
 use std::{ffi::OsString, fmt::Write as _, path::PathBuf, process::ExitCode};
 
 use indicatif::HumanBytes;
+use serde::Serialize;
 use tracing::level_filters::LevelFilter;
 
 use crate::{
-    args::{repository::RepositoryArgs, request::Output},
-    commands::check,
+    args::{definitions::CLUSTER, repository::RepositoryArgs, request::Output},
+    commands::{
+        check,
+        cluster_plan::{self, ClusterPlan, quoted},
+    },
     output::{
         calendar::utc,
         report::{self, counted},
@@ -18,13 +22,16 @@ use crate::{
 };
 use neo4j_backup_core::{
     Error, ErrorKind, Restore, RestoreOutcome,
+    cancel::Cancel,
     consistency::Checked,
+    members::{require_database, require_stopped},
     restore::{Moment, Owner},
 };
 use neo4j_format::ids::TxId;
 
 /// What is restored, and where to. Nothing is taken from the environment, which may hold the options of backups.
 #[derive(Debug, clap::Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of the command line")]
 pub(crate) struct RestoreArgs {
     /// Directory of the backup; or use -repo
     #[arg(long, value_name = "DIR", value_parser = clap::value_parser!(OsString))]
@@ -75,26 +82,114 @@ pub(crate) struct RestoreArgs {
     #[arg(long)]
     dry_run: bool,
 
+    #[expect(rustdoc::bare_urls, clippy::doc_markdown, reason = "shown on the terminal")]
+    /// Cluster that the server belongs to: ha://host[:2181],host[:2181][/chroot]
+    ///
+    /// Prints what has to be done for each member. Refuses while members are registered in ZooKeeper: a member that runs
+    /// would give its data to those that were restored. With -dry-run nothing is refused.
+    #[arg(long, value_name = "URI", help_heading = CLUSTER)]
+    cluster_of: Option<String>,
+
+    /// Name of the cluster [default: neo4j.ha, or the only one]
+    #[arg(long, value_name = "NAME", requires = "cluster_of", help_heading = CLUSTER)]
+    cluster: Option<String>,
+
+    /// Restore although members of the cluster are registered
+    #[arg(long, requires = "cluster_of", help_heading = CLUSTER)]
+    allow_registered_members: bool,
+
     #[command(flatten)]
     repository: RepositoryArgs,
+}
+
+/// What was restored, and what else has to be done.
+#[derive(Debug, Serialize)]
+struct RestoreReport {
+    #[serde(flatten)]
+    outcome: RestoreOutcome,
+    /// If it was done for a member of a cluster.
+    cluster: Option<ClusterPlan>,
 }
 
 /// Restores and reports.
 pub(crate) fn run(wanted: &RestoreArgs, output: Output, loudness: Verbosity, logs: LevelFilter) -> ExitCode {
     let result = request(wanted).and_then(|restore| {
         let terminal = Terminal::start(loudness, logs);
-        let result = signals::cancelling(ErrorKind::Failed, |cancel| restore.run(&terminal, cancel));
+        let result = signals::cancelling(ErrorKind::Failed, |cancel| {
+            let Some(uri) = &wanted.cluster_of else {
+                let outcome = restore.run(&terminal, cancel)?;
+                return Ok(RestoreReport { outcome, cluster: None });
+            };
+            // all members get the same, whatever is archived meanwhile
+            let judged = restore.clone().dry_run(true).run(&terminal, cancel)?;
+            let cluster = plan(wanted, uri, &judged, cancel)?;
+            let restore = match &judged.snapshot {
+                Some(id) => restore.snapshot(id),
+                None => restore,
+            };
+            let outcome = restore.run(&terminal, cancel)?;
+            Ok(RestoreReport {
+                outcome,
+                cluster: Some(cluster),
+            })
+        });
         terminal.finish();
         result
     });
-    if let Ok(outcome) = &result {
-        streams::to_stderr(&report::check_lines(outcome.check.as_ref()));
+    if let Ok(report) = &result {
+        streams::to_stderr(&report::check_lines(report.outcome.check.as_ref()));
     }
-    let text = |outcome: &RestoreOutcome| match loudness {
-        Verbosity::Normal => text(outcome),
+    let text = |report: &RestoreReport| match loudness {
+        Verbosity::Normal => {
+            let plan = report.cluster.as_ref().map(ClusterPlan::text);
+            text(&report.outcome) + &plan.unwrap_or_default()
+        }
         Verbosity::Quiet => String::new(),
     };
-    report::command("restore", &result, output, text, |outcome| outcome.verdict.exit_code())
+    report::command("restore", &result, output, text, |report| {
+        report.outcome.verdict.exit_code()
+    })
+}
+
+/// Plans the restore of a cluster, and refuses it while the cluster runs.
+fn plan(wanted: &RestoreArgs, uri: &str, judged: &RestoreOutcome, cancel: &Cancel) -> Result<ClusterPlan, Error> {
+    let found = cluster_plan::look(uri, wanted.cluster.as_deref(), cancel)?;
+    if let Some(store_id) = &judged.store_id {
+        require_database(&found, store_id)?;
+    }
+    let name = wanted
+        .cluster
+        .as_ref()
+        .map(|name| format!(" -cluster {}", quoted(name)));
+    let members = format!("neo4j-backup members -from {}{}", quoted(uri), name.unwrap_or_default());
+    let plan = ClusterPlan::new(found, &same_restore(wanted, judged), &members);
+    if !wanted.dry_run && !wanted.allow_registered_members {
+        let stopped = require_stopped(&plan.found);
+        if stopped.is_err() {
+            streams::to_stderr(&plan.text());
+        }
+        stopped?;
+    }
+    Ok(plan)
+}
+
+/// The command that restores the same on another host.
+fn same_restore(wanted: &RestoreArgs, judged: &RestoreOutcome) -> String {
+    let to = judged.target.display().to_string();
+    let mut words = vec!["neo4j-backup", "restore"];
+    match &judged.snapshot {
+        Some(id) => words.extend(["-repo", &judged.source, "-snapshot", id]),
+        None => words.extend(["-from", &judged.source]),
+    }
+    for (option, value) in [
+        ("-at-tx", &wanted.at_tx),
+        ("-at", &wanted.at),
+        ("-owner", &wanted.owner),
+    ] {
+        words.extend(value.iter().flat_map(|value| [option, value]));
+    }
+    words.extend(["-to", &to, "-replace"]);
+    words.into_iter().map(quoted).collect::<Vec<_>>().join(" ")
 }
 
 fn request(wanted: &RestoreArgs) -> Result<Restore, Error> {

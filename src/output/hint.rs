@@ -27,6 +27,7 @@ fn option(setting: Setting) -> Option<&'static str> {
         Setting::ClusterName => Some("-cluster"),
         Setting::MaxLag => Some("-ha-max-lag"),
         Setting::Members => Some("neo4j-backup members"),
+        Setting::RegisteredMembers => Some("-allow-registered-members"),
         Setting::Adopt => Some("verify -adopt"),
         Setting::Replace => Some("-replace"),
         Setting::CreateRepository => Some("neo4j-backup repo init"),

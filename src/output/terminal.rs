@@ -93,6 +93,8 @@ impl Warning {
 
 /// Shows a run and records what the report needs.
 pub(crate) struct Terminal {
+    /// Before what it says: the name of a job.
+    label: String,
     bar: ProgressBar,
     started: Instant,
     started_at: SystemTime,
@@ -113,7 +115,16 @@ struct TerminalState {
 impl Terminal {
     /// Sets logging up and begins to show progress.
     pub(crate) fn start(loudness: Verbosity, logs: LevelFilter) -> Terminal {
-        let on_terminal = io::stderr().is_terminal();
+        Terminal::labelled(loudness, logs, String::new(), true)
+    }
+
+    /// The same for a job, which may be one of several at the same time: they have no room for a bar each.
+    pub(crate) fn of_job(loudness: Verbosity, logs: LevelFilter, job: &str, is_alone: bool) -> Terminal {
+        Terminal::labelled(loudness, logs, format!("{job}: "), is_alone)
+    }
+
+    fn labelled(loudness: Verbosity, logs: LevelFilter, label: String, is_alone: bool) -> Terminal {
+        let on_terminal = is_alone && io::stderr().is_terminal();
         let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());
         if on_terminal && loudness == Verbosity::Normal {
             set_style(&bar, BAR);
@@ -131,12 +142,14 @@ impl Terminal {
         let state = Arc::default();
         let lines = (!on_terminal && loudness == Verbosity::Normal)
             .then(|| {
-                Lines::start(LINE, Arc::clone(&state), |line| {
-                    to_stderr(&format!("progress: {line}\n"));
+                let label = label.clone();
+                Lines::start(LINE, Arc::clone(&state), move |line| {
+                    to_stderr(&format!("progress: {label}{line}\n"));
                 })
             })
             .flatten();
         Terminal {
+            label,
             bar,
             started: Instant::now(),
             started_at: SystemTime::now(),
@@ -154,7 +167,7 @@ impl Terminal {
         let mut state = lock(&self.state);
         state.end_phase();
         for warning in state.warnings.iter().filter(|warning| warning.times > 1) {
-            to_stderr(&format!("warning: {}\n", printable(&warning.counted())));
+            to_stderr(&format!("warning: {}{}\n", self.label, printable(&warning.counted())));
         }
         let since_1970 = self.started_at.duration_since(UNIX_EPOCH).unwrap_or_default();
         RunRecord {
@@ -331,7 +344,7 @@ impl Progress for Terminal {
         });
         drop(state);
         self.bar
-            .suspend(|| writeln!(io::stderr(), "warning: {}", printable(text)).ok());
+            .suspend(|| writeln!(io::stderr(), "warning: {}{}", self.label, printable(text)).ok());
     }
 }
 

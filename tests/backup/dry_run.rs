@@ -20,8 +20,18 @@ use tempfile::TempDir;
 
 use crate::support::{as_user, copy_dir, incremental_source::Source, our_tool};
 
-/// Everything below `dir` that a write would change: inodes, modes, sizes, times of change and contents.
-fn state(dir: &Path) -> BTreeMap<PathBuf, (u64, u32, u64, i64, i64, Vec<u8>)> {
+/// What a write to a file would change.
+#[derive(Debug, PartialEq, Eq)]
+struct FileState {
+    inode: u64,
+    mode: u32,
+    size: u64,
+    changed: (i64, i64),
+    content: Vec<u8>,
+}
+
+/// Everything below `dir` that a write would change.
+fn state(dir: &Path) -> BTreeMap<PathBuf, FileState> {
     let mut found = BTreeMap::new();
     let mut waiting = vec![dir.to_owned()];
     while let Some(path) = waiting.pop() {
@@ -32,14 +42,13 @@ fn state(dir: &Path) -> BTreeMap<PathBuf, (u64, u32, u64, i64, i64, Vec<u8>)> {
         } else {
             fs::read(&path).unwrap()
         };
-        let entry = (
-            status.ino(),
-            status.mode(),
-            status.size(),
-            status.ctime(),
-            status.ctime_nsec(),
+        let entry = FileState {
+            inode: status.ino(),
+            mode: status.mode(),
+            size: status.size(),
+            changed: (status.ctime(), status.ctime_nsec()),
             content,
-        );
+        };
         found.insert(path, entry);
     }
     found
@@ -81,7 +90,9 @@ impl Scene {
         }
         arguments.extend(["-output", "json", "-to", target.to_str().unwrap()]);
         let done = our_tool(&arguments);
-        let document = serde_json::from_str(&done.stdout).unwrap_or_else(|error| panic!("{error}: {done:?}"));
+        let document: Result<Value, _> = serde_json::from_str(&done.stdout);
+        assert!(document.is_ok(), "{document:?}: {done:?}");
+        let document = document.unwrap();
         (done.code.unwrap(), document, done.stderr)
     }
 

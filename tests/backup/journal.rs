@@ -1,10 +1,6 @@
 //! Every run leaves a line in the journal beside the target, good or bad.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    reason = "panicking is how tests report"
-)]
+#![expect(clippy::unwrap_used, reason = "panicking is how tests report")]
 
 use std::{fs, path::Path};
 

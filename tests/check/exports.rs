@@ -26,11 +26,23 @@ use neo4j_sandbox::database::Contents;
 /// A command that takes longer hangs.
 const LIMIT: Duration = Duration::from_mins(1);
 
-/// Damages after which there is no graph to read: the header of the store, or the end of a file, cannot be trusted.
-const REFUSED: [&str; 0] = [];
+/// Damages after which nothing is read: which store it is and whether it was closed cleanly cannot be trusted.
+const REFUSED: [&str; 8] = [
+    "header_record_is_not_in_use",
+    "header_is_cut",
+    "store_version_differs",
+    "store_is_missing",
+    "marker_is_damaged",
+    "active_log_is_missing",
+    "active_log_has_half_a_header",
+    "log_was_not_recovered",
+];
 
-/// The same, in a thread, so that a command that never ends is a failure.
-fn within_limit<T: Send + 'static>(what: String, run: impl FnOnce() -> T + Send + 'static) -> T {
+/// Damages of a name: the key of every property that has it is another one then, and a legal one.
+const RENAMED: [&str; 2] = ["name_is_empty", "two_keys_share_a_name"];
+
+/// What `run` returns, which runs in a thread, so that a command that never ends is a failure.
+fn within_limit<T: Send + 'static>(what: &str, run: impl FnOnce() -> T + Send + 'static) -> T {
     let (sender, receiver) = channel();
     thread::spawn(move || sender.send(run()));
     let done = receiver.recv_timeout(LIMIT);
@@ -45,7 +57,7 @@ fn exported(dir: &Path, format: Format) -> Result<(ExportOutcome, Option<Exporte
     let read = match format {
         Format::Neo4jAdmin => Some(Exported::from_csv(&out)),
         Format::Jsonl => Some(Exported::from_jsonl(&out)),
-        _ => None,
+        Format::Cypher => None,
     };
     Ok((outcome, read))
 }
@@ -69,7 +81,7 @@ fn blamed(outcome: &ExportOutcome) -> BTreeSet<(StoreFile, u64)> {
     let of = listed.filter_map(|damage| match damage.entity {
         Entity::Node(id) => Some((StoreFile::Node, id)),
         Entity::Relationship(id) => Some((StoreFile::Relationship, id)),
-        _ => None,
+        Entity::Graph => None,
     });
     of.collect()
 }
@@ -90,19 +102,20 @@ fn every_damage_costs_what_it_is_in_and_nothing_else() {
             }
             let name = format!("{}, {}", case.name, format.version());
             let dir = store.dir().to_owned();
-            let all = within_limit(name.clone(), move || {
+            let all = within_limit(&name, move || {
                 let [csv, cypher] = [Format::Neo4jAdmin, Format::Cypher].map(|format| exported(&dir, format).map(drop));
                 let stats = Stats::new(&dir).run(&Quiet, &Cancel::default()).map(drop);
                 (exported(&dir, Format::Jsonl), [csv, cypher, stats])
             });
             let (a, b) = (whole.dir().to_owned(), store.dir().to_owned());
-            let diff = within_limit(name.clone(), move || {
+            let diff = within_limit(&name, move || {
                 Diff::new(a, b).run(&Quiet, &Cancel::default(), |_| {}).map(drop)
             });
             let (outcome, contents) = match all.0 {
                 Ok((outcome, contents)) => (outcome, contents.unwrap()),
                 Err(error) => {
-                    if !REFUSED.contains(&case.name) {
+                    let do_all_refuse = all.1.iter().chain([&diff]).all(Result::is_err);
+                    if !REFUSED.contains(&case.name) || !do_all_refuse {
                         failures.push(format!("{name}: refused: {error}"));
                     }
                     continue;
@@ -124,7 +137,11 @@ fn every_damage_costs_what_it_is_in_and_nothing_else() {
                 .into_iter()
                 .filter(|entity| !blamed.contains(entity) && !is_touched(entity))
                 .collect();
-            if !silent.is_empty() {
+            if case.name == "value_of_a_property_is_illegal" && blamed.is_empty() {
+                failures.push(format!("{name}: not reported"));
+            }
+            // a value that is one still, or a shorter chain: its owner alone differs
+            if silent.len() > 1 && !RENAMED.contains(&case.name) {
                 failures.push(format!(
                     "{name}: changed without a word: {silent:?} {:?}",
                     outcome.damage

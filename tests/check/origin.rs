@@ -99,6 +99,32 @@ fn the_usual_check_of_an_incremental_finds_what_its_transaction_brought() {
     assert_eq!(origins(&report), BTreeMap::from([(CREATED, "transactions".to_owned())]));
 }
 
+/// Each of the others still points to what is gone.
+#[test]
+fn the_usual_check_of_an_incremental_finds_what_a_deletion_left_behind() {
+    type Deletion = fn(&(u64, Node)) -> Option<Command<'static>>;
+    let nodes = |target: &Path| {
+        let bytes = fs::read(target.join(StoreFile::Node.name())).unwrap();
+        let records = bytes.chunks_exact(Node::SIZE).enumerate();
+        let found = records.filter_map(|(id, record)| Some((id as u64, Node::decode(record.as_array()?)?)));
+        found.collect::<Vec<_>>()
+    };
+    let deletions: [Deletion; 3] = [
+        |(id, node)| node.first_relationship.map(|_| Command::Node(RecordId(*id), None)),
+        |(_, node)| node.first_relationship.map(|id| Command::Relationship(id, None)),
+        |(_, _)| Some(Command::RelationshipType(RecordId(0), None, &[])),
+    ];
+    for deletion in deletions {
+        let (folder, source) = (tempfile::tempdir().unwrap(), Source::recorded());
+        let target = folder.path().join("backup");
+        assert_eq!(run(&source, "-full", &target, "-verify").0, Some(0));
+        let command = nodes(&target).iter().find_map(deletion).unwrap();
+        source.commit(&[command]);
+        let (code, report) = run(&source, "-incremental", &target, "-verify");
+        assert_eq!(code, Some(3), "{report}");
+    }
+}
+
 #[test]
 fn what_a_transaction_of_a_full_backup_brought_is_told_too() {
     let (folder, source) = (tempfile::tempdir().unwrap(), Source::recorded());

@@ -11,6 +11,7 @@ mod failing_cluster;
 mod failover;
 mod ledger;
 mod migration;
+mod misleading;
 mod numbers;
 mod restore;
 mod storms;

@@ -4,6 +4,7 @@
 mod completions;
 mod documents;
 mod help;
+mod jobs;
 mod man;
 mod program;
 mod readme;

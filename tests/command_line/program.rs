@@ -8,9 +8,12 @@ use std::{
 };
 
 /// Every command of the program.
-pub(crate) const COMMANDS: [&str; 19] = [
+pub(crate) const COMMANDS: [&str; 22] = [
+    "run",
+    "jobs",
     "members",
     "inspect",
+    "status",
     "verify",
     "restore",
     "drill",

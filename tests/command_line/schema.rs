@@ -2,13 +2,14 @@
 
 use std::{
     collections::BTreeSet,
+    error::Error,
     fs,
     io::{BufRead as _, BufReader},
     path::Path,
     process::{Command, Stdio},
 };
 
-use jsonschema::Validator;
+use jsonschema::{Retrieve, Uri, Validator};
 use neo4j_backup_core::error::EXIT_STATUSES;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -24,6 +25,24 @@ fn folder() -> std::path::PathBuf {
 
 /// The schema of this name; fields that it does not describe are errors here, unlike for users.
 fn schema(name: &str) -> Validator {
+    jsonschema::options()
+        .with_base_uri("schemas:///")
+        .with_retriever(Folder)
+        .build(&closed(name))
+        .unwrap()
+}
+
+/// The schemas that others refer to.
+struct Folder;
+
+impl Retrieve for Folder {
+    fn retrieve(&self, uri: &Uri<String>) -> Result<Value, Box<dyn Error + Send + Sync>> {
+        let name = uri.as_str().strip_prefix("schemas:///").unwrap();
+        Ok(closed(name.strip_suffix(".json").unwrap()))
+    }
+}
+
+fn closed(name: &str) -> Value {
     let text = fs::read_to_string(folder().join(format!("{name}.json"))).unwrap();
     let mut schema: Value = serde_json::from_str(&text).unwrap();
     assert_eq!(
@@ -31,7 +50,7 @@ fn schema(name: &str) -> Validator {
         "{name}"
     );
     close(&mut schema);
-    jsonschema::validator_for(&schema).unwrap()
+    schema
 }
 
 fn close(schema: &mut Value) {
@@ -135,6 +154,43 @@ fn backups_and_their_failures_match_the_schema() {
 }
 
 #[test]
+fn jobs_match_the_schemas() {
+    let sandbox = Sandbox::start();
+    let dir = TempDir::new().unwrap();
+    let name = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    let file = name("jobs.toml");
+    let text = format!(
+        r#"
+        [defaults]
+        on-failure = ["/bin/false"]
+        [job.cluster]
+        from = "{}"
+        to = "{}"
+        before = ["/bin/sh", "-c", "cat > $0", "{}"]
+        on-success = ["/bin/sh", "-c", "cat > $0", "{}"]
+        [job.gone]
+        from = "single://127.0.0.1:1"
+        to = "{}"
+        "#,
+        sandbox.uri(),
+        name("cluster"),
+        name("before"),
+        name("after"),
+        name("gone")
+    );
+    fs::write(&file, text).unwrap();
+    documented("run", &["run", "-all", "-dry-run", "-jobs", &file], 10);
+    documented("run", &["jobs", "check", "-jobs", &file], 10);
+    documented("run", &["run", "-all", "-jobs", &file], 10);
+    documented("jobs", &["jobs", "list", "-jobs", &file], 0);
+    documented("backup", &["run", "nothing", "-jobs", &file], 64);
+    documented("backup", &["jobs", "list", "-jobs", &name("none")], 78);
+    for event in ["before", "after"] {
+        matches("hook", &fs::read_to_string(name(event)).unwrap());
+    }
+}
+
+#[test]
 fn a_member_that_fails_is_documented() {
     let mut sandbox = Sandbox::start();
     let dir = TempDir::new().unwrap();
@@ -170,6 +226,16 @@ fn what_reads_a_directory_matches_the_schemas() {
     documented("inspect", &["inspect", path], 0);
     documented("verify", &["verify", path], 0);
     documented("check", &["check", path], 0);
+    documented(
+        "drill",
+        &["drill", "-from", path, "-scratch", dir.path().to_str().unwrap()],
+        0,
+    );
+    let good = documented("status", &["status", path, "-ask"], 0);
+    assert_eq!(good["result"]["targets"][0]["lag"]["error"], Value::Null, "{good:#}");
+    let bad = documented("status", &["status", path, "/nonexistent", "-warn", "1h"], 23);
+    assert_eq!(bad["result"]["level"], "critical");
+    documented("status", &["status", "-output=json"], 64);
     let restored = dir.path().join("graph.db");
     let restored = restored.to_str().unwrap();
     documented("restore", &["restore", "-dry-run", "-from", path, "-to", restored], 0);
@@ -266,6 +332,7 @@ fn generations_match_the_schemas() {
     documented("forget", &["forget", "-keep", "last=1", "-dry-run"], 0);
     documented("forget", &["forget", "-keep", "last=1"], 0);
     documented("forget", &["forget"], 64);
+    documented("status", &["status"], 0);
     documented("restore", &["restore", "-to", &name("restored"), "-dry-run"], 0);
     documented("restore", &["restore", "-to", &name("restored")], 0);
     documented("drill", &["drill", "-scratch", dir.path().to_str().unwrap()], 0);
@@ -344,7 +411,7 @@ fn kinds(schema: &Value) -> Vec<BTreeSet<String>> {
 #[test]
 fn the_schemas_know_every_kind_of_error() {
     // verdicts of a backup that is complete
-    let verdicts = ["success", "inconsistent", "source-demoted", "not-archived"];
+    let verdicts = ["success", "inconsistent", "source-demoted", "not-archived", "stale"];
     let names = EXIT_STATUSES.iter().map(|status| status.name.to_owned());
     let errors: BTreeSet<String> = names.filter(|name| !verdicts.contains(&name.as_str())).collect();
     for name in [
@@ -355,13 +422,16 @@ fn the_schemas_know_every_kind_of_error() {
         "dry-run",
         "forget",
         "inspect",
+        "jobs",
         "members",
         "repo",
         "restore",
+        "run",
         "sandbox",
         "serve",
         "snapshots",
         "stats",
+        "status",
         "text",
         "verify",
     ] {

@@ -9,7 +9,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::support::{Finished, Peer, Release, as_seen_by, original_tool, our_tool, require_peers};
+use crate::support::{
+    Finished, Peer, Release, as_seen_by, incremental_source::Source, original_tool, our_tool, require_peers,
+};
 use tempfile::TempDir;
 
 use neo4j_format::{
@@ -225,6 +227,73 @@ async fn a_stalled_member_is_silent_until_it_is_resumed() {
     progress(&cluster, MemberId(1)).await;
     assert!(ours("-full", &uri, &dir).success());
     assert_equals_source(&cluster, MemberId(1), &dir);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restore_of_a_whole_cluster_is_planned_and_waits_until_its_members_are_gone() {
+    let work = TempDir::new().unwrap();
+    let mut cluster = cluster(&work, Generation::Neo4j18).await;
+    let (backup, data) = (work.path().join("backup"), work.path().join("graph.db"));
+    assert!(ours("-full", &cluster.uri(), &backup).success());
+    let uri = cluster.uri();
+    let restore = |from: &Path, options: &[&str]| {
+        let (from, to) = (from.to_str().unwrap(), data.to_str().unwrap());
+        let named = [
+            "restore",
+            "-from",
+            from,
+            "-to",
+            to,
+            "-cluster-of",
+            &uri,
+            "-output",
+            "json",
+        ];
+        tokio::task::block_in_place(|| our_tool(&[&named[..], options].concat()))
+    };
+    let result = |finished: &Finished| {
+        assert_eq!(finished.code, Some(0), "{finished:#?}");
+        serde_json::from_str::<serde_json::Value>(&finished.stdout).unwrap()["result"].take()
+    };
+
+    let planned = result(&restore(&backup, &["-dry-run"]));
+    let members = planned["cluster"]["members"].as_array().unwrap();
+    let roles: Vec<_> = members.iter().map(|member| member["role"].as_str().unwrap()).collect();
+    assert_eq!(roles, ["master", "slave", "slave"], "the master is started first");
+    assert!(!data.exists());
+
+    let refused = restore(&backup, &[]);
+    assert_eq!(refused.code, Some(11), "{refused:#?}");
+    for word in [
+        "has registered members: 1, 2, 3",
+        "-allow-registered-members",
+        "stop member 1 (master",
+        "neo4j-backup restore -from",
+        "the first becomes the master",
+    ] {
+        assert!(refused.stderr.contains(word), "no {word:?} in {}", refused.stderr);
+    }
+    assert!(!data.exists());
+
+    result(&restore(&backup, &["-allow-registered-members"]));
+    assert!(data.join("neostore").exists());
+    fs::remove_dir_all(&data).unwrap();
+
+    for id in MEMBERS {
+        cluster.stop(id).await.unwrap();
+    }
+    let restored = result(&restore(&backup, &[]));
+    assert_eq!(restored["cluster"]["members"].as_array().unwrap().len(), 0);
+    assert!(data.join("neostore").exists());
+
+    // a backup of something else is not for this cluster
+    fs::remove_dir_all(&data).unwrap();
+    let (other, source) = (work.path().join("other"), Source::recorded());
+    assert!(ours("-full", &source.uri(), &other).success());
+    let refused = restore(&other, &["-dry-run"]);
+    assert_eq!(refused.code, Some(13), "{refused:#?}");
+    assert!(refused.stderr.contains("holds the database"), "{}", refused.stderr);
+    cluster.shut_down().await.unwrap();
 }
 
 /// Stores of 1.8 are what 1.9 has too.

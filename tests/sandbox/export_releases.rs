@@ -23,14 +23,17 @@ use crate::support::{
 /// Transactions of the load.
 const LOAD: u32 = 400;
 
+/// Of one whose every node and relationship takes a statement.
+const SMALL_LOAD: u32 = 100;
+
 /// A closed database of a release with a random load, and its dump by the release.
-fn loaded(release: Release, dir: &Path) -> Contents {
+fn loaded(release: Release, dir: &Path, transactions: u32) -> Contents {
     let options = Options {
         backup: Backup::Off,
         settings: Vec::new(),
     };
     let mut peer = Peer::start(release, dir, &options);
-    peer.load(19, LOAD);
+    peer.load(19, transactions);
     let dump = dir.with_extension("dump");
     peer.command(&format!("dump {}", dump.display()));
     peer.quit();
@@ -47,7 +50,7 @@ fn a_release_sees_what_is_exported(release: Release) {
     }
     let work = tempfile::tempdir().unwrap();
     let (dir, out) = (work.path().join("database"), work.path().join("out"));
-    let seen = loaded(release, &dir);
+    let seen = loaded(release, &dir, LOAD);
     let outcome = export(&dir, &out, Format::Jsonl)
         .run(&Quiet, &Cancel::default())
         .unwrap();
@@ -92,7 +95,7 @@ fn neo4j_5_imports_a_release(release: Release) {
     }
     let work = tempfile::tempdir().unwrap();
     let dir = work.path().join("database");
-    loaded(release, &dir);
+    loaded(release, &dir, LOAD);
     let lines = work.path().join("lines");
     let all = export(&dir, &lines, Format::Jsonl).labels(Labels::Name("Old `one`".into()));
     all.run(&Quiet, &Cancel::default()).unwrap();
@@ -115,26 +118,24 @@ fn neo4j_5_imports_a_release(release: Release) {
     }
 }
 
-#[test]
-#[ignore = "takes minutes; tests/run full"]
-fn neo4j_5_imports_what_1_8_had() {
-    neo4j_5_imports_a_release(Release::V1_8);
+macro_rules! neo4j_5_imports {
+    ($($name:ident: $release:ident,)*) => {$(
+        #[test]
+        #[ignore = "takes minutes; tests/run full"]
+        fn $name() {
+            neo4j_5_imports_a_release(Release::$release);
+        }
+    )*};
 }
 
-/// The releases that CI leaves out.
-#[test]
-#[ignore = "other releases; tests/run full"]
-fn neo4j_5_imports_what_the_other_releases_had() {
-    for release in [
-        Release::V1_3,
-        Release::V1_4_2,
-        Release::V1_5,
-        Release::V1_6_1,
-        Release::V1_7_2,
-        Release::V1_9_9,
-    ] {
-        neo4j_5_imports_a_release(release);
-    }
+neo4j_5_imports! {
+    neo4j_5_imports_what_1_3_had: V1_3,
+    neo4j_5_imports_what_1_4_2_had: V1_4_2,
+    neo4j_5_imports_what_1_5_had: V1_5,
+    neo4j_5_imports_what_1_6_1_had: V1_6_1,
+    neo4j_5_imports_what_1_7_2_had: V1_7_2,
+    neo4j_5_imports_what_1_8_had: V1_8,
+    neo4j_5_imports_what_1_9_9_had: V1_9_9,
 }
 
 /// Runs the statements of `-format cypher` in an empty database of Neo4j 5.26 and compares what it has then.
@@ -163,7 +164,7 @@ fn neo4j_5_runs_the_statements_for_what_1_8_had() {
     }
     let work = tempfile::tempdir().unwrap();
     let dir = work.path().join("database");
-    loaded(Release::V1_8, &dir);
+    loaded(Release::V1_8, &dir, SMALL_LOAD);
     neo4j_5_runs_the_statements_for(&dir, work.path(), &jars);
 }
 

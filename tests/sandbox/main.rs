@@ -4,6 +4,7 @@
 mod support;
 
 mod backups;
+mod changes;
 mod check;
 mod cluster;
 mod comparisons;

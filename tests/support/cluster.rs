@@ -28,6 +28,8 @@ pub struct Settings {
     pub first_looks_at: Option<String>,
     /// The first member offers no backup service.
     pub first_without_backup: bool,
+    /// No member does.
+    pub without_backup: bool,
     /// More, `key=value`.
     pub more: Vec<String>,
 }
@@ -101,7 +103,7 @@ fn options(release: Release, id: usize, port: u16, coordinators: &Coordinators, 
     ];
     all.extend(settings.name.iter().map(|name| format!("ha.cluster_name={name}")));
     all.extend(settings.more.iter().cloned());
-    let is_without = settings.first_without_backup && id == 1;
+    let is_without = settings.without_backup || settings.first_without_backup && id == 1;
     Options {
         backup: if is_without { Backup::Off } else { Backup::On },
         settings: all,

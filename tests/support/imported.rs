@@ -15,7 +15,7 @@ use neo4j_sandbox::database::Properties;
 use super::{Exported, ascii, process, properties};
 
 /// An import may take long on two busy cores.
-const LIMIT: Duration = Duration::from_mins(10);
+const LIMIT: Duration = Duration::from_mins(30);
 
 /// Lines with their numbers.
 pub type Lines = BTreeMap<String, usize>;

@@ -100,7 +100,7 @@ impl Release {
     }
 
     /// `java` with this release's class path and small limits, ready for a main class and its arguments.
-    fn java(self) -> Command {
+    pub fn java(self) -> Command {
         let home = peers_dir().join(self.name());
         let mut java = Command::new("java");
         java.args([

@@ -9,6 +9,7 @@ use std::{
 
 const CREATE: i32 = 1;
 const GET_DATA: i32 = 4;
+const SET_DATA: i32 = 5;
 const GET_CHILDREN: i32 = 8;
 /// Bytes of a node's state behind its data.
 const STAT: usize = 68;
@@ -42,6 +43,21 @@ pub fn create(port: u16, path: &str, data: &[u8], permissions: i32) {
     request.extend([0; 4]);
     let reply = session.exchange(&request);
     assert_eq!(reply[12..16], [0; 4], "{path} cannot be created");
+}
+
+/// Replaces the data of a node, whoever owns it.
+pub fn set(port: u16, path: &str, data: &[u8]) {
+    let mut session = Session::open(port);
+    session.xid += 1;
+    let mut request = [session.xid.to_be_bytes(), SET_DATA.to_be_bytes()].concat();
+    for part in [path.as_bytes(), data] {
+        request.extend(i32::try_from(part.len()).unwrap().to_be_bytes());
+        request.extend(part);
+    }
+    // any version
+    request.extend((-1_i32).to_be_bytes());
+    let reply = session.exchange(&request);
+    assert_eq!(reply[12..16], [0; 4], "{path} cannot be set");
 }
 
 struct Session {

@@ -1,9 +1,12 @@
 //! A relay between a client and a server on loopback whose connections can be cut.
 
 use std::{
-    io,
+    io::{Read as _, Write as _},
     net::{Shutdown, TcpListener, TcpStream},
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
     thread,
 };
 
@@ -12,6 +15,7 @@ use std::{
 pub struct Relay {
     port: u16,
     state: Arc<Mutex<State>>,
+    sent: Arc<AtomicU64>,
 }
 
 #[derive(Debug, Default)]
@@ -27,6 +31,8 @@ impl Relay {
         let port = listener.local_addr().unwrap().port();
         let state = Arc::new(Mutex::new(State::default()));
         let shared = Arc::clone(&state);
+        let sent = Arc::new(AtomicU64::new(0));
+        let counter = Arc::clone(&sent);
         thread::spawn(move || {
             for client in listener.incoming().map_while(Result::ok) {
                 let mut state = shared.lock().unwrap();
@@ -36,12 +42,17 @@ impl Relay {
                 let Ok(server) = TcpStream::connect(("127.0.0.1", server)) else {
                     continue;
                 };
-                pass(&client, &server);
-                pass(&server, &client);
+                pass(&client, &server, &counter);
+                pass(&server, &client, &Arc::default());
                 state.open.extend([client, server]);
             }
         });
-        Self { port, state }
+        Self { port, state, sent }
+    }
+
+    /// Bytes that clients have sent so far.
+    pub fn sent(&self) -> u64 {
+        self.sent.load(Ordering::Relaxed)
     }
 
     pub fn port(&self) -> u16 {
@@ -63,10 +74,17 @@ impl Relay {
     }
 }
 
-fn pass(from: &TcpStream, to: &TcpStream) {
+fn pass(from: &TcpStream, to: &TcpStream, counter: &Arc<AtomicU64>) {
     let (mut from, mut to) = (from.try_clone().unwrap(), to.try_clone().unwrap());
+    let counter = Arc::clone(counter);
     thread::spawn(move || {
-        let _ = io::copy(&mut from, &mut to);
+        let mut buffer = vec![0; 64 * 1024];
+        while let Ok(count @ 1..) = from.read(&mut buffer) {
+            if to.write_all(&buffer[..count]).is_err() {
+                break;
+            }
+            counter.fetch_add(count as u64, Ordering::Relaxed);
+        }
         let _ = to.shutdown(Shutdown::Both);
     });
 }

@@ -1,6 +1,6 @@
 //! The consistency check at the end of a backup. What it finds changes the verdict and never the backup.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
@@ -101,17 +101,13 @@ impl CompletedStore<'_> {
         })
     }
 
-    /// Checks what the transactions of this run wrote, and its neighbours.
+    /// Checks what the transactions of this run wrote, and what that means for other records.
     ///
     /// # Errors
     /// The run was cancelled.
-    pub(crate) fn part(&self, cancel: &Cancel) -> Result<Checked, Error> {
-        let written = match self.written(cancel) {
-            Ok(written) => written,
-            Err(error) => return Ok(Checked::not_run(&error)),
-        };
-        Ok(match self.check(What::Part(&written), cancel)? {
-            Checked::Report(report) => traced(report, &written),
+    pub(crate) fn part(&self, written: &WrittenRecords, cancel: &Cancel) -> Result<Checked, Error> {
+        Ok(match self.check(What::Part(written), cancel)? {
+            Checked::Report(report) => traced(report, written),
             other @ Checked::NotRun { .. } => other,
         })
     }
@@ -131,16 +127,39 @@ impl CompletedStore<'_> {
 
     /// The records that the transactions of this run wrote.
     fn written(&self, cancel: &Cancel) -> Result<WrittenRecords, Error> {
-        let mut written = WrittenRecords::default();
-        if let Some(path) = &self.log {
-            let file = self.dir.open_file(path).map_err(DiskError::at(path))?;
-            replay::changes(&file, path, self.layout, cancel, |change| {
-                written.note(change);
-                Ok(())
-            })?;
+        match &self.log {
+            Some(path) => written(self.dir, path, self.layout, cancel),
+            None => Ok(WrittenRecords::default()),
         }
-        Ok(written.finished())
     }
+}
+
+/// The records that the transactions of a log are going to write in `dir`, with what they say before.
+///
+/// # Errors
+/// Of the disk; the log is damaged; the run was cancelled.
+pub(crate) fn before_writing(
+    dir: &DirHandle,
+    log: &Path,
+    layout: Layout,
+    cancel: &Cancel,
+) -> Result<WrittenRecords, Error> {
+    let mut written = written(dir, log, layout, cancel)?;
+    match written.look_before(dir, cancel) {
+        Err(CheckError::Cancelled(error)) => Err(*error),
+        // then the whole store is checked
+        Err(_) | Ok(()) => Ok(written),
+    }
+}
+
+fn written(dir: &DirHandle, log: &Path, layout: Layout, cancel: &Cancel) -> Result<WrittenRecords, Error> {
+    let mut written = WrittenRecords::default();
+    let file = dir.open_file(log).map_err(DiskError::at(log))?;
+    replay::changes(&file, log, layout, cancel, |change| {
+        written.note(change);
+        Ok(())
+    })?;
+    Ok(written.finished())
 }
 
 /// Says of each finding whether a transaction of this run wrote its record.

@@ -99,6 +99,7 @@ exit_statuses! {
     DAMAGED = 20, "damaged", "verify, restore: the backup is damaged";
     CHANGED = 21, "changed", "verify, restore: no damage, but changed by Neo4j or by an interrupted update";
     NO_SUCH_MOMENT = 22, "no-such-moment", "restore: the requested moment cannot be reached";
+    STALE = 23, "stale", "status: no good backup, an old one, or one whose last run failed";
     UNEXPORTABLE = 24, "unexportable", "export: the target cannot hold every value, or a record is damaged (-strict)";
     NO_REPOSITORY = 25, "no-repository", "there is no such repository, or the password is wrong";
     USAGE = 64, "usage", "usage error";
@@ -250,6 +251,8 @@ pub enum Setting {
     MaxLag,
     /// [`crate::members()`].
     Members,
+    /// Restoring while members of the cluster are registered.
+    RegisteredMembers,
     /// [`crate::adopt()`].
     Adopt,
     /// [`crate::Restore::replace`].

@@ -23,7 +23,8 @@ use std::{
 };
 
 use super::{
-    consistency::{Checked, Checks, CompletedStore},
+    check::WrittenRecords,
+    consistency::{self, Checked, Checks, CompletedStore},
     context::{BackupContext, now},
     manifest::{
         BackupKind, Manifest, Run, SUMS, State,
@@ -202,6 +203,8 @@ struct Applied {
     /// Held until the run ends.
     _locks: Vec<Neo4jLock>,
     has_replayed: bool,
+    /// What the received transactions wrote, where that is what is checked.
+    written: Option<WrittenRecords>,
     /// Whether anything differs from what the last run left.
     is_changed: bool,
 }
@@ -259,6 +262,13 @@ impl IncrementalRun<'_> {
         let was_complete = self.before.as_ref().is_some_and(Manifest::is_complete);
         let is_changed = !was_complete || has_replayed || received.logs.count() > 0;
         let mut manifest = manifest.unwrap_or_else(|| Manifest::receiving(self.new_run(&received.logs), None));
+        let written = match received.logs.log(DataSource::Graph) {
+            // what an interrupted run wrote is in another log
+            Some(log) if self.request.context.checks == Checks::Usual && !has_replayed => Some(
+                consistency::before_writing(self.dir, &log.path, self.graph_layout(), self.cancel)?,
+            ),
+            _ => None,
+        };
         if is_changed {
             let will_change = received.logs.dirty();
             if !has_replayed {
@@ -274,6 +284,7 @@ impl IncrementalRun<'_> {
             dirty,
             _locks: locks,
             has_replayed,
+            written,
             is_changed,
         })
     }
@@ -321,25 +332,24 @@ impl IncrementalRun<'_> {
     /// Makes the backup a complete one again, and checks it then.
     fn publish(&self, sealed: Sealed) -> Result<BackupOutcome, Error> {
         let Sealed {
-            applied,
+            mut applied,
             pending,
             last,
             store_id,
         } = sealed;
         self.progress.phase(Phase::Syncing);
-        let mut manifest = applied.manifest;
-        manifest.publish(self.dir)?;
+        applied.manifest.publish(self.dir)?;
         let check = if applied.is_changed || self.request.context.checks == Checks::Whole {
-            self.check(&applied.received, applied.has_replayed)
+            self.check(&applied)
         } else {
             None
         };
         if self.request.context.checks == Checks::Whole
             && let Some(verification) = check.as_ref().and_then(Checked::verification)
         {
-            manifest.add_verification(verification);
+            applied.manifest.add_verification(verification);
             // the backup is complete without it
-            if let Err(error) = manifest.publish(self.dir) {
+            if let Err(error) = applied.manifest.publish(self.dir) {
                 self.progress
                     .warning(&format!("the check is not recorded in the backup: {error}"));
             }
@@ -349,7 +359,7 @@ impl IncrementalRun<'_> {
         let mut outcome = BackupOutcome::of(BackupKind::Incremental, member, self.dir.path(), store_id);
         outcome.last_transactions = BTreeMap::from([(DataSource::Graph, last), (DataSource::Lucene, pending.last_tx)]);
         outcome.bytes = logs.bytes();
-        outcome.stored_bytes = manifest.stored_bytes();
+        outcome.stored_bytes = applied.manifest.stored_bytes();
         outcome.transactions = logs.count();
         outcome.behind_master = applied.received.behind_master;
         outcome.history = applied.received.proof;
@@ -364,6 +374,13 @@ impl IncrementalRun<'_> {
 
     fn log_format(&self) -> LogFormat {
         self.graph.format.into()
+    }
+
+    fn graph_layout(&self) -> Layout {
+        Layout {
+            format: self.log_format(),
+            source: DataSource::Graph,
+        }
     }
 
     /// What the manifest says of a data source.
@@ -476,7 +493,8 @@ impl IncrementalRun<'_> {
     }
 
     /// Checks the store, which is durable by now: where the run is cancelled, the check alone did not come to its end.
-    fn check(&self, received: &Received, has_replayed: bool) -> Option<Checked> {
+    fn check(&self, applied: &Applied) -> Option<Checked> {
+        let received = &applied.received;
         let checks = self.request.context.checks;
         if checks == Checks::None {
             return None;
@@ -486,16 +504,13 @@ impl IncrementalRun<'_> {
         let finished = CompletedStore {
             dir: self.dir,
             log: received.logs.log(DataSource::Graph).map(|_| archived),
-            layout: Layout {
-                format: self.log_format(),
-                source: DataSource::Graph,
-            },
+            layout: self.graph_layout(),
         };
-        // what an interrupted run wrote is in another log
-        let checked = if checks == Checks::Whole || has_replayed {
+        let nothing = WrittenRecords::default();
+        let checked = if checks == Checks::Whole || applied.has_replayed {
             finished.whole(self.cancel)
         } else {
-            finished.part(self.cancel)
+            finished.part(applied.written.as_ref().unwrap_or(&nothing), self.cancel)
         };
         Some(checked.unwrap_or_else(|cancelled| Checked::not_run(&cancelled)))
     }

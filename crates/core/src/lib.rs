@@ -19,6 +19,21 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
+//! # See what a backup would do
+//!
+//! ```
+//! use neo4j_backup_core::{Backup, Cancel, Mode, manifest::BackupKind, progress::Quiet, source::uri::Source};
+//!
+//! # mod common { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/examples/common/database.rs")); }
+//! # let work = common::database();
+//! # let server = neo4j_backup_core::Serve::new(work.path().join("database")).listen("127.0.0.1", 0..=0).start()?;
+//! # let (uri, target) = (server.source().to_string(), work.path().join("backup"));
+//! let backup = Backup::new(Source::parse(&uri)?, &target).mode(Mode::Auto);
+//! let found = backup.preflight(&Quiet, &Cancel::default())?; // writes nothing
+//! assert_eq!((found.mode, found.replaces), (BackupKind::Full, false));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
 //! # Back up a cluster
 //!
 //! The members are asked in turn until one has given the backup; the outcome, or the failure, says who was asked.
@@ -63,6 +78,20 @@
 //! assert_eq!(verify(&dir, &Quiet, &cancel)?.verdict, VerifyVerdict::Intact);
 //! assert!(check(&dir, &CheckOptions::default(), &cancel)?.is_consistent());
 //! assert!(inspect(&dir)?.first_start.refused.is_empty());
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # See whether there is a good and recent backup
+//!
+//! ```
+//! use neo4j_backup_core::{Cancel, Status, adopt, progress::Quiet, status::{Level, Thresholds}};
+//!
+//! # mod common { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/examples/common/database.rs")); }
+//! # let work = common::database();
+//! # let dir = work.path().join("database");
+//! # adopt(&dir, &Quiet, &Cancel::default())?;
+//! let found = Status::of_directory(&dir).find(&Cancel::default())?;
+//! assert_eq!(found.judge(Thresholds::default()).level, Level::Ok);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
@@ -140,6 +169,7 @@ pub mod serve;
 pub mod server;
 pub mod source;
 pub mod stats;
+pub mod status;
 pub mod target;
 mod verification;
 pub mod verify;
@@ -163,4 +193,5 @@ pub use preflight::Preflight;
 pub use restore::{Restore, RestoreOutcome};
 pub use server::{Serve, Server};
 pub use stats::Stats;
+pub use status::Status;
 pub use verification::{check, verify};

@@ -89,6 +89,10 @@ fn values(program: &Command, argument: &Arg) -> Values {
         (Some("release"), _) => words(&["1.3", "1.4.2", "1.5", "1.6.1", "1.7.2", "1.8"]),
         (None, "SHELL") => words(&["bash", "zsh", "fish"]),
         (None, "COMMAND") => Values::Words(names(program).into_iter().chain([EXIT_STATUS.to_owned()]).collect()),
+        (None, "ACTION") => {
+            let actions = argument.get_possible_values();
+            Values::Words(actions.iter().map(|action| action.get_name().to_owned()).collect())
+        }
         (_, "DIR" | "OTHER") => Values::Directories,
         (_, "FILE") => Values::Files,
         _ => Values::Unknown,

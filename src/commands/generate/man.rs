@@ -4,9 +4,12 @@ use std::fmt::Write as _;
 
 use clap::{Arg, Command};
 
-use crate::args::{
-    dashes::single_dashes,
-    help::{groups, head},
+use crate::{
+    args::{
+        dashes::single_dashes,
+        help::{groups, head},
+    },
+    jobs::file::DEFAULT_PATH,
 };
 use neo4j_backup_core::error::{EXIT_STATUSES, ExitStatus};
 
@@ -34,6 +37,9 @@ const BESIDE_THE_BACKUP: [(&str, &str); 3] = [
         "A complete full backup that is about to replace DIR. The next run puts it in place.",
     ),
 ];
+
+/// Commands that read the jobs file.
+const JOBS: [&str; 2] = ["run", "jobs"];
 
 /// Commands that read a backup.
 const READERS: [&str; 7] = ["inspect", "verify", "check", "stats", "diff", "export", "serve"];
@@ -123,6 +129,16 @@ fn environment(page: &mut String, command: &Command) {
 }
 
 fn files(page: &mut String, command: &Command) {
+    if JOBS.contains(&command.get_name()) {
+        section(page, "FILES");
+        entry(
+            page,
+            DEFAULT_PATH,
+            "The jobs: TOML with a table [job.NAME] for each and [defaults] for all. Keys are the options of a backup without \
+             their dash, before, on-success and on-failure (arrays: a program and its arguments) and hook-timeout.",
+        );
+        return;
+    }
     let is_program = command.has_subcommands();
     if !is_program && !READERS.contains(&command.get_name()) {
         return;

@@ -147,7 +147,7 @@ pub(super) fn history(proof: HistoryProof) -> Option<String> {
 }
 
 /// Total and phases; `None` if all of them round to zero.
-fn seconds(record: &RunRecord) -> Option<String> {
+pub(super) fn seconds(record: &RunRecord) -> Option<String> {
     let shown = |time: Duration| (time.as_millis() >= 5).then(|| format!("{:.2}", time.as_secs_f64()));
     let total = shown(record.total)?;
     let phases: Vec<String> = (record.phases.iter())
@@ -186,7 +186,7 @@ const INCONSISTENT_HINT: &str = "take another full backup into a directory of it
      the server only this once (known of 1.3 - 1.8 with use_memory_mapped_buffers=false), what it shows again is in the \
      server's database too";
 
-fn verdict_warning(verdict: Verdict) -> Option<&'static str> {
+pub(super) fn verdict_warning(verdict: Verdict) -> Option<&'static str> {
     match verdict {
         Verdict::Good => None,
         Verdict::NotChecked => Some("the backup is complete, but the consistency check could not run"),

@@ -4,6 +4,7 @@
 //! what standard output gets.
 
 mod backup;
+pub(crate) mod jobs;
 mod json;
 mod preflight;
 
@@ -91,7 +92,8 @@ impl<T: Outcome> Report<'_, T> {
         }
     }
 
-    fn exit_code(&self) -> u8 {
+    /// The exit code of the backup.
+    pub(crate) fn exit_code(&self) -> u8 {
         match &self.result {
             Ok(outcome) => outcome.exit_code(),
             Err(failure) => failure.error.kind().exit_code(),

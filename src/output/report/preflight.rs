@@ -77,7 +77,7 @@ impl Outcome for Preflight {
             ("behind", behind(self.behind_master)),
             ("history", history(self.history)),
             ("space", Some(space)),
-            ("repository", repository.map(str::to_owned)),
+            ("archive", repository.map(str::to_owned)),
         ]
     }
 }

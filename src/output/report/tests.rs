@@ -1,9 +1,19 @@
 //! How runs end, as text and as JSON.
 
+use std::time::Duration;
+
 use serde_json::json;
 
-use super::*;
-use neo4j_backup_core::{Backup, ErrorKind, source::uri::Source};
+use super::{
+    backup::{seconds, verdict_warning},
+    *,
+};
+use neo4j_backup_core::{
+    Backup, BackupOutcome, ErrorKind,
+    manifest::BackupKind,
+    outcome::{HistoryProof, Verdict},
+    source::uri::Source,
+};
 use neo4j_format::ids::{DataSource, StoreId, TxId};
 
 fn request(mode: Mode) -> BackupRequest {
@@ -99,7 +109,7 @@ fn a_good_backup_is_one_object() {
 #[test]
 fn a_good_backup_is_a_few_lines_that_end_with_done() {
     let request = request(Mode::Full);
-    let text = report(&request, Ok(outcome())).text(&outcome());
+    let text = report(&request, Ok(outcome())).text();
     let expected = [
         "  mode      incremental",
         "  member    db:6362, Neo4j 1.8 (D18)",
@@ -190,7 +200,7 @@ fn a_full_backup_explains_why_more_arrived_than_it_holds() {
     let mut outcome = outcome();
     outcome.mode = BackupKind::Full;
     outcome.files = 1;
-    let text = report(&request, Ok(outcome.clone())).text(&outcome);
+    let text = report(&request, Ok(outcome)).text();
     assert!(
         text.contains("  received  1 file, 10 transactions, 3.00 MiB\n"),
         "{text}"
@@ -206,12 +216,12 @@ fn seconds_of_which_nothing_shows_are_left_out() {
     let request = request(Mode::Full);
     let mut report = report(&request, Ok(outcome()));
     report.record.total = Duration::from_millis(4);
-    assert_eq!(report.seconds(), None);
+    assert_eq!(seconds(&report.record), None);
     report.record.total = Duration::from_millis(6);
     report.record.phases = [
         ("receiving", Duration::from_millis(2)),
         ("sealing", Duration::from_millis(5)),
     ]
     .into();
-    assert_eq!(report.seconds().as_deref(), Some("0.01 (sealing 0.01)"));
+    assert_eq!(seconds(&report.record).as_deref(), Some("0.01 (sealing 0.01)"));
 }

@@ -8,8 +8,7 @@ use super::{AskedMembers, Backup, BackupFailure, Mode};
 use crate::{
     Error, ErrorKind,
     cancel::Cancel,
-    context::BackupContext,
-    context::now,
+    context::{BackupContext, now},
     error::Condition,
     full::{Announcement, Full, full},
     incremental::{Incremental, incremental},
@@ -27,10 +26,9 @@ use crate::{
     },
     target::staging::Target,
 };
-use neo4j_format::store::neo4j_lock::Neo4jLock;
 use neo4j_format::{
     DirHandle,
-    store::{Header, StoreFile},
+    store::{Header, StoreFile, neo4j_lock::Neo4jLock},
 };
 
 /// How often a server is asked again after its connection broke. A server that is gone refuses the connection at once.

@@ -150,8 +150,8 @@ impl Judge<'_> {
         self.add(rule, (file, head), || fault.to_owned(), None);
     }
 
-    /// Decodes the value that begins at this block.
-    pub(super) fn value(&mut self, file: StoreFile, head: u64) -> Result<(), CheckError> {
+    /// Decodes the value that begins at this block, and says which blocks it meets.
+    pub(super) fn value(&mut self, file: StoreFile, head: u64, mut met: impl FnMut(u64)) -> Result<(), CheckError> {
         let mut value = Value::new(file, self.lookup.stores.format);
         let (mut id, room) = (head, self.lookup.stores.room(file));
         for _ in 0..self.lookup.stores.get(file).records {
@@ -161,6 +161,7 @@ impl Judge<'_> {
             if header.length == 0 || header.length > room {
                 return Ok(());
             }
+            met(id);
             if let Err(fault) = value.feed(data) {
                 self.invalid_value(file, head, fault);
                 return Ok(());

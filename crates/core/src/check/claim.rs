@@ -144,6 +144,11 @@ impl Key {
         }
     }
 
+    /// Whether it is about a block.
+    pub(super) fn is_of_block(&self) -> bool {
+        matches!(self.kind, PointingKind::Block(_) | PointingKind::BlockOrder(_))
+    }
+
     /// Whether it is about the order of blocks rather than their being referred to.
     pub(super) fn is_order(&self) -> bool {
         matches!(self.kind, PointingKind::BlockOrder(_))
@@ -369,7 +374,8 @@ fn refer(
     }
 }
 
-fn referred(file: StoreFile, record: u64) -> Key {
+/// That something refers to this block.
+pub(super) fn referred(file: StoreFile, record: u64) -> Key {
     Key {
         kind: PointingKind::Block(file),
         owner: 0,

@@ -38,7 +38,7 @@ impl Hash {
     }
 
     #[inline]
-    fn of(&self, key: &Key) -> u64 {
+    pub(super) fn of(&self, key: &Key) -> u64 {
         let ([a, b, c], [k0, k1, k2, k3]) = (key.words(), self.keys);
         fold(fold(a ^ k0, b ^ k1) ^ k2, c ^ k3)
     }

@@ -4,7 +4,7 @@
 //! ```text
 //! stores (framing) ─▶ header ─▶ id_files ─▶ logs
 //!   whole: whole ─▶ properties, blocks (passes) ─▶ ledger (what does not match) ─▶ judge      all rules, any size
-//!   part:  part (what transactions wrote, and its neighbours) ─▶ judge
+//!   part:  part (what transactions wrote, and its neighbours) ─▶ judge, delta (what that changes for all others)
 //! ```
 //!
 //! A pass never follows a pointer into a store that may not fit the memory. Instead each record says what it knows of
@@ -17,6 +17,7 @@ mod blocks;
 mod budget;
 mod chain;
 mod claim;
+mod delta;
 mod emit;
 mod error;
 mod finding;

@@ -9,7 +9,8 @@ use super::{Listener, Memory, WrittenRecords};
 pub enum What<'a> {
     /// All.
     Whole,
-    /// Those that transactions wrote, and their neighbours; all if there are too many.
+    /// Those that transactions wrote, and their neighbours; all if there are too many, or if what the transactions changed
+    /// could be wrong for records elsewhere.
     Part(&'a WrittenRecords),
 }
 

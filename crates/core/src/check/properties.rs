@@ -81,7 +81,7 @@ fn each(
 }
 
 /// A record of the current format is deleted by a first long of zero; any other without a legal type is damage.
-fn deleted(judge: &mut Judge<'_>, id: u64, bytes: &[u8]) {
+pub(super) fn deleted(judge: &mut Judge<'_>, id: u64, bytes: &[u8]) {
     if judge.lookup.stores.format == StoreFormat::Current {
         let first = bytes
             .get(9..)

@@ -101,23 +101,25 @@ pub(crate) fn check_handle(
     stores.graph_property = found.graph_property;
     id_files::check(&stores, found.records, options.memory, &mut findings, cancel)?;
     let part = match options.what {
-        What::Part(written) if !written.is_too_many() => Some(written),
+        What::Part(written) if !written.is_too_many() => part::check(&stores, written, options, collector(), cancel)?,
         _ => None,
     };
-    let which = match part {
-        Some(_) => logs::Which::Newest,
-        None => logs::Which::All,
+    let is_whole = part.is_none();
+    let which = if is_whole {
+        logs::Which::All
+    } else {
+        logs::Which::Newest
     };
     logs::check(dir, stores.format, &found, which, &mut findings, cancel)?;
     let (more, records) = match part {
-        Some(written) => part::check(&stores, written, collector(), cancel)?,
+        Some(part) => part,
         None => whole::check(&stores, options, collector, cancel)?,
     };
     let mut findings = findings.findings;
     findings.merge(more);
     Ok(CheckReport {
         format: stores.format,
-        is_whole: part.is_none(),
+        is_whole,
         records,
         findings,
     })

@@ -1,6 +1,9 @@
 //! Cycles. Both sides of every link of a cycle agree, so the ledger does not see them.
 
-use std::{collections::HashMap, mem};
+use std::{
+    collections::{HashMap, HashSet},
+    mem,
+};
 
 use super::{
     bits::Bits,
@@ -14,7 +17,7 @@ use super::{
 };
 use neo4j_format::store::{
     StoreFile,
-    record::{RecordId, Relationship},
+    record::{Pointer, RecordId, Relationship},
 };
 
 /// Bytes that an entry of the two tables below takes, its share of free places included.
@@ -194,4 +197,90 @@ fn report(judge: &mut Judge<'_>, leads_to: &Labels) {
             other,
         );
     }
+}
+
+/// Links that the walks of a check of a part follow; beyond that one pass over the store costs less.
+const LINKS_MAX: usize = 1 << 18;
+
+/// Walks along the chains of single relationships, which together meet each link once.
+#[derive(Debug, Default)]
+pub(super) struct Walks {
+    /// Nodes and relationships whose chains were judged.
+    judged: HashSet<(u64, u64)>,
+    links: usize,
+}
+
+/// In which direction a chain is followed.
+#[derive(Debug, Clone, Copy)]
+enum Direction {
+    Next,
+    Previous,
+}
+
+impl Walks {
+    /// Whether the walks were given up.
+    pub(super) fn are_too_long(&self) -> bool {
+        self.links > LINKS_MAX
+    }
+
+    /// Reports the chain of this relationship at this node if it is a ring: follows it in both directions at the same time
+    /// until either of them ends, since what was written is mostly near the head.
+    pub(super) fn follow(&mut self, judge: &mut Judge<'_>, node: RecordId, id: u64) -> Result<(), CheckError> {
+        if self.judged.contains(&(node.0, id)) {
+            return Ok(());
+        }
+        let (mut met, mut lowest) = (vec![id], id);
+        let (mut ahead, mut behind) = (id, id);
+        let is_ring = loop {
+            let Some(next) = linked(&mut judge.lookup, node, ahead, Direction::Next)? else {
+                break false;
+            };
+            let Some(previous) = linked(&mut judge.lookup, node, behind, Direction::Previous)? else {
+                break false;
+            };
+            if next == id {
+                break true;
+            }
+            self.links += 1;
+            if self.judged.contains(&(node.0, next)) || self.judged.contains(&(node.0, previous)) || self.are_too_long()
+            {
+                break false;
+            }
+            (ahead, behind, lowest) = (next, previous, lowest.min(next));
+            met.extend([next, previous]);
+        };
+        self.judged.extend(met.into_iter().map(|id| (node.0, id)));
+        if is_ring {
+            let message = || format!("part of a cycle at node {node}");
+            let other = Some((StoreFile::Node, node));
+            judge.add(
+                Rule::RelationshipCycle,
+                (StoreFile::Relationship, lowest),
+                message,
+                other,
+            );
+        }
+        Ok(())
+    }
+}
+
+/// The neighbour of a relationship at a node, where both sides of the link agree.
+fn linked(lookup: &mut Lookup<'_>, node: RecordId, id: u64, direction: Direction) -> Result<Option<u64>, CheckError> {
+    let mut neighbour = |id: RecordId, direction: Direction| -> Result<Pointer, CheckError> {
+        let found = lookup.relationship(id)?;
+        let end = found.and_then(|found| Some(Side::with(node, &found)?.of(&found)));
+        Ok(end.and_then(|end| match direction {
+            Direction::Next => end.next,
+            Direction::Previous => end.previous,
+        }))
+    };
+    let (there, back) = match direction {
+        Direction::Next => (Direction::Next, Direction::Previous),
+        Direction::Previous => (Direction::Previous, Direction::Next),
+    };
+    let Some(found) = neighbour(RecordId(id), there)? else {
+        return Ok(None);
+    };
+    let agrees = neighbour(found, back)? == Some(RecordId(id));
+    Ok(agrees.then_some(found.0))
 }

@@ -26,7 +26,7 @@ use crate::{
     progress::Progress,
     target::{durable, staging::directories::remove_with_last},
 };
-use neo4j_format::{DirHandle, DiskError, directory::NotUsable};
+use neo4j_format::{DirHandle, DiskError};
 
 /// Says that the directory was made by an export that is not over.
 const MARKER: &str = "neo4j-backup.exporting";
@@ -224,11 +224,10 @@ fn finish_published(parent: &DirHandle, name: &OsStr) -> Result<(), Error> {
 /// Removes what an interrupted export left.
 fn remove_interrupted(parent: &DirHandle, name: &OsStr) -> Result<(), Error> {
     let path = parent.join(name);
-    let partial = match parent.folder(name) {
-        Ok(partial) => partial,
-        Err(cause) if NotUsable::of(&cause).is_some() => return Err(foreign(&path)),
-        Err(cause) => return Err(DiskError::new(path, cause).into()),
-    };
+    if !parent.status_of(name).map_err(DiskError::at(&path))?.is_folder() {
+        return Err(foreign(&path));
+    }
+    let partial = parent.folder(name).map_err(DiskError::at(&path))?;
     let marker = match partial.open_to_change(MARKER) {
         Ok(marker) => Some(marker),
         Err(cause) if cause.kind() == io::ErrorKind::NotFound => None,

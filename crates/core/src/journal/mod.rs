@@ -21,12 +21,18 @@ pub use self::entry::{JournalEntry, RecordedTransaction, RunKind, Time};
 use crate::{
     Error,
     manifest::MANIFEST,
-    target::staging::{
-        directories::{Occupant, occupant, resolve, sibling},
-        open_parent,
+    target::{
+        lock::RunLock,
+        staging::{
+            directories::{Occupant, occupant, resolve, sibling},
+            open_parent,
+        },
     },
 };
-use neo4j_format::{DirHandle, DiskError, directory::NewFiles};
+use neo4j_format::{
+    DirHandle, DiskError,
+    directory::{EntryStatus, NewFiles},
+};
 
 /// Suffix of the file.
 const SUFFIX: &str = "journal";
@@ -95,6 +101,21 @@ impl Journal {
         }
     }
 
+    /// The run that works on the target now.
+    pub(crate) fn running(&self) -> Result<Option<String>, Error> {
+        RunLock::holder(&self.parent, &sibling(&self.target, "lock"))
+    }
+
+    /// The directory that the target lies in.
+    pub(crate) fn parent(&self) -> &DirHandle {
+        &self.parent
+    }
+
+    /// The target itself, held open.
+    pub(crate) fn target(&self) -> io::Result<DirHandle> {
+        self.parent.folder(&self.target)
+    }
+
     fn is_backup(&self) -> bool {
         self.has_file(MANIFEST)
     }
@@ -113,11 +134,7 @@ impl Journal {
 
     /// The directory of the target with what new files in it get: they follow the target, or else are private.
     fn folder(&self) -> DirHandle {
-        let like = self
-            .parent
-            .status_of(&self.target)
-            .ok()
-            .filter(|found| found.is_folder());
+        let like = self.parent.status_of(&self.target).ok().filter(EntryStatus::is_folder);
         match like {
             Some(target) => self.parent.clone().with_new_files(NewFiles::like(&target)),
             None => self.parent.clone(),

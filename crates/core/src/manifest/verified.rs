@@ -38,6 +38,20 @@ pub enum VerificationResult {
     Inconsistent,
 }
 
+impl VerificationResult {
+    /// The word for it in reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            VerificationResult::Intact => "intact",
+            VerificationResult::Consistent => "consistent",
+            VerificationResult::ChangedByNeo4j => "changed-by-neo4j",
+            VerificationResult::InterruptedUpdate => "interrupted-update",
+            VerificationResult::Damaged => "damaged",
+            VerificationResult::Inconsistent => "inconsistent",
+        }
+    }
+}
+
 /// One verification of a backup.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Verification {

@@ -7,7 +7,9 @@ use std::{
     fmt::Display,
     io::ErrorKind::NotFound,
     panic::{AssertUnwindSafe, catch_unwind},
+    path::Path,
     sync::{Arc, Mutex, PoisonError},
+    time::Instant,
 };
 
 use rustic_backend::local::LocalBackend;
@@ -16,18 +18,22 @@ use rustic_core::{
     RepositoryBackends, RepositoryOptions, RusticError, RusticResult, WriteBackend,
 };
 
-use super::location::{Location, Password};
+use super::location::{Location, Password, Storage, open_directory};
+#[cfg(feature = "cloud")]
+use super::objects::Bucket;
 use crate::{Error, ErrorKind, cancel::Cancel, error::Setting};
 use neo4j_format::{DirHandle, DiskError};
 
-/// The file whose existence makes a directory a repository.
-const CONFIG: &str = "config";
+/// The file whose existence makes a directory a repository; an object in a store.
+pub(super) const CONFIG: &str = "config";
 
 /// Whether writing goes on.
 #[derive(Debug, Clone)]
 pub(super) struct Health {
     cancel: Cancel,
     failure: Arc<Mutex<Option<String>>>,
+    /// Until when the lock is held, where it ends by itself.
+    lease: Arc<Mutex<Option<Instant>>>,
 }
 
 impl Health {
@@ -35,7 +41,20 @@ impl Health {
         Health {
             cancel: cancel.clone(),
             failure: Arc::default(),
+            lease: Arc::default(),
         }
+    }
+
+    /// Completes when the run is cancelled.
+    #[cfg(feature = "cloud")]
+    pub(super) async fn cancelled(&self) -> Error {
+        self.cancel.cancelled().await
+    }
+
+    /// Lets the lock end at `end` unless this is called again.
+    #[cfg(feature = "cloud")]
+    pub(super) fn lease(&self, end: Instant) {
+        *self.lease.lock().unwrap_or_else(PoisonError::into_inner) = Some(end);
     }
 
     /// Notes that something failed, which `rustic_core` would only log.
@@ -47,6 +66,10 @@ impl Health {
     /// The cancellation, or the first failure.
     pub(super) fn check(&self) -> Result<(), Error> {
         self.cancel.check()?;
+        let lease = *self.lease.lock().unwrap_or_else(PoisonError::into_inner);
+        if lease.is_some_and(|end| end < Instant::now()) {
+            self.fail("the lock of the repository could not be renewed");
+        }
         match &*self.failure.lock().unwrap_or_else(PoisonError::into_inner) {
             Some(what) => Err(Error::new(ErrorKind::Failed, what.clone())),
             None => Ok(()),
@@ -57,7 +80,7 @@ impl Health {
 /// A back end that refuses to write once the run is over.
 #[derive(Debug)]
 struct Guard {
-    inner: LocalBackend,
+    inner: Arc<dyn WriteBackend>,
     health: Health,
 }
 
@@ -157,16 +180,31 @@ fn error_of(location: &Location, error: &RusticError) -> Error {
 }
 
 fn backends(location: &Location, health: &Health) -> Result<RepositoryBackends, Error> {
-    let path = location.path().to_str().ok_or_else(|| {
-        let text = format!("{location}: the name of a repository must be UTF-8");
-        Error::new(ErrorKind::Configuration, text)
-    })?;
-    let inner = call(health, location, || LocalBackend::new(path, []))?;
+    let inner: Arc<dyn WriteBackend> = match &location.storage {
+        Storage::Directory(path) => {
+            let path = path.to_str().ok_or_else(|| {
+                let text = format!("{location}: the name of a repository must be UTF-8");
+                Error::new(ErrorKind::Configuration, text)
+            })?;
+            Arc::new(call(health, location, || LocalBackend::new(path, []))?)
+        }
+        #[cfg(feature = "cloud")]
+        Storage::Objects(url) => Arc::new(Bucket::connect(url, health)?),
+    };
     let guard = Guard {
         inner,
         health: health.clone(),
     };
     Ok(RepositoryBackends::new(Arc::new(guard), None))
+}
+
+fn has_config(location: &Location, health: &Health) -> Result<bool, Error> {
+    health.check()?;
+    match &location.storage {
+        Storage::Directory(path) => Ok(open_directory(path).is_ok_and(|dir| dir.has(CONFIG))),
+        #[cfg(feature = "cloud")]
+        Storage::Objects(url) => Bucket::connect(url, health)?.has_config(),
+    }
 }
 
 fn options() -> RepositoryOptions {
@@ -178,10 +216,15 @@ fn options() -> RepositoryOptions {
 /// # Errors
 /// Of kind [`ErrorKind::NoRepository`] if there is none or the password is wrong; of the disk.
 pub(super) fn open(location: &Location, password: &Password, health: &Health) -> Result<Repository<OpenStatus>, Error> {
-    if !location.open().is_ok_and(|dir| dir.has(CONFIG)) {
+    if !has_config(location, health)? {
         let text = format!("{location}: there is no repository");
+        let hint = match &location.storage {
+            Storage::Directory(_) => "create it, or mount the file system that holds it",
+            #[cfg(feature = "cloud")]
+            Storage::Objects(_) => "create it, or correct its name",
+        };
         return Err(Error::new(ErrorKind::NoRepository, text)
-            .with_hint("create it, or mount the file system that holds it")
+            .with_hint(hint)
             .see(&[Setting::CreateRepository]));
     }
     let backends = backends(location, health)?;
@@ -190,24 +233,30 @@ pub(super) fn open(location: &Location, password: &Password, health: &Health) ->
     })
 }
 
-/// Creates a repository in a directory that is absent or empty.
+/// Creates a repository where there is nothing.
 ///
 /// # Errors
 /// There is something already; of the disk.
 pub(super) fn create(location: &Location, password: &Password, health: &Health) -> Result<(), Error> {
-    match location.open() {
-        Ok(dir) if dir.has(CONFIG) => {
-            let text = format!("{location}: there is a repository already");
-            return Err(Error::new(ErrorKind::NotOurs, text));
-        }
-        Ok(dir) => {
-            if !dir.entries().map_err(DiskError::at(dir.path()))?.is_empty() {
-                return Err(Error::new(ErrorKind::NotOurs, format!("{location}: is not empty"))
-                    .with_hint("name a directory that is absent or empty"));
+    if has_config(location, health)? {
+        let text = format!("{location}: there is a repository already");
+        return Err(Error::new(ErrorKind::NotOurs, text));
+    }
+    let is_empty = match &location.storage {
+        Storage::Directory(path) => match open_directory(path) {
+            Ok(dir) => dir.entries().map_err(DiskError::at(dir.path()))?.is_empty(),
+            Err(error) if error.kind() == NotFound => {
+                create_directory(path)?;
+                true
             }
-        }
-        Err(error) if error.kind() == NotFound => create_directory(location)?,
-        Err(error) => return Err(DiskError::new(location.path(), error).into()),
+            Err(error) => return Err(DiskError::new(path, error).into()),
+        },
+        #[cfg(feature = "cloud")]
+        Storage::Objects(url) => Bucket::connect(url, health)?.is_empty()?,
+    };
+    if !is_empty {
+        return Err(Error::new(ErrorKind::NotOurs, format!("{location}: is not empty"))
+            .with_hint("name a directory that is absent or empty"));
     }
     let backends = backends(location, health)?;
     let config = ConfigOptions::default().set_version(2_u32).set_compression(3);
@@ -221,20 +270,26 @@ pub(super) fn create(location: &Location, password: &Password, health: &Health) 
     sync(location)
 }
 
-fn create_directory(location: &Location) -> Result<(), DiskError> {
-    let path = location.path();
+fn create_directory(path: &Path) -> Result<(), DiskError> {
     let parent = path.parent().unwrap_or(path);
     let created = DirHandle::open(parent).and_then(|parent| parent.create_folder(path.file_name().unwrap_or_default()));
     created.map(drop).map_err(DiskError::at(path))
 }
 
-/// Makes everything in the repository durable, the names too.
+/// Makes everything in the repository durable, names as well.
 ///
 /// # Errors
 /// Disk errors.
 pub(super) fn sync(location: &Location) -> Result<(), Error> {
-    let synced = location.open().and_then(|dir| Ok(rustix::fs::syncfs(&dir)?));
-    Ok(synced.map_err(DiskError::at(location.path()))?)
+    match &location.storage {
+        Storage::Directory(path) => {
+            let synced = open_directory(path).and_then(|dir| Ok(rustix::fs::syncfs(&dir)?));
+            Ok(synced.map_err(DiskError::at(path))?)
+        }
+        // a request that succeeded is durable
+        #[cfg(feature = "cloud")]
+        Storage::Objects(_) => Ok(()),
+    }
 }
 
 /// For signatures outside this file.

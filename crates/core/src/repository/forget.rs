@@ -11,7 +11,7 @@ use super::{
     engine::{self, Health, Opened, call},
     generation::Generation,
     generations,
-    location::Location,
+    location::{Location, open_directory},
     retention::{KeepPolicy, Reason, decide},
 };
 use crate::{Error, target::durable};
@@ -112,7 +112,11 @@ pub(super) fn forget(
 
 /// Removes what writes that were killed left behind.
 fn remove_temporary_files(location: &Location) -> Result<(), Error> {
-    let dir = location.open().map_err(DiskError::at(location.path()))?;
+    // an object store has none: its writes are whole
+    let Some(path) = location.directory() else {
+        return Ok(());
+    };
+    let dir = open_directory(path).map_err(DiskError::at(path))?;
     let mut pending = Vec::new();
     for kind in [FileType::Pack, FileType::Index, FileType::Snapshot, FileType::Key] {
         match dir.folder(kind.dirname()) {

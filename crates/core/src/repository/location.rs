@@ -13,16 +13,35 @@ const REMOTE: [&str; 9] = [
     "s3:", "rest:", "rclone:", "sftp:", "b2:", "gs:", "azure:", "swift:", "opendal:",
 ];
 
-/// A directory with a repository, or one that is to be created.
+/// Those that a build with the feature `cloud` knows.
+#[cfg(not(feature = "cloud"))]
+const CLOUD: [&str; 3] = ["s3:", "gs:", "azure:"];
+
+/// Where there is a repository, or one is to be created: a directory, or a folder in an object store.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Location(PathBuf);
+pub struct Location {
+    pub(super) storage: Storage,
+}
+
+/// What a repository is kept in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Storage {
+    Directory(PathBuf),
+    #[cfg(feature = "cloud")]
+    Objects(super::objects::ObjectUrl),
+}
 
 impl Location {
-    /// Reads a location as restic spells it: a path, or `local:` and a path.
+    /// Reads a location as restic spells it: a path, or `local:` and a path; with the feature `cloud` also
+    /// `s3:https://host/bucket/path`, `gs:bucket:/path` and `azure:container:/path`. The credentials of an object store
+    /// are values that `variable` has for the names that restic reads from the environment.
     ///
     /// # Errors
-    /// Of kind [`ErrorKind::Configuration`] if it is not a directory.
-    pub fn parse(text: &str) -> Result<Location, Error> {
+    /// Of kind [`ErrorKind::Configuration`] if it is of another kind, or of one that this build cannot use.
+    pub fn parse(text: &str, variable: impl Fn(&str) -> Option<String>) -> Result<Location, Error> {
+        if let Some(found) = objects(text, &variable) {
+            return found;
+        }
         if let Some(scheme) = REMOTE.iter().find(|scheme| text.starts_with(**scheme)) {
             let text = format!("{text}: repositories of the kind {scheme} are not supported");
             return Err(Error::new(ErrorKind::Configuration, text)
@@ -33,32 +52,58 @@ impl Location {
             return Err(Error::new(ErrorKind::Usage, "the name of the repository is empty"));
         }
         let path = std::path::absolute(path).map_err(|error| Error::new(ErrorKind::Configuration, error))?;
-        Ok(Location(path))
+        Ok(Location {
+            storage: Storage::Directory(path),
+        })
     }
 
-    /// The directory, if it is one of this machine.
+    /// The directory, if it is one.
     pub fn directory(&self) -> Option<&Path> {
-        Some(&self.0)
+        match &self.storage {
+            Storage::Directory(path) => Some(path),
+            #[cfg(feature = "cloud")]
+            Storage::Objects(_) => None,
+        }
     }
+}
 
-    pub(super) fn path(&self) -> &Path {
-        &self.0
-    }
+#[cfg(feature = "cloud")]
+fn objects(text: &str, variable: &dyn Fn(&str) -> Option<String>) -> Option<Result<Location, Error>> {
+    let found = super::objects::ObjectUrl::parse(text, variable)?;
+    Some(match found {
+        Ok(url) => Ok(Location {
+            storage: Storage::Objects(url),
+        }),
+        Err(what) => Err(Error::new(ErrorKind::Configuration, format!("{text}: {what}"))),
+    })
+}
 
-    /// The directory, held open. What is created in it follows its owner, group and mode.
-    ///
-    /// # Errors
-    /// Those of the file system; above all `NotFound`.
-    pub(super) fn open(&self) -> io::Result<DirHandle> {
-        let dir = DirHandle::open(&self.0)?;
-        let like = NewFiles::like(&dir.status()?);
-        Ok(dir.with_new_files(like))
-    }
+#[cfg(not(feature = "cloud"))]
+fn objects(text: &str, _variable: &dyn Fn(&str) -> Option<String>) -> Option<Result<Location, Error>> {
+    CLOUD.iter().any(|scheme| text.starts_with(scheme)).then(|| {
+        let text = format!("{text}: this program was built without support for object stores");
+        Err(Error::new(ErrorKind::Configuration, text)
+            .with_hint("install a binary with the feature `cloud`, or name a directory"))
+    })
+}
+
+/// The directory of a repository, held open. What is created in it follows its owner, group and mode.
+///
+/// # Errors
+/// Those of the file system; above all `NotFound`.
+pub(super) fn open_directory(path: &Path) -> io::Result<DirHandle> {
+    let dir = DirHandle::open(path)?;
+    let like = NewFiles::like(&dir.status()?);
+    Ok(dir.with_new_files(like))
 }
 
 impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.display().fmt(f)
+        match &self.storage {
+            Storage::Directory(path) => path.display().fmt(f),
+            #[cfg(feature = "cloud")]
+            Storage::Objects(url) => url.fmt(f),
+        }
     }
 }
 
@@ -94,17 +139,44 @@ impl fmt::Debug for Password {
 mod tests {
     use super::*;
 
+    fn parsed(text: &str) -> Result<Location, Error> {
+        Location::parse(text, |_| None)
+    }
+
     #[test]
-    fn a_directory_is_a_location_and_an_object_store_is_not() {
-        assert_eq!(Location::parse("/mnt/repo").unwrap(), Location("/mnt/repo".into()));
-        assert_eq!(
-            Location::parse("local:/mnt/repo").unwrap(),
-            Location("/mnt/repo".into())
-        );
-        assert!(Location::parse("repo").unwrap().path().is_absolute());
-        let refused = Location::parse("s3:https://host/bucket").unwrap_err();
-        assert_eq!(refused.kind(), ErrorKind::Configuration);
-        assert_eq!(Location::parse("").unwrap_err().kind(), ErrorKind::Usage);
+    fn a_path_is_a_directory() {
+        let directory = |path: &str| Location {
+            storage: Storage::Directory(path.into()),
+        };
+        assert_eq!(parsed("/mnt/repo").unwrap(), directory("/mnt/repo"));
+        assert_eq!(parsed("local:/mnt/repo").unwrap(), directory("/mnt/repo"));
+        assert!(parsed("repo").unwrap().to_string().starts_with('/'));
+        assert_eq!(parsed("").unwrap_err().kind(), ErrorKind::Usage);
+        assert_eq!(parsed("sftp:host:/repo").unwrap_err().kind(), ErrorKind::Configuration);
+    }
+
+    #[test]
+    fn object_stores_need_a_build_that_knows_them() {
+        for text in [
+            "s3:https://host/bucket/path",
+            "gs:bucket:/path",
+            "azure:container:/path",
+        ] {
+            match parsed(text) {
+                Ok(location) => {
+                    assert!(cfg!(feature = "cloud"), "{text}");
+                    assert_eq!(location.to_string(), text);
+                }
+                Err(refused) => {
+                    assert!(!cfg!(feature = "cloud"), "{text}: {refused}");
+                    assert_eq!(refused.kind(), ErrorKind::Configuration);
+                    assert!(
+                        refused.to_string().contains("without support for object stores"),
+                        "{refused}"
+                    );
+                }
+            }
+        }
     }
 
     #[test]

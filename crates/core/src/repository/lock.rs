@@ -1,19 +1,24 @@
 //! Keeps a prune apart from everything else that uses a repository.
 //!
 //! `rustic_core` takes no locks. Archiving only adds, so that many may do it at once, but a prune beside it would remove
-//! what a new snapshot counts on. Readers and writers share the lock; a prune takes it exclusively. It is a lock on an open
-//! file, so that a run that is killed leaves none.
+//! what a new snapshot counts on. Readers and writers share the lock; a prune takes it exclusively. In a directory it is a lock
+//! on an open file, so that a run that is killed leaves none; an object store has objects instead.
 
 use std::{
     ffi::OsStr,
+    fmt::Display,
     fs::{File, TryLockError},
     os::fd::AsFd as _,
+    path::Path,
     thread,
     time::{Duration, Instant},
 };
 
-use super::location::Location;
-use crate::{Error, ErrorKind, cancel::Cancel, target::lock::open_or_create};
+use super::{
+    engine::Health,
+    location::{Location, Storage, open_directory},
+};
+use crate::{Error, ErrorKind, target::lock::open_or_create};
 use neo4j_format::DiskError;
 
 /// Name of the lock file; restic ignores it.
@@ -36,21 +41,47 @@ pub(super) enum Use {
 
 /// A lock that is held until this is dropped.
 #[derive(Debug)]
-pub(super) struct RepositoryLock {
-    _file: File,
+pub(super) enum RepositoryLock {
+    Directory {
+        _file: File,
+    },
+    #[cfg(feature = "cloud")]
+    Objects {
+        _lock: super::objects::lock::ObjectLock,
+    },
+}
+
+/// The error of a lock that another run keeps.
+pub(super) fn in_use(location: &dyn Display) -> Error {
+    let text = format!("{location}: another run is using the repository");
+    Error::new(ErrorKind::TargetInUse, text).with_hint("wait for it to end")
 }
 
 impl RepositoryLock {
     /// Takes the lock, for which it waits a while.
     ///
     /// # Errors
-    /// Of kind [`ErrorKind::TargetInUse`] if another run keeps it; of the disk; cancelled.
-    pub(super) fn take(location: &Location, wanted: Use, cancel: &Cancel) -> Result<RepositoryLock, Error> {
-        RepositoryLock::take_within(location, wanted, WAIT, cancel)
+    /// Of kind [`ErrorKind::TargetInUse`] if another run keeps it; of the disk or the store; cancelled.
+    pub(super) fn take(location: &Location, wanted: Use, health: &Health) -> Result<RepositoryLock, Error> {
+        match &location.storage {
+            Storage::Directory(path) => RepositoryLock::of_directory(location, path, wanted, WAIT, health),
+            #[cfg(feature = "cloud")]
+            Storage::Objects(url) => {
+                use super::objects::{Bucket, lock::ObjectLock};
+                let lock = ObjectLock::take(&Bucket::connect(url, health)?, wanted, WAIT)?;
+                Ok(RepositoryLock::Objects { _lock: lock })
+            }
+        }
     }
 
-    fn take_within(location: &Location, wanted: Use, wait: Duration, cancel: &Cancel) -> Result<RepositoryLock, Error> {
-        let dir = location.open().map_err(DiskError::at(location.path()))?;
+    fn of_directory(
+        location: &Location,
+        path: &Path,
+        wanted: Use,
+        wait: Duration,
+        health: &Health,
+    ) -> Result<RepositoryLock, Error> {
+        let dir = open_directory(path).map_err(DiskError::at(path))?;
         let path = dir.join(LOCK);
         let file = open_or_create(&dir, OsStr::new(LOCK));
         // a repository on a read-only file system can be read, and nobody prunes it
@@ -58,7 +89,7 @@ impl RepositoryLock {
             Ok(file) => file,
             Err(error) if wanted == Use::Shared && error.kind() == std::io::ErrorKind::ReadOnlyFilesystem => {
                 let itself = dir.as_fd().try_clone_to_owned();
-                File::from(itself.map_err(DiskError::at(location.path()))?)
+                File::from(itself.map_err(DiskError::at(dir.path()))?)
             }
             Err(error) => return Err(DiskError::new(path, error).into()),
         };
@@ -69,15 +100,12 @@ impl RepositoryLock {
                 Use::Exclusive => file.try_lock(),
             };
             match locked {
-                Ok(()) => return Ok(RepositoryLock { _file: file }),
+                Ok(()) => return Ok(RepositoryLock::Directory { _file: file }),
                 Err(TryLockError::WouldBlock) if start.elapsed() < wait => {
-                    cancel.check()?;
+                    health.check()?;
                     thread::sleep(PAUSE);
                 }
-                Err(TryLockError::WouldBlock) => {
-                    let text = format!("{location}: another run is using the repository");
-                    return Err(Error::new(ErrorKind::TargetInUse, text).with_hint("wait for it to end"));
-                }
+                Err(TryLockError::WouldBlock) => return Err(in_use(location)),
                 Err(TryLockError::Error(error)) => return Err(DiskError::new(path, error).into()),
             }
         }
@@ -87,12 +115,14 @@ impl RepositoryLock {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cancel::Cancel;
 
     #[test]
     fn a_prune_is_alone_and_others_are_not() {
         let dir = tempfile::tempdir().unwrap();
-        let location = Location::parse(dir.path().to_str().unwrap()).unwrap();
-        let take = |wanted| RepositoryLock::take_within(&location, wanted, Duration::ZERO, &Cancel::default());
+        let location = Location::parse(dir.path().to_str().unwrap(), |_| None).unwrap();
+        let health = Health::new(&Cancel::default());
+        let take = |wanted| RepositoryLock::of_directory(&location, dir.path(), wanted, Duration::ZERO, &health);
         let (one, other) = (take(Use::Shared).unwrap(), take(Use::Shared).unwrap());
         assert_eq!(take(Use::Exclusive).unwrap_err().kind(), ErrorKind::TargetInUse);
         drop((one, other));

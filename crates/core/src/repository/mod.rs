@@ -15,6 +15,8 @@ mod forget;
 mod generation;
 mod location;
 mod lock;
+#[cfg(feature = "cloud")]
+mod objects;
 mod retention;
 
 use std::collections::BTreeMap;
@@ -24,6 +26,7 @@ use serde::Serialize;
 
 use self::{
     engine::{Health, Opened, call},
+    location::open_directory,
     lock::{RepositoryLock, Use},
 };
 use crate::{
@@ -103,10 +106,10 @@ impl Repository {
         &self.location
     }
 
-    /// Creates it, in a directory that is absent or empty.
+    /// Creates it, where there is nothing: in a directory that is absent or empty, in an empty folder of a bucket.
     ///
     /// # Errors
-    /// There is something already; of the disk.
+    /// There is something already; of the disk or the store.
     pub fn create(&self) -> Result<(), Error> {
         engine::create(&self.location, &self.password, &Health::new(&Cancel::default()))
     }
@@ -115,7 +118,7 @@ impl Repository {
     fn open(&self, wanted: Use, cancel: &Cancel) -> Result<(Opened, Health, RepositoryLock), Error> {
         let health = Health::new(cancel);
         let repository = engine::open(&self.location, &self.password, &health)?;
-        let lock = RepositoryLock::take(&self.location, wanted, cancel)?;
+        let lock = RepositoryLock::take(&self.location, wanted, &health)?;
         Ok((repository, health, lock))
     }
 
@@ -125,9 +128,11 @@ impl Repository {
     /// Of kind [`ErrorKind::NoRepository`]; of the disk; cancelled.
     pub fn require_usable(&self, cancel: &Cancel) -> Result<(), Error> {
         engine::open(&self.location, &self.password, &Health::new(cancel))?;
-        let dir = self.location.open();
-        let may_write = dir.and_then(|dir| dir.may_create());
-        Ok(may_write.map_err(DiskError::at(self.location.path()))?)
+        if let Some(path) = self.location.directory() {
+            let may_write = open_directory(path).and_then(|dir| dir.may_create());
+            may_write.map_err(DiskError::at(path))?;
+        }
+        Ok(())
     }
 
     /// All generations, those of one database after the other, each oldest first.
@@ -301,4 +306,52 @@ fn generations(snapshots: &[SnapshotFile]) -> Vec<Generation> {
         }
     }
     found.into_values().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use rustic_core::SnapshotOptions;
+
+    use super::*;
+
+    #[test]
+    #[expect(clippy::print_stdout, reason = "a measure")]
+    fn a_thousand_generations_are_listed_at_once() {
+        const COUNT: i64 = 1000;
+        const HOUR: i64 = 3_600_000;
+        let dir = tempfile::tempdir().unwrap();
+        let location = Location::parse(dir.path().join("repository").to_str().unwrap(), |_| None).unwrap();
+        let repository = Repository::new(location, Password::new("secret").unwrap());
+        repository.create().unwrap();
+        let (opened, _, lock) = repository.open(Use::Shared, &Cancel::default()).unwrap();
+        let snapshots = (0..COUNT).map(|number| {
+            let generation = Generation {
+                last: number + 10,
+                run_id: format!("{number:032x}"),
+                ..Generation::sample()
+            };
+            let time = jiff::Timestamp::from_millisecond(number * HOUR).unwrap();
+            let mut snapshot = SnapshotOptions::default()
+                .host(generation.source.clone())
+                .time(time.to_zoned(jiff::tz::TimeZone::UTC))
+                .to_snapshot()
+                .unwrap();
+            for tag in generation.tags() {
+                snapshot.tags.add(tag);
+            }
+            snapshot
+        });
+        opened.save_snapshots(snapshots.collect()).unwrap();
+        drop((opened, lock));
+        let start = Instant::now();
+        let found = repository.generations(&Cancel::default()).unwrap();
+        let took = start.elapsed();
+        let lasts: Vec<i64> = found.iter().map(|found| found.last).collect();
+        assert_eq!(lasts, (10..10 + COUNT).collect::<Vec<_>>());
+        println!("{COUNT} generations in {took:?}");
+        // an optimized build on a quiet machine takes less than a second
+        assert!(took < Duration::from_secs(10), "{took:?}");
+    }
 }

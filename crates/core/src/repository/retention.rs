@@ -189,6 +189,8 @@ pub(super) fn moments(generations: &[Generation], stays: &[bool]) -> Vec<(i64, i
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use proptest::prelude::*;
 
     use super::*;
@@ -309,6 +311,15 @@ mod tests {
             // the newest ones, as many as were asked for
             let count = history.len();
             prop_assert!(stays[count.saturating_sub(last)..].iter().all(|stays| *stays));
+            // the newest of so many days, weeks and months
+            for (count, period) in [(daily, "%Y-%m-%d"), (weekly, "%G-%V"), (monthly, "%Y-%m")] {
+                let mut newest = BTreeMap::new();
+                for (index, generation) in history.iter().enumerate() {
+                    let time = Timestamp::from_millisecond(generation.time).unwrap();
+                    newest.insert(time.to_zoned(TimeZone::UTC).strftime(period).to_string(), index);
+                }
+                prop_assert!(newest.values().rev().take(count).all(|index| stays[*index]));
+            }
             // every moment after the oldest kept one that could be restored
             let by_policy = history.iter().zip(&reasons).filter(|(_, reasons)| {
                 reasons.iter().any(|reason| *reason != Reason::PointInTime)

@@ -167,6 +167,21 @@ impl Restore {
         Restore { moment, ..self }
     }
 
+    /// The generation of a repository to restore, or to start from, by its id.
+    #[must_use]
+    pub fn snapshot(self, id: impl Into<String>) -> Restore {
+        match self.from {
+            Origin::Directory(_) => self,
+            Origin::Repository { repository, .. } => Restore {
+                from: Origin::Repository {
+                    repository,
+                    snapshot: Some(id.into()),
+                },
+                ..self
+            },
+        }
+    }
+
     /// Whom the files are given to; default: the owner of what they replace, or of the parent directory, if this process
     /// is root.
     #[must_use]

@@ -245,6 +245,10 @@ impl<'a> PropertyReader<'a> {
             }
             Encoded::One(type_code, value) => legacy::decode(*type_code, *value, &self.data),
         };
+        if let (Encoded::One(_, bits @ 2..), Ok(Value::Scalar(Kind::Boolean, _))) = (&property.content, &decoded) {
+            wrong(StoreFile::Property, property.record, format!("{bits} is not a boolean"));
+            return Ok(None);
+        }
         match decoded {
             Ok(value) => Ok(Some(value)),
             Err(error) => {

@@ -13,7 +13,7 @@ use neo4j_format::ids::StoreId;
 
 /// What to do where no member has a backup service.
 pub(crate) const NO_BACKUP_SERVICE: &str =
-    "no member offers the backup service: is online_backup_enabled (up to 1.8: enable_online_backup) set?";
+    "no member offers the backup service: is online_backup_enabled (up to 1.6: enable_online_backup) set?";
 
 /// Why there is nobody to ask.
 #[derive(Debug, thiserror::Error)]
