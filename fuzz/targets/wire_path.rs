@@ -7,10 +7,8 @@ use libfuzzer_sys::fuzz_target;
 use neo4j_format::{directory::stays_inside, wire::PeerPath};
 
 fuzz_target!(|bytes: &[u8]| {
-    let units: Vec<u16> = bytes
-        .chunks_exact(2)
-        .map(|pair| u16::from_be_bytes([pair[0], pair[1]]))
-        .collect();
+    let (pairs, _) = bytes.as_chunks::<2>();
+    let units: Vec<u16> = pairs.iter().map(|pair| u16::from_be_bytes(*pair)).collect();
     let texts = [
         String::from_utf16(&units).ok(),
         str::from_utf8(bytes).ok().map(str::to_owned),

@@ -17,9 +17,11 @@ use crate::commands::{demo, sandbox};
 use crate::commands::{
     diff, drill, export, generate, inspect, members, repo, restore, run, serve, stats, status, verify,
 };
+use crate::output::metrics::MetricsArgs;
 
 /// Read by clap, and where clap cannot.
 const OUTPUT_VARIABLE: &str = "NEO4J_BACKUP_OUTPUT";
+const LOG_FORMAT_VARIABLE: &str = "NEO4J_BACKUP_LOG_FORMAT";
 
 /// Headings of the options in the help and the manual page, in this order.
 pub(crate) const BACKUP: &str = "Backup";
@@ -209,6 +211,9 @@ pub(crate) struct Args {
     pub(crate) max_growth: Option<String>,
 
     #[command(flatten)]
+    pub(crate) metrics: MetricsArgs,
+
+    #[command(flatten)]
     pub(crate) common: Common,
 
     /// Print this help
@@ -229,6 +234,12 @@ pub(crate) struct Common {
     /// json prints one object, after a failure too. Its schema is in docs/schema.
     #[arg(long, global = true, value_name = "FORMAT", hide_env = true, env = OUTPUT_VARIABLE)]
     pub(crate) output: Option<String>,
+
+    /// Format of the lines on standard error: text or json [default: text]
+    ///
+    /// json prints one object a line, with time, level, event and message. Below systemd, each line begins with its priority.
+    #[arg(long, global = true, value_name = "FORMAT", hide_env = true, hide_short_help = true, env = LOG_FORMAT_VARIABLE)]
+    pub(crate) log_format: Option<String>,
 
     /// Print warnings and errors only
     #[arg(long, global = true, hide_env = true, env = "NEO4J_BACKUP_QUIET", value_parser = switch)]
@@ -273,12 +284,12 @@ pub(crate) enum Command {
     #[command(after_help = "neo4j-backup inspect /mnt/backup/neo4j")]
     Inspect(inspect::InspectArgs),
 
-    /// Show whether backups are good and recent
+    /// Show how good and recent backups are
     ///
     /// Shows the age of the last good backup, its last transaction, the last run and its result, the last verification and
     /// drill, and the free space. Reads the backup's manifest and DIR.journal; changes nothing. Exit status 23 means that a
     /// backup is missing, too old or damaged, or that its last run failed.
-    #[command(after_help = "neo4j-backup status /mnt/backup/neo4j -warn 26h -crit 50h")]
+    #[command(after_help = "neo4j-backup status /mnt/backup/neo4j -warn 26h -crit 50h\nneo4j-backup status -all")]
     Status(Box<status::StatusArgs>),
 
     /// Compare a backup with its checksums
@@ -451,16 +462,25 @@ impl Args {
     /// What `-output` says in words that cannot be read as a whole: how to report the error. clap stops at the first
     /// word that is wrong, so this looks by itself.
     pub(crate) fn output_of(words: &[OsString]) -> Option<String> {
+        Args::value_of(words, "output").or_else(|| env::var(OUTPUT_VARIABLE).ok())
+    }
+
+    /// The same of `-log-format`.
+    pub(crate) fn log_format_of(words: &[OsString]) -> Option<String> {
+        Args::value_of(words, "log-format").or_else(|| env::var(LOG_FORMAT_VARIABLE).ok())
+    }
+
+    fn value_of(words: &[OsString], option: &str) -> Option<String> {
         let mut found = None;
         let mut rest = words.iter().filter_map(|word| word.to_str());
         while let Some(word) = rest.next() {
             match word.trim_start_matches('-').split_once('=') {
-                Some(("output", value)) if word.starts_with('-') => found = Some(value),
-                None if matches!(word, "-output" | "--output") => found = rest.next(),
+                Some((name, value)) if name == option && word.starts_with('-') => found = Some(value),
+                None if word.starts_with('-') && word.trim_start_matches('-') == option => found = rest.next(),
                 _ => {}
             }
         }
-        found.map(str::to_owned).or_else(|| env::var(OUTPUT_VARIABLE).ok())
+        found.map(str::to_owned)
     }
 }
 

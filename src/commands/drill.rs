@@ -21,13 +21,14 @@ use crate::{
         request::{self, Output},
     },
     output::{
+        metrics::MetricsArgs,
         report, signals,
         streams::{self, printable},
         terminal::{Terminal, Verbosity},
     },
 };
 use neo4j_backup_core::{
-    Error, ErrorKind,
+    Error, ErrorKind, Status,
     cancel::Cancel,
     drill::{Drill, DrillOutcome},
 };
@@ -79,6 +80,9 @@ pub(crate) struct DrillArgs {
 
     #[command(flatten)]
     repository: RepositoryArgs,
+
+    #[command(flatten)]
+    metrics: MetricsArgs,
 }
 
 /// Holds the drill and reports.
@@ -99,7 +103,19 @@ pub(crate) fn run(wanted: &DrillArgs, output: Output, loudness: Verbosity, logs:
         Verbosity::Normal => text(outcome),
         Verbosity::Quiet => String::new(),
     };
-    report::command("drill", &result, output, text, |outcome| outcome.verdict.exit_code())
+    let code = report::command("drill", &result, output, text, |outcome| outcome.verdict.exit_code());
+    if let Some(target) = drilled(wanted) {
+        wanted.metrics.write("", &target);
+    }
+    code
+}
+
+/// What is drilled, if it is named.
+fn drilled(wanted: &DrillArgs) -> Option<Status> {
+    match wanted.from.as_ref().filter(|from| !from.is_empty()) {
+        Some(from) => Some(Status::of_directory(from)),
+        None => Some(Status::of_repository(wanted.repository.required().ok()?)),
+    }
 }
 
 fn drill(wanted: &DrillArgs) -> Result<(Drill, Duration), Error> {

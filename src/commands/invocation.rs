@@ -18,18 +18,21 @@ use crate::{
         request::{BackupRequest, Output, RequestError},
     },
     output::{
+        log::{self, LogFormat},
         report::{self, Failure},
         streams,
         terminal::{self, Verbosity},
     },
 };
-use neo4j_backup_core::{Error, ErrorKind};
+use neo4j_backup_core::{Error, ErrorKind, Status};
 
 /// Runs the program with these arguments (the first is the program's name) and returns its exit code.
 pub(crate) fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
     let words: Vec<OsString> = args.collect();
     let mut definitions = Args::definitions();
     definitions.build();
+    // until all of it is read, as far as it can be found among words that are wrong
+    log::set(LogFormat::found(Args::log_format_of(&words).as_deref()));
     let words = match dashes::rewrite(&definitions, &words) {
         Ok(words) => words,
         Err(error) => {
@@ -50,6 +53,10 @@ pub(crate) fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
         Ok(output) => output,
         Err(error) => return report::refused(&Error::from(error).into(), Output::Text),
     };
+    match LogFormat::parse(args.common.log_format.as_deref()) {
+        Ok(format) => log::set(format),
+        Err(error) => return report::refused(&Error::from(error).into(), output),
+    }
     let is_a_tool = matches!(
         args.command,
         Some(Command::Completions(_) | Command::Man(_) | Command::Help(_) | Command::Version)
@@ -98,7 +105,11 @@ fn take_backup(args: &Args, modes: ModeSwitches, output: Output, loudness: Verbo
     match BackupRequest::from_args(args, modes) {
         Ok(request) => match request.archived_in(&args.of_repository, args.keep.as_deref()) {
             Ok(request) if args.dry_run => backup::preflight(&request, output, loudness, logs),
-            Ok(request) => backup::run(&request, output, loudness, logs),
+            Ok(request) => {
+                let code = backup::run(&request, output, loudness, logs);
+                args.metrics.write("", &Status::of_directory(&request.target));
+                code
+            }
             Err(error) => report::refused(&error.into(), output),
         },
         Err(RequestError::Source(error)) => {

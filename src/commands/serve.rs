@@ -8,7 +8,7 @@ use tracing::level_filters::LevelFilter;
 use crate::{
     args::{quantity, request::Output},
     output::{
-        report, signals,
+        metrics, metrics_http, report, signals,
         terminal::{Terminal, Verbosity},
     },
 };
@@ -89,6 +89,12 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "TIME", hide_env = true, env = "NEO4J_BACKUP_READER_TIMEOUT")]
     reader_timeout: Option<String>,
 
+    /// Serve metrics in the format of OpenMetrics at http://HOST:PORT/metrics
+    ///
+    /// Clients, bytes and refusals. The host is 127.0.0.1 by default; port 0 chooses a free port.
+    #[arg(long, value_name = "HOST:PORT", hide_env = true, env = "NEO4J_BACKUP_METRICS_LISTEN")]
+    metrics_listen: Option<String>,
+
     /// After SIGTERM, wait this long for responses in progress [default: 30s]
     #[arg(long, value_name = "TIME", hide_env = true, env = "NEO4J_BACKUP_DRAIN_TIMEOUT")]
     drain_timeout: Option<String>,
@@ -100,6 +106,7 @@ struct ServeRequest {
     db: PathBuf,
     /// Whether clients of all networks are served.
     is_open: bool,
+    metrics: Option<(String, u16)>,
     serve: Serve,
 }
 
@@ -111,6 +118,8 @@ struct Serving {
     store_id: String,
     store_format: &'static str,
     dialects: Vec<&'static str>,
+    /// Where metrics are served.
+    metrics: Option<String>,
     warnings: Vec<String>,
 }
 
@@ -124,8 +133,12 @@ pub(crate) fn run(args: &ServeArgs, output: Output, loudness: Verbosity, logs: L
     let result = signals::cancelling(ErrorKind::Failed, |cancel| {
         let request = ServeRequest::from_args(args)?;
         let server = request.serve.start()?;
+        let metrics = request
+            .metrics
+            .map(|listen| serve_metrics(&listen, &server))
+            .transpose()?;
         if output == Output::Json || loudness == Verbosity::Normal {
-            let serving = serving(request.db, request.is_open, &server);
+            let serving = serving(request.db, request.is_open, &server, metrics);
             report::command("serve", &Ok(serving), output, text, |_| 0);
         }
         Ok(server.run(cancel))
@@ -140,7 +153,18 @@ pub(crate) fn run(args: &ServeArgs, output: Output, loudness: Verbosity, logs: L
     }
 }
 
-fn serving(directory: PathBuf, is_open: bool, server: &Server) -> Serving {
+/// Serves metrics beside the database; returns where.
+fn serve_metrics(listen: &(String, u16), server: &Server) -> Result<String, Error> {
+    let counters = server.counters();
+    let address = metrics_http::serve(listen, move || metrics::of_service(&counters)).map_err(|error| {
+        let (host, port) = listen;
+        let text = format!("-metrics-listen {host}:{port}: {error}");
+        Error::new(ErrorKind::Configuration, text).with_hint("choose another address for the metrics")
+    })?;
+    Ok(format!("http://{address}/metrics"))
+}
+
+fn serving(directory: PathBuf, is_open: bool, server: &Server, metrics: Option<String>) -> Serving {
     let address = server.address();
     let mut warnings = server.shortcomings().to_vec();
     if !address.ip().is_loopback() && is_open {
@@ -153,6 +177,7 @@ fn serving(directory: PathBuf, is_open: bool, server: &Server) -> Serving {
         store_id: identity.store_id.to_string(),
         store_format: identity.format.version(),
         dialects: identity.dialects().iter().map(|dialect| dialect.name()).collect(),
+        metrics,
         warnings,
     }
 }
@@ -166,6 +191,9 @@ fn text(serving: &Serving) -> String {
         serving.address,
         serving.dialects.join(", ")
     );
+    if let Some(metrics) = &serving.metrics {
+        let _ = writeln!(text, "Metrics at {metrics}");
+    }
     for warning in &serving.warnings {
         let _ = writeln!(text, "warning: {warning}");
     }
@@ -197,10 +225,17 @@ impl ServeRequest {
             ports = range;
         }
         if let Some(listen) = given(&args.listen) {
-            let (typed, port) = listen_address(&listen)?;
+            let (typed, port) = listen_address("-listen", &listen)?;
             host = typed.unwrap_or(host);
             ports = port.map_or(ports, |port| port..=port);
         }
+        let metrics = match given(&args.metrics_listen) {
+            None => None,
+            Some(listen) => match listen_address("-metrics-listen", &listen)? {
+                (host, Some(port)) => Some((host.unwrap_or(LOOPBACK.to_owned()), port)),
+                (_, None) => return Err(usage(format!("-metrics-listen {listen}: a port is expected"))),
+            },
+        };
         let mut allowed = Vec::new();
         for network in args
             .allow
@@ -254,6 +289,7 @@ impl ServeRequest {
         Ok(ServeRequest {
             db: PathBuf::from(db),
             is_open,
+            metrics,
             serve,
         })
     }
@@ -272,10 +308,10 @@ fn read_config(path: &PathBuf, settings: Option<Settings>) -> Result<(Option<Str
 }
 
 /// `host`, `:port`, `host:port`, with an IPv6 address in brackets.
-fn listen_address(text: &str) -> Result<(Option<String>, Option<u16>), Error> {
+fn listen_address(option: &str, text: &str) -> Result<(Option<String>, Option<u16>), Error> {
     let wrong = || {
         usage(format!(
-            "-listen {text}: host, :port or host:port is expected, [::1]:6362 for IPv6"
+            "{option} {text}: host, :port or host:port is expected, [::1]:6362 for IPv6"
         ))
     };
     let (host, port) = match text.rsplit_once(':') {
@@ -308,10 +344,10 @@ mod tests {
             ("[::1]", (host("::1"), None)),
             ("[::1]:6362", (host("::1"), Some(6362))),
         ] {
-            assert_eq!(listen_address(text).unwrap(), expected, "{text}");
+            assert_eq!(listen_address("-listen", text).unwrap(), expected, "{text}");
         }
         for wrong in ["::1", "h:x", "h:70000", "[::1:5", "h:"] {
-            assert!(listen_address(wrong).is_err(), "{wrong}");
+            assert!(listen_address("-listen", wrong).is_err(), "{wrong}");
         }
     }
 }

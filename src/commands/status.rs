@@ -2,12 +2,12 @@
 
 use std::{ffi::OsString, fmt::Write as _, path::PathBuf, process::ExitCode, time::Duration};
 
-use clap::ArgAction;
 use indicatif::HumanBytes;
 use serde::Serialize;
 use tracing::level_filters::LevelFilter;
 
 use crate::{
+    jobs::file,
     args::{
         cluster::{self, ClusterArgs},
         definitions::switch,
@@ -16,7 +16,6 @@ use crate::{
         repository::RepositoryArgs,
         request::{self, Output, given},
     },
-    jobs::{Job, file},
     output::{
         calendar::utc,
         report::{self, Failure},
@@ -43,17 +42,6 @@ pub(crate) struct StatusArgs {
     #[arg(value_name = "DIR", value_parser = clap::value_parser!(OsString))]
     dirs: Vec<OsString>,
 
-    /// The target of this job; can be given several times [default: none]
-    #[arg(long, value_name = "NAME", hide_env = true, env = "NEO4J_BACKUP_JOB", action = ArgAction::Append)]
-    job: Vec<String>,
-
-    /// The targets of all jobs of the file
-    #[arg(long, hide_env = true, env = "NEO4J_BACKUP_ALL", value_parser = switch)]
-    all: bool,
-
-    #[command(flatten)]
-    file: JobsFileArgs,
-
     /// Warn if the last good backup is older: 26h, 90m, 2d [default: 26h]
     ///
     /// A number without a unit is in seconds.
@@ -77,6 +65,17 @@ pub(crate) struct StatusArgs {
     /// The exit code is 0 (ok), 1 (warning), 2 (critical) or 3 (unknown) then.
     #[arg(long, hide_env = true, env = "NEO4J_BACKUP_NAGIOS", value_parser = switch)]
     nagios: bool,
+
+    /// Look at this job of the jobs file
+    #[arg(long, value_name = "NAME", hide_env = true, env = "NEO4J_BACKUP_JOB")]
+    job: Option<String>,
+
+    /// Look at all jobs of the file
+    #[arg(long, hide_env = true, env = "NEO4J_BACKUP_ALL", value_parser = switch)]
+    all: bool,
+
+    #[command(flatten)]
+    file: JobsFileArgs,
 
     #[command(flatten)]
     repository: RepositoryArgs,
@@ -104,7 +103,7 @@ struct StatusReport {
 /// One target.
 #[derive(Debug, Serialize)]
 struct Row {
-    /// Whose target it is, where the jobs file says so.
+    /// The job of the jobs file.
     job: Option<String>,
     #[serde(flatten)]
     status: TargetStatus,
@@ -114,14 +113,21 @@ struct Row {
     age_seconds: Option<i64>,
 }
 
+/// A target, of this job if it is of one.
+type Question = (Option<String>, Status);
+
 /// Looks and reports.
 pub(crate) fn run(wanted: &StatusArgs, output: Output, loudness: Verbosity, logs: LevelFilter) -> ExitCode {
-    let jobs = match wanted.jobs() {
-        Err(failure) if !wanted.nagios => return report::refused(&failure, output),
-        found => found.map_err(Error::from),
+    let questions = match questions(wanted) {
+        Ok(questions) => questions,
+        Err(failure) if wanted.nagios => {
+            to_stdout(&unknown(failure.error()));
+            return ExitCode::from(UNKNOWN);
+        }
+        Err(failure) => return report::refused(&failure, output),
     };
     let terminal = Terminal::start(Verbosity::Quiet, logs);
-    let result = jobs.and_then(|jobs| signals::cancelling(ErrorKind::Failed, |cancel| find(wanted, &jobs, cancel)));
+    let result = signals::cancelling(ErrorKind::Failed, |cancel| find(wanted, questions, cancel));
     terminal.finish();
     if wanted.nagios {
         let (line, code) = plugin(&result);
@@ -135,7 +141,35 @@ pub(crate) fn run(wanted: &StatusArgs, output: Output, loudness: Verbosity, logs
     report::command("status", &result, output, text, |report| report.level.exit_code())
 }
 
-fn find(wanted: &StatusArgs, jobs: &[Job], cancel: &Cancel) -> Result<StatusReport, Error> {
+/// The targets that are meant: directories, or else jobs, or else a repository.
+fn questions(wanted: &StatusArgs) -> Result<Vec<Question>, Failure> {
+    let dirs = wanted.dirs.iter().filter(|dir| !dir.is_empty());
+    let dirs: Vec<Question> = dirs
+        .map(|dir| (None, Status::of_directory(PathBuf::from(dir))))
+        .collect();
+    if !dirs.is_empty() {
+        return Ok(dirs);
+    }
+    let names: Vec<String> = given(wanted.job.as_deref()).map(str::to_owned).into_iter().collect();
+    if wanted.all || !names.is_empty() {
+        let jobs = file::choose(&wanted.file.path(), &names, names.is_empty())?;
+        return Ok(jobs
+            .into_iter()
+            .map(|job| (Some(job.name.clone()), job.status()))
+            .collect());
+    }
+    match wanted.repository.named()? {
+        Some(repository) => Ok(vec![(None, Status::of_repository(repository))]),
+        None => Err(Error::new(
+            ErrorKind::Usage,
+            "name the directory of a backup, a job or a repository",
+        )
+        .with_hint("for example status /mnt/backup/neo4j, status -all, or status -repo /mnt/repo")
+        .into()),
+    }
+}
+
+fn find(wanted: &StatusArgs, questions: Vec<Question>, cancel: &Cancel) -> Result<StatusReport, Error> {
     let thresholds = thresholds(wanted)?;
     let asked = match given(wanted.ask.as_deref()) {
         None => Asked::Nobody,
@@ -143,25 +177,6 @@ fn find(wanted: &StatusArgs, jobs: &[Job], cancel: &Cancel) -> Result<StatusRepo
         Some(uri) => Asked::This(Source::parse(uri)?),
     };
     let cluster = cluster::options(&wanted.of_cluster)?;
-    let dirs = wanted.dirs.iter().filter(|dir| !dir.is_empty());
-    let dirs = dirs.map(|dir| (None, Status::of_directory(PathBuf::from(dir))));
-    let targets = jobs.iter().map(|job| {
-        (
-            Some(job.name.clone()),
-            Status::of_directory(job.described().target.clone()),
-        )
-    });
-    let mut questions: Vec<(Option<String>, Status)> = dirs.chain(targets).collect();
-    if questions.is_empty() {
-        let repository = wanted.repository.named()?.ok_or_else(|| {
-            Error::new(
-                ErrorKind::Usage,
-                "name the directory of a backup, a job with -job, or a repository with -repo",
-            )
-            .with_hint("for example neo4j-backup status /mnt/backup/neo4j")
-        })?;
-        questions.push((None, Status::of_repository(repository)));
-    }
     let rows = questions.into_iter().map(|(job, question)| {
         let question = question.cluster(cluster.clone());
         let question = match &asked {
@@ -185,15 +200,6 @@ fn find(wanted: &StatusArgs, jobs: &[Job], cancel: &Cancel) -> Result<StatusRepo
         critical_seconds: thresholds.critical.as_secs(),
         targets,
     })
-}
-
-impl StatusArgs {
-    fn jobs(&self) -> Result<Vec<Job>, Failure> {
-        if self.job.is_empty() && !self.all {
-            return Ok(Vec::new());
-        }
-        file::choose(&self.file.path(), &self.job, self.all)
-    }
 }
 
 fn thresholds(wanted: &StatusArgs) -> Result<Thresholds, Error> {
@@ -223,9 +229,8 @@ impl StatusReport {
     fn text(&self) -> String {
         let mut text = String::new();
         for row in &self.targets {
-            let (target, level) = (printable(&row.status.target), row.judgement.level.name());
-            let job = row.job.as_ref().map_or(String::new(), |job| format!("{job}, "));
-            let _ = writeln!(text, "{job}{target}: {level}");
+            let (name, level) = (printable(&row.name()), row.judgement.level.name());
+            let _ = writeln!(text, "{name}: {level}");
             for (name, value) in row.lines() {
                 let _ = writeln!(text, "  {name:<10}{}", printable(&value));
             }
@@ -235,6 +240,14 @@ impl StatusReport {
 }
 
 impl Row {
+    /// The job with its target, or the target.
+    fn name(&self) -> String {
+        match &self.job {
+            Some(job) => format!("{job} ({})", self.status.target),
+            None => self.status.target.clone(),
+        }
+    }
+
     fn lines(&self) -> Vec<(&'static str, String)> {
         let status = &self.status;
         let mut lines = Vec::new();
@@ -323,7 +336,7 @@ fn date(time: Time) -> String {
 fn plugin(result: &Result<StatusReport, Error>) -> (String, u8) {
     let report = match result {
         Ok(report) => report,
-        Err(error) => return (format!("BACKUP UNKNOWN - {}\n", harmless(&error.to_string())), UNKNOWN),
+        Err(error) => return (unknown(error), UNKNOWN),
     };
     let (word, code) = match report.level {
         Level::Ok => ("OK", 0),
@@ -343,6 +356,10 @@ fn plugin(result: &Result<StatusReport, Error>) -> (String, u8) {
     )
 }
 
+fn unknown(error: &Error) -> String {
+    format!("BACKUP UNKNOWN - {}\n", harmless(&error.to_string()))
+}
+
 fn summary(row: &Row) -> String {
     let status = &row.status;
     let mut parts = row.judgement.reasons.clone();
@@ -355,7 +372,8 @@ fn summary(row: &Row) -> String {
                 .map(|last| format!("transaction {}", last.id)),
         );
     }
-    format!("{}: {}", status.target, parts.join(", "))
+    let name = row.job.as_ref().unwrap_or(&status.target);
+    format!("{name}: {}", parts.join(", "))
 }
 
 /// A bar ends the text of a plugin.
@@ -367,7 +385,7 @@ fn harmless(text: &str) -> String {
 fn performance(row: &Row, report: &StatusReport, several: bool) -> Vec<String> {
     let status = &row.status;
     let prefix = if several {
-        format!("{} ", status.target)
+        format!("{} ", row.job.as_ref().unwrap_or(&status.target))
     } else {
         String::new()
     };

@@ -8,13 +8,14 @@ use tracing::level_filters::LevelFilter;
 use crate::{
     args::{definitions::switch, request::Output},
     output::{
+        metrics::MetricsArgs,
         report, signals,
         streams::printable,
         terminal::{Terminal, Verbosity},
     },
 };
 use neo4j_backup_core::{
-    ErrorKind, adopt, verify,
+    ErrorKind, Status, adopt, verify,
     verify::{Cause, FileFinding, VerifyOutcome, VerifyVerdict},
 };
 
@@ -30,6 +31,9 @@ pub(crate) struct VerifyArgs {
     /// For a backup of another tool or a plain database. Later changes can then be detected; earlier damage cannot.
     #[arg(long, hide_env = true, env = "NEO4J_BACKUP_ADOPT", value_parser = switch)]
     adopt: bool,
+
+    #[command(flatten)]
+    metrics: MetricsArgs,
 }
 
 /// Verifies, or takes over, and reports what was found.
@@ -48,7 +52,9 @@ pub(crate) fn run(wanted: &VerifyArgs, output: Output, loudness: Verbosity, logs
         Verbosity::Normal => text(outcome),
         Verbosity::Quiet => String::new(),
     };
-    report::command("verify", &result, output, text, |outcome| outcome.verdict.exit_code())
+    let code = report::command("verify", &result, output, text, |outcome| outcome.verdict.exit_code());
+    wanted.metrics.write("", &Status::of_directory(&wanted.dir));
+    code
 }
 
 fn text(outcome: &VerifyOutcome) -> String {

@@ -290,6 +290,7 @@ impl<'t> Reader<'t> {
             request,
             repository: args.of_repository,
             keep: args.keep,
+            metrics: args.metrics,
             hooks: self.hooks(entries)?,
         })
     }

@@ -10,10 +10,13 @@ mod keys;
 mod position;
 pub(crate) mod runner;
 
-use neo4j_backup_core::Error;
+use neo4j_backup_core::{Error, Status};
 
 use self::hooks::Hooks;
-use crate::args::{repository::RepositoryArgs, request::BackupRequest};
+use crate::{
+    args::{repository::RepositoryArgs, request::BackupRequest},
+    output::metrics::MetricsArgs,
+};
 
 /// A backup that the file describes.
 #[derive(Debug)]
@@ -24,12 +27,23 @@ pub(crate) struct Job {
     repository: RepositoryArgs,
     keep: Option<String>,
     pub(crate) hooks: Hooks,
+    metrics: MetricsArgs,
 }
 
 impl Job {
     /// The backup as the file describes it; nothing else was read.
     pub(crate) fn described(&self) -> &BackupRequest {
         &self.request
+    }
+
+    /// The question for the state of its target.
+    pub(crate) fn status(&self) -> Status {
+        Status::of_directory(&self.request.target)
+    }
+
+    /// Writes its metrics, if that is wanted.
+    fn write_metrics(&self) {
+        self.metrics.write(&self.name, &self.status());
     }
 
     /// Where its repository is, as it is written in the file.

@@ -93,6 +93,9 @@ fn take<T: Outcome>(job: &Job, settings: Settings, cancel: &Cancel, work: Work<T
         record: terminal.finish(),
         result: taken,
     };
+    if has_hooks {
+        job.write_metrics();
+    }
     if has_hooks && has_begun {
         let event = match report.exit_code() {
             0 => Event::OnSuccess,
@@ -207,6 +210,7 @@ mod tests {
             request: BackupRequest::from_args(&args, modes).unwrap(),
             repository: args.of_repository,
             keep: None,
+            metrics: args.metrics,
             hooks: super::super::hooks::Hooks {
                 limit: Duration::from_mins(1),
                 ..super::super::hooks::Hooks::default()

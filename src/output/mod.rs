@@ -3,6 +3,9 @@
 
 pub(crate) mod calendar;
 mod hint;
+pub(crate) mod log;
+pub(crate) mod metrics;
+pub(crate) mod metrics_http;
 pub(crate) mod report;
 pub(crate) mod signals;
 pub(crate) mod streams;

@@ -6,6 +6,8 @@ use std::{
     ops::Range,
 };
 
+use super::log::{self, LogFormat};
+
 /// The URI, behind how it was given, with carets under `range`; one caret where something is missing.
 pub(crate) fn marked(given: &str, uri: &str, range: &Range<usize>) -> String {
     let column = |end: usize| uri.get(..end).unwrap_or(uri).chars().count();
@@ -58,8 +60,16 @@ pub(crate) fn to_stdout(text: &str) {
     }
 }
 
-/// Where standard error cannot be written to either, nobody is left to tell.
+/// Writes lines to standard error, in the format that was chosen for it. Where that fails, nobody is left to tell.
 pub(crate) fn to_stderr(text: &str) {
+    match log::format() {
+        LogFormat::Text => to_stderr_raw(text),
+        LogFormat::Json => to_stderr_raw(&log::to_json(text)),
+    }
+}
+
+/// Writes to standard error as it is.
+pub(super) fn to_stderr_raw(text: &str) {
     let _ = io::stderr().write_all(text.as_bytes());
 }
 

@@ -13,7 +13,10 @@ use indicatif::{HumanBytes, HumanDuration, ProgressBar, ProgressDrawTarget, Prog
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
-use super::streams::{printable, to_stderr};
+use super::{
+    log::{self, LogFormat},
+    streams::{printable, to_stderr},
+};
 use neo4j_backup_core::progress::{Phase, Progress, Total};
 
 /// Often enough to look alive, seldom enough to cost nothing.
@@ -124,21 +127,25 @@ impl Terminal {
     }
 
     fn labelled(loudness: Verbosity, logs: LevelFilter, label: String, is_alone: bool) -> Terminal {
-        let on_terminal = is_alone && io::stderr().is_terminal();
+        let is_for_people = io::stderr().is_terminal() && log::format() == LogFormat::Text;
+        let on_terminal = is_alone && is_for_people;
         let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());
         if on_terminal && loudness == Verbosity::Normal {
             set_style(&bar, BAR);
             bar.set_draw_target(ProgressDrawTarget::stderr());
             bar.enable_steady_tick(TICK);
         }
-        tracing_subscriber::fmt()
+        let subscriber = tracing_subscriber::fmt()
             .with_max_level(logs)
             // control characters are removed from every line
             .with_ansi(false)
             .log_internal_errors(false)
-            .with_writer(AroundBar(bar.clone()))
-            .try_init()
-            .ok();
+            .with_writer(AroundBar(bar.clone()));
+        // there may be one already
+        let _ = match log::format() {
+            LogFormat::Text => subscriber.try_init(),
+            LogFormat::Json => subscriber.event_format(log::JsonEvents).try_init(),
+        };
         let state = Arc::default();
         let lines = (!on_terminal && loudness == Verbosity::Normal)
             .then(|| {
@@ -344,7 +351,7 @@ impl Progress for Terminal {
         });
         drop(state);
         self.bar
-            .suspend(|| writeln!(io::stderr(), "warning: {}{}", self.label, printable(text)).ok());
+            .suspend(|| to_stderr(&format!("warning: {}{}\n", self.label, printable(text))));
     }
 }
 
@@ -371,7 +378,11 @@ struct AroundBar(ProgressBar);
 impl Write for AroundBar {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let text = String::from_utf8_lossy(bytes);
-        let line = printable(text.strip_suffix('\n').unwrap_or(&text)) + "\n";
+        let line = match log::format() {
+            LogFormat::Text => printable(text.strip_suffix('\n').unwrap_or(&text)) + "\n",
+            // escapes them
+            LogFormat::Json => text.into_owned(),
+        };
         self.0.suspend(|| io::stderr().write_all(line.as_bytes()))?;
         Ok(bytes.len())
     }

@@ -9,6 +9,7 @@
 )]
 
 use std::{
+    cmp::Reverse,
     collections::{BTreeMap, BTreeSet},
     fs,
     io::{Write, stderr},
@@ -39,6 +40,9 @@ const PAUSED: Range<u64> = 1..16;
 const AFTERMATH: Duration = Duration::from_secs(20);
 /// For everything to come back and level out in the end.
 const CALM: Duration = Duration::from_mins(6);
+/// A member of 1.8 that slept longer than its session may never follow the master again; after so long, the cluster is
+/// restarted, as an operator would.
+const LEFT_BEHIND: Duration = Duration::from_mins(1);
 /// Transactions a second of each member.
 const RATE: u32 = 8;
 
@@ -302,7 +306,8 @@ impl Storm {
     /// What each member has, once their graphs are equal and nothing changes any more: the index part of a transaction comes
     /// to a slave after its graph part.
     pub(crate) fn settled(&mut self) -> Result<Vec<Balance>, String> {
-        let begun = Instant::now();
+        let mut begun = Instant::now();
+        let mut is_restarted = false;
         let mut before = Vec::new();
         loop {
             let balances: Vec<_> = self.cluster.members.iter_mut().map(Balance::of).collect();
@@ -313,9 +318,24 @@ impl Storm {
             if begun.elapsed() > CALM {
                 return Err(format!("members never agree: {balances:?}"));
             }
+            if begun.elapsed() > LEFT_BEHIND && !is_restarted {
+                self.restart(&balances);
+                (begun, is_restarted) = (Instant::now(), true);
+            }
             before = balances;
             thread::sleep(Duration::from_secs(1));
         }
+    }
+
+    /// Restarts all members, and first the one with the most bookings, which becomes the master.
+    fn restart(&mut self, balances: &[Option<Balance>]) {
+        let mut order: Vec<usize> = (0..balances.len()).collect();
+        order.sort_by_key(|index| Reverse(balances[*index].as_ref().map(|balance| balance.bookings)));
+        say(&format!("    restarted, the members in this order: {order:?}"));
+        for member in &mut self.cluster.members {
+            member.kill();
+        }
+        self.cluster.restart(&order);
     }
 
     /// Faults from a while before `since` on.

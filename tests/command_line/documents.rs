@@ -92,6 +92,7 @@ impl Machine {
             "usr/local/bin",
             "etc/bash_completion.d",
             "etc/neo4j-backup",
+            "var/lib/prometheus/node-exporter",
         ] {
             fs::create_dir_all(machine.path(below)).unwrap();
         }

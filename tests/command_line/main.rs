@@ -6,6 +6,7 @@ mod documents;
 mod help;
 mod jobs;
 mod man;
+mod monitoring;
 mod program;
 mod readme;
 mod sandbox;

@@ -16,7 +16,7 @@ use crate::{
     cancel::Cancel,
     error::Setting,
     runtime::OwnRuntime,
-    serve::{self, Directory, Identity, Limits, Network, Release, Service, Source as _, Stop},
+    serve::{self, Counters, Directory, Identity, Limits, Network, Release, Service, Source as _, Stop},
     source::uri::Source,
 };
 use neo4j_format::store::StoreFormat;
@@ -130,6 +130,7 @@ impl Serve {
             .map_err(|refusal| Error::new(ErrorKind::TargetInUse, refusal))?;
         let stop = Stop::default();
         let service = Service::new(directory, self.limits).allowing(self.allowed);
+        let counters = service.counters();
         let serving = {
             let stop = stop.clone();
             async move { service.run(listener, &stop).await }
@@ -138,6 +139,7 @@ impl Serve {
             address,
             identity,
             shortcomings,
+            counters,
             stop,
             ended: start(&runtime, serving),
             _runtime: runtime,
@@ -151,6 +153,7 @@ pub struct Server {
     address: SocketAddr,
     identity: Identity,
     shortcomings: Vec<String>,
+    counters: Arc<Counters>,
     stop: Stop,
     /// Receives how many responses were cut off.
     ended: Receiver<usize>,
@@ -179,6 +182,11 @@ impl Server {
     /// What clients will miss: one sentence each.
     pub fn shortcomings(&self) -> &[String] {
         &self.shortcomings
+    }
+
+    /// What it has done so far.
+    pub fn counters(&self) -> Arc<Counters> {
+        Arc::clone(&self.counters)
     }
 
     /// Serves until `cancel` is cancelled; responses that are being sent may end within [`Limits::drain`].

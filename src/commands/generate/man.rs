@@ -26,7 +26,11 @@ const IN_THE_BACKUP: [(&str, &str); 2] = [
 ];
 
 /// Siblings of the directory while a run works, or after it was killed.
-const BESIDE_THE_BACKUP: [(&str, &str); 3] = [
+const BESIDE_THE_BACKUP: [(&str, &str); 4] = [
+    (
+        "DIR.journal",
+        "The last runs, verifications, checks and drills, good and bad, one JSON object a line. It stays.",
+    ),
     ("DIR.lock", "Lock of the run that writes to DIR."),
     (
         "DIR.partial",

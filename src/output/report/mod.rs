@@ -15,7 +15,7 @@ use serde::Serialize;
 use self::json::{JsonCommand, JsonError, JsonFinding, JsonReport, SCHEMA_VERSION, to_line, to_milliseconds};
 use super::{
     calendar::rfc3339,
-    hint,
+    hint, log,
     streams::{printable, to_stderr, to_stdout},
     terminal::{RunRecord, Verbosity},
 };
@@ -57,6 +57,11 @@ pub(crate) struct Failure {
 }
 
 impl Failure {
+    /// The error alone.
+    pub(crate) fn error(&self) -> &Error {
+        &self.error
+    }
+
     /// The error, with lines as [`super::streams::marked`] makes them.
     pub(crate) fn marked(error: Error, marked: String) -> Failure {
         Failure {
@@ -87,6 +92,7 @@ impl<T: Outcome> Report<'_, T> {
             Output::Text if loudness == Verbosity::Normal => to_stdout(&self.text()),
             Output::Text => {}
         }
+        log::finished("backup", self.exit_code());
         ExitCode::from(self.exit_code())
     }
 
@@ -208,6 +214,7 @@ pub(crate) fn command<T: Serialize>(
         (Output::Text, Ok(result)) => to_stdout(&text(result)),
         (Output::Text, Err(_)) => {}
     }
+    log::finished(command, exit_code);
     ExitCode::from(exit_code)
 }
 

@@ -12,6 +12,7 @@ use std::{
 
 use super::{
     Identity, Limits, Source,
+    counters::Counters,
     line::{Line, Lines},
     pace::Pace,
     respond::{Send, Sent, Unfinished, respond},
@@ -70,6 +71,7 @@ pub(super) struct Connection<'a> {
     pub(super) source: &'a dyn Source,
     pub(super) limits: &'a Limits,
     pub(super) pace: &'a Pace,
+    pub(super) counters: &'a Counters,
     pub(super) lines: &'a Lines,
     pub(super) line: &'a Line,
     pub(super) peer: SocketAddr,
@@ -86,6 +88,7 @@ enum Then {
 impl Connection<'_> {
     /// Answers requests until the client closes, is given up, or the service ends.
     pub(super) fn serve(&self) {
+        let _served = matches!(self.welcome, Welcome::Served).then(|| self.counters.serving());
         let mut wait = match self.welcome {
             Welcome::Served => self.limits.first_request,
             Welcome::Refused { .. } | Welcome::RefusedAddress { .. } => REQUEST_LIMIT,
@@ -102,6 +105,7 @@ impl Connection<'_> {
             match self.next_request(wait) {
                 Ok(Some(frame)) => {
                     self.line.work();
+                    self.counters.requested();
                     if self.answer(&frame) == Then::Close {
                         break;
                     }
@@ -246,7 +250,10 @@ impl Connection<'_> {
         while !bytes.is_empty() {
             match stream.write(bytes) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(n) => bytes = &bytes[n..],
+                Ok(n) => {
+                    bytes = &bytes[n..];
+                    self.counters.sent(n);
+                }
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 Err(e) if matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {}
                 Err(e) => return Err(e),

@@ -11,6 +11,7 @@
 
 mod allow;
 mod connection;
+mod counters;
 mod directory;
 mod line;
 mod listing;
@@ -22,6 +23,7 @@ mod settings_file;
 mod source;
 
 pub use allow::{Network, NetworkError};
+pub use counters::Counters;
 pub use directory::Directory;
 pub use listing::files as files_of;
 pub use service::{Limits, Service, Stop, bind};

@@ -19,7 +19,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Network, Source,
+    Counters, Network, Source,
     connection::{Connection, Welcome},
     line::Lines,
     pace::Pace,
@@ -97,6 +97,7 @@ pub struct Service<S> {
     source: Arc<S>,
     limits: Limits,
     allowed: Vec<Network>,
+    counters: Arc<Counters>,
 }
 
 impl<S: Source> Service<S> {
@@ -106,7 +107,13 @@ impl<S: Source> Service<S> {
             source,
             limits,
             allowed: Vec::new(),
+            counters: Arc::default(),
         }
+    }
+
+    /// What it has done so far.
+    pub fn counters(&self) -> Arc<Counters> {
+        Arc::clone(&self.counters)
     }
 
     /// Hands it out to clients of these networks alone; of any, where none is given.
@@ -166,13 +173,20 @@ struct Shared<S> {
 
 impl<S: Source> Shared<S> {
     fn welcome(shared: &Arc<Shared<S>>, stream: TcpStream, peer: SocketAddr, clients: &mut JoinSet<()>) {
+        let counters = &shared.service.counters;
+        counters.connected();
         let allowed = &shared.service.allowed;
         if !allowed.is_empty() && !allowed.iter().any(|network| network.contains(peer.ip())) {
+            counters.refused_address();
             tracing::warn!(client = %peer, "connection rejected: address is not allowed");
             return;
         }
         let host = shared.hosts.enter(peer.ip(), shared.service.limits.per_address);
-        let Some((welcome, permit)) = shared.admit(host.is_some()) else {
+        let admitted = shared.admit(host.is_some());
+        if !matches!(admitted, Some((Welcome::Served, _))) {
+            counters.refused_client();
+        }
+        let Some((welcome, permit)) = admitted else {
             tracing::warn!(client = %peer, "connection closed: too many clients");
             return;
         };
@@ -196,6 +210,7 @@ impl<S: Source> Shared<S> {
                 source: &*shared.service.source,
                 limits: &shared.service.limits,
                 pace: &shared.pace,
+                counters: &shared.service.counters,
                 lines: &shared.lines,
                 line: &line,
                 peer,
