@@ -7,7 +7,6 @@ use serde::Serialize;
 use tracing::level_filters::LevelFilter;
 
 use crate::{
-    jobs::file,
     args::{
         cluster::{self, ClusterArgs},
         definitions::switch,
@@ -16,6 +15,7 @@ use crate::{
         repository::RepositoryArgs,
         request::{self, Output, given},
     },
+    jobs::file,
     output::{
         calendar::utc,
         report::{self, Failure},
