@@ -99,6 +99,9 @@ fn the_usual_check_of_an_incremental_finds_what_its_transaction_brought() {
     assert_eq!(origins(&report), BTreeMap::from([(CREATED, "transactions".to_owned())]));
 }
 
+/// What of a node, or that it points to, is deleted.
+type Deletion = fn(&(u64, Node)) -> Option<Command<'static>>;
+
 /// Each of the others still points to what is gone.
 #[test]
 fn the_usual_check_of_an_incremental_finds_what_a_deletion_left_behind() {
@@ -108,7 +111,7 @@ fn the_usual_check_of_an_incremental_finds_what_a_deletion_left_behind() {
         let found = records.filter_map(|(id, record)| Some((id as u64, Node::decode(record.as_array()?)?)));
         found.collect::<Vec<_>>()
     };
-    let deletions: [fn(&(u64, Node)) -> Option<Command<'static>>; 3] = [
+    let deletions: [Deletion; 3] = [
         |(id, node)| node.first_relationship.map(|_| Command::Node(RecordId(*id), None)),
         |(_, node)| node.first_relationship.map(|id| Command::Relationship(id, None)),
         |(_, _)| Some(Command::RelationshipType(RecordId(0), None, &[])),
