@@ -60,7 +60,7 @@ pub fn members(source: &Source, options: &ClusterOptions, cancel: &Cancel) -> Re
 /// As [`members`], except that a cluster without members is none.
 pub fn registered(source: &Source, options: &ClusterOptions, cancel: &Cancel) -> Result<Cluster, Error> {
     let search = search(source, options)?;
-    runtime::block_on(|| Handle::current().block_on(async { Ok(discover(&search, cancel).await?) }))
+    runtime::block_on(|| Handle::current().block_on(discover(&search, cancel)))
 }
 
 /// Refuses a cluster with members: one that runs would give its data to those that were restored.

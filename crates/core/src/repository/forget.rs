@@ -1,6 +1,9 @@
 //! Removing generations and freeing their space, alone in the repository.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+};
 
 use jiff::{Span, tz::TimeZone};
 use rustic_core::{FileType, LimitOption, PruneOptions, repofile::SnapshotFile};
@@ -112,12 +115,15 @@ pub(super) fn forget(
 
 /// Removes what writes that were killed left behind.
 fn remove_temporary_files(location: &Location) -> Result<(), Error> {
-    let path = match &location.storage {
-        Storage::Directory(path) => path,
-        // writes are whole there
+    match &location.storage {
+        Storage::Directory(path) => remove_temporary_files_below(path),
+        // an object is written as a whole
         #[cfg(feature = "cloud")]
-        Storage::Objects(_) => return Ok(()),
-    };
+        Storage::Objects(_) => Ok(()),
+    }
+}
+
+fn remove_temporary_files_below(path: &Path) -> Result<(), Error> {
     let dir = open_directory(path).map_err(DiskError::at(path))?;
     let mut pending = Vec::new();
     for kind in [FileType::Pack, FileType::Index, FileType::Snapshot, FileType::Key] {
