@@ -163,8 +163,8 @@ fn every_job_is_run_whatever_the_others_do() {
     // the targets are known by the names of the jobs
     let (shown, _) = jobs.ends(&["status", "-job", "server", "-job", "cluster"], 0);
     let targets = shown["result"]["targets"].as_array().unwrap();
-    let names: Vec<_> = targets.iter().map(|target| target["job"].as_str().unwrap()).collect();
-    assert_eq!(names, ["server", "cluster"]);
+    let found: Vec<_> = targets.iter().map(|target| target["job"].as_str().unwrap()).collect();
+    assert_eq!(found, ["server", "cluster"]);
     jobs.ends(&["status", "-job", "none"], 64);
     jobs.ends(&["status", "-all"], 23);
     let line = jobs.run(&["status", "-job", "none", "-nagios"]);
