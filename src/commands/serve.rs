@@ -89,10 +89,11 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "TIME", hide_env = true, env = "NEO4J_BACKUP_READER_TIMEOUT")]
     reader_timeout: Option<String>,
 
-    /// Serve metrics in the format of OpenMetrics at http://HOST:PORT/metrics
+    /// Serve metrics over HTTP at this address, :port or host:port
     ///
-    /// Clients, bytes and refusals. The host is 127.0.0.1 by default; port 0 chooses a free port.
-    #[arg(long, value_name = "HOST:PORT", hide_env = true, env = "NEO4J_BACKUP_METRICS_LISTEN")]
+    /// For Prometheus, at /metrics: clients, bytes and refusals. The host is 127.0.0.1 by default; port 0 chooses a free
+    /// port.
+    #[arg(long, value_name = "ADDR", hide_env = true, env = "NEO4J_BACKUP_METRICS_LISTEN")]
     metrics_listen: Option<String>,
 
     /// After SIGTERM, wait this long for responses in progress [default: 30s]

@@ -66,9 +66,9 @@ pub(crate) struct StatusArgs {
     #[arg(long, hide_env = true, env = "NEO4J_BACKUP_NAGIOS", value_parser = switch)]
     nagios: bool,
 
-    /// Look at this job of the jobs file
+    /// Look at this job of the jobs file; may be repeated
     #[arg(long, value_name = "NAME", hide_env = true, env = "NEO4J_BACKUP_JOB")]
-    job: Option<String>,
+    job: Vec<String>,
 
     /// Look at all jobs of the file
     #[arg(long, hide_env = true, env = "NEO4J_BACKUP_ALL", value_parser = switch)]
@@ -150,7 +150,8 @@ fn questions(wanted: &StatusArgs) -> Result<Vec<Question>, Failure> {
     if !dirs.is_empty() {
         return Ok(dirs);
     }
-    let names: Vec<String> = given(wanted.job.as_deref()).map(str::to_owned).into_iter().collect();
+    let names = wanted.job.iter().filter(|name| !name.is_empty());
+    let names: Vec<String> = names.cloned().collect();
     if wanted.all || !names.is_empty() {
         let jobs = file::choose(&wanted.file.path(), &names, names.is_empty())?;
         return Ok(jobs

@@ -102,6 +102,7 @@ fn the_usual_check_of_an_incremental_finds_what_its_transaction_brought() {
 /// Each of the others still points to what is gone.
 #[test]
 fn the_usual_check_of_an_incremental_finds_what_a_deletion_left_behind() {
+    // of a node, what of it or of what it points to is deleted
     type Deletion = fn(&(u64, Node)) -> Option<Command<'static>>;
     let nodes = |target: &Path| {
         let bytes = fs::read(target.join(StoreFile::Node.name())).unwrap();
