@@ -51,6 +51,9 @@ const HOOK_LIMIT: Duration = Duration::from_mins(1);
 const DEFAULTS: &str = "defaults";
 const JOB: &str = "job";
 
+/// The option whose default is a directory, with a file for each job.
+const METRICS: &str = "metrics";
+
 /// Anyone may write.
 const OTHERS_WRITE: u32 = 0o002;
 
@@ -179,8 +182,13 @@ impl<'t> Reader<'t> {
             let table = self.table(value, "[job.NAME]")?;
             let label = format!("[job.{name}]");
             let own = self.entries(table, &label)?;
+            let shares_metrics = !own.contains_key(METRICS);
             let entries = merged(&defaults, own);
-            let job = self.job(name, key.span(), &entries)?;
+            let mut job = self.job(name, key.span(), &entries)?;
+            if let Some(dir) = job.metrics.metrics.as_mut().filter(|_| shares_metrics) {
+                // each has a file of its own
+                *dir = Path::new(dir).join(format!("neo4j-backup-{name}.prom")).into();
+            }
             let target = &job.request.target;
             if let Some(other) = jobs.iter().find(|other| other.request.target == *target) {
                 let what = format!("{} is the target of job {} as well", target.display(), other.name);

@@ -84,6 +84,7 @@ fn file(sandbox: &Sandbox) -> String {
         repo = "DIR/repository"
         repo-password-file = "DIR/password"
         keep = "last=2"
+        metrics = "DIR/metrics"
         on-success = ["/bin/sh", "DIR/hook", "good"]
         on-failure = ["/bin/sh", "DIR/hook", "bad"]
 
@@ -110,6 +111,7 @@ fn every_job_is_run_whatever_the_others_do() {
     let sandbox = Sandbox::start();
     let jobs = Jobs::new(&file(&sandbox));
     fs::write(jobs.dir("password"), "secret").unwrap();
+    fs::create_dir(jobs.dir("metrics")).unwrap();
     // notes what it is told by the name of the event
     script(&jobs.dir("hook"), r#"cat > "$0.$1.$$"; echo printed by a hook"#);
     let repository = jobs.dir("repository");
@@ -160,15 +162,29 @@ fn every_job_is_run_whatever_the_others_do() {
     assert_eq!((&bad[0]["job"], &bad[0]["exit_code"]), (&"gone".into(), &10.into()));
     assert_eq!(bad[0]["report"]["error"]["kind"], "unreachable");
 
+    for (job, code) in [("cluster", 0), ("gone", 10), ("server", 0)] {
+        let metrics = fs::read_to_string(jobs.dir("metrics").join(format!("neo4j-backup-{job}.prom"))).unwrap();
+        let line = metrics
+            .lines()
+            .find(|line| line.starts_with("neo4j_backup_last_attempt_exit_code{"))
+            .unwrap();
+        assert!(
+            line.contains(&format!("job=\"{job}\"")) && line.contains(&format!("}} {code}")),
+            "{line}"
+        );
+    }
+
     // the targets are known by the names of the jobs
-    let (shown, _) = jobs.ends(&["status", "-job", "server", "-job", "cluster"], 0);
-    let targets = shown["result"]["targets"].as_array().unwrap();
-    let found: Vec<_> = targets.iter().map(|target| target["job"].as_str().unwrap()).collect();
-    assert_eq!(found, ["server", "cluster"]);
+    let known = |words: &[&str], code: i32| -> Vec<String> {
+        let (status, _) = jobs.ends(&[&["status"], words].concat(), code);
+        let targets = status["result"]["targets"].as_array().unwrap().iter();
+        targets
+            .map(|target| target["job"].as_str().unwrap().to_owned())
+            .collect()
+    };
+    assert_eq!(known(&["-job", "server", "-job", "cluster"], 0), ["server", "cluster"]);
+    assert_eq!(known(&["-all"], 23), ["cluster", "gone", "server"]);
     jobs.ends(&["status", "-job", "none"], 64);
-    jobs.ends(&["status", "-all"], 23);
-    let line = jobs.run(&["status", "-job", "none", "-nagios"]);
-    assert_eq!(line.status.code(), Some(3), "{line:?}");
 
     // some of them, in this order, and side by side
     let (document, _) = jobs.ends(&["run", "server", "cluster", "-parallel", "2"], 0);

@@ -94,6 +94,8 @@ fn a_good_backup_is_one_object() {
                 "pending_index_log_bytes": 2048,
                 "history_log_bytes": 0,
                 "verdict": "good",
+                "archive": null,
+                "forgotten": 0,
             },
             "members": null,
             "started": "2012-10-10T08:20:00.123Z",
