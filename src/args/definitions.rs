@@ -120,7 +120,13 @@ pub(crate) struct Args {
     ///
     /// Files get the same permissions to read and write: 0640 for 0750. The default is narrowed by the umask. A directory
     /// that exists keeps its owner, group and mode, and new files follow them.
-    #[arg(long, value_name = "MODE", hide_env = true, env = "NEO4J_BACKUP_MODE")]
+    #[arg(
+        long,
+        value_name = "MODE",
+        hide_env = true,
+        hide_short_help = true,
+        env = "NEO4J_BACKUP_MODE"
+    )]
     pub(crate) mode: Option<String>,
 
     /// As root: work in a directory in which other users can rename files

@@ -83,7 +83,7 @@ pub(crate) struct RestoreArgs {
     dry_run: bool,
 
     #[expect(rustdoc::bare_urls, clippy::doc_markdown, reason = "shown on the terminal")]
-    /// Cluster that the server belongs to: ha://host[:2181],host[:2181][/chroot]
+    /// Its cluster: ha://host[:2181],host[:2181][/chroot]
     ///
     /// Prints what has to be done for each member. Refuses while members are registered in ZooKeeper: a member that runs
     /// would give its data to those that were restored. With -dry-run nothing is refused.

@@ -91,7 +91,8 @@ pub(crate) struct ServeArgs {
 
     /// Serve metrics over HTTP at this address, :port or host:port
     ///
-    /// In the format of `OpenMetrics`, at /metrics: clients, bytes and refusals. The host is 127.0.0.1 by default; port 0 chooses a free port.
+    /// For Prometheus, at /metrics: clients, bytes and refusals. The host is 127.0.0.1 by default; port 0 chooses a free
+    /// port.
     #[arg(long, value_name = "ADDR", hide_env = true, env = "NEO4J_BACKUP_METRICS_LISTEN")]
     metrics_listen: Option<String>,
 

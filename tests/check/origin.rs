@@ -99,6 +99,9 @@ fn the_usual_check_of_an_incremental_finds_what_its_transaction_brought() {
     assert_eq!(origins(&report), BTreeMap::from([(CREATED, "transactions".to_owned())]));
 }
 
+/// What of a node, or that it points to, is deleted.
+type Deletion = fn(&(u64, Node)) -> Option<Command<'static>>;
+
 /// Each of the others still points to what is gone.
 #[test]
 fn the_usual_check_of_an_incremental_finds_what_a_deletion_left_behind() {

@@ -161,8 +161,8 @@ fn every_job_is_run_whatever_the_others_do() {
     assert_eq!(bad[0]["report"]["error"]["kind"], "unreachable");
 
     // the targets are known by the names of the jobs
-    let (status, _) = jobs.ends(&["status", "-job", "server", "-job", "cluster"], 0);
-    let targets = status["result"]["targets"].as_array().unwrap();
+    let (shown, _) = jobs.ends(&["status", "-job", "server", "-job", "cluster"], 0);
+    let targets = shown["result"]["targets"].as_array().unwrap();
     let names: Vec<_> = targets.iter().map(|target| target["job"].as_str().unwrap()).collect();
     assert_eq!(names, ["server", "cluster"]);
     jobs.ends(&["status", "-job", "none"], 64);

@@ -412,7 +412,7 @@ fn alerts_and_dashboard_use_metrics_that_exist() {
     let mut count = 0;
     for name in ["neo4j-backup.rules.yml", "neo4j-backup.dashboard.json"] {
         let used = fs::read_to_string(folder.join(name)).unwrap();
-        if name.ends_with(".json") {
+        if Path::new(name).extension().is_some_and(|end| end == "json") {
             serde_json::from_str::<Value>(&used).unwrap();
         }
         let is_name =

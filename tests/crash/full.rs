@@ -1,5 +1,6 @@
 //! Full backups that are killed, or whose disk fails, at a system call that changes something: whatever the call, the
-//! target is absent or a complete backup, and the same command run again ends well.
+//! target is absent or a complete backup, and the same command run again ends well. A generation beside the target that shares
+//! the files of the backup in it stays as it is.
 //!
 //! Runs at some of the calls; `CRASH_POINTS=all` (`tests/run full crash`) takes every one. Needs `strace`.
 
@@ -16,6 +17,7 @@ use std::{
 
 use crate::disk_trace::{Call, Effect, FAULTS, Fault, calls, folder_in_memory, require_strace, run_with_fault};
 use crate::support::replay::{Answer, Server, Transactions, judge, left_over, sibling, with_large_file};
+use crate::support::{link_dir, snapshot};
 use tempfile::TempDir;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_neo4j-backup");
@@ -49,8 +51,14 @@ impl Scene<'_> {
         };
         if before == Before::OlderBackup {
             assert!(scene.finish().status.success());
+            link_dir(&scene.target(), &scene.generation());
         }
         scene
+    }
+
+    /// Shares its files with the older backup.
+    fn generation(&self) -> PathBuf {
+        self.folder.path().join("generation")
     }
 
     fn target(&self) -> PathBuf {
@@ -88,6 +96,7 @@ fn points(server: &Server, before: Before) -> Vec<Call> {
 fn try_point(server: &Server, before: Before, fault: Fault, point: &Call) -> Result<(), String> {
     let scene = Scene::new(server, before);
     let target = scene.target();
+    let generation = (before == Before::OlderBackup).then(|| snapshot(&scene.generation()));
     let hit = run_with_fault(PROGRAM, &scene.arguments(), scene.folder.path(), point, &fault.inject());
     if matches!(fault, Fault::Killed) && hit.status.signal().is_none() {
         return Err(format!("was not hit: {}", hit.status));
@@ -116,6 +125,9 @@ fn try_point(server: &Server, before: Before, fault: Fault, point: &Call) -> Res
         ));
     }
     judge(&target).map_err(|error| format!("after the next run: {error}"))?;
+    if generation.is_some_and(|before| before != snapshot(&scene.generation())) {
+        return Err("the generation beside it was changed".to_owned());
+    }
     match left_over(&target) {
         left if left.is_empty() => Ok(()),
         left => Err(format!("after the next run: {left:?} left")),

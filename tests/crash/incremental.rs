@@ -1,16 +1,17 @@
 //! Incremental backups that are killed, or whose disk fails, at a system call that changes something: the same command
-//! run again brings the store to the same bytes as a run that nobody stopped, and Neo4j starts from what is left.
+//! run again brings the store to the same bytes as a run that nobody stopped, and Neo4j starts from what is left. A generation
+//! beside the backup that shares its files stays as it is.
 //!
 //! Runs at some of the calls; `CRASH_POINTS=all` (`tests/run full crash`) takes every one, and `CRASH_BOOTS` says on how many
 //! of them Neo4j is started. Needs `strace` and a real Neo4j.
 
 #![expect(clippy::unwrap_used, clippy::print_stderr, reason = "panicking is how tests report")]
 
-use std::env;
+use std::{env, fs};
 
 use crate::disk_trace::{Call, Effect, FAULTS, Fault, record, require_strace, run_with_fault};
 use crate::interrupted::{PROGRAM, Scene, takes_all};
-use crate::support::{Release, require_peers};
+use crate::support::{Release, link_dir, require_peers, snapshot};
 
 /// Of the calls, the short run takes one of so many.
 const SAMPLE: usize = 7;
@@ -41,7 +42,15 @@ fn every_point_is_repaired(release: Release) {
         return;
     }
     let scene = Scene::new(release);
-    let copy = scene.copy("copy");
+    let generation = scene.dir("generation");
+    let fresh = || {
+        let copy = scene.copy("copy");
+        let _ = fs::remove_dir_all(&generation);
+        link_dir(&copy, &generation);
+        copy
+    };
+    let copy = fresh();
+    let kept = snapshot(&generation);
     let arguments = scene.arguments(&copy);
     // the folder also holds the lock file beside the copy
     let folder = copy.parent().unwrap();
@@ -52,7 +61,7 @@ fn every_point_is_repaired(release: Release) {
     let wanted = boots_wanted(cases.len());
     let (mut boots, mut wrong) = (0, Vec::new());
     for (number, (fault, call)) in cases.iter().enumerate() {
-        let copy = scene.copy("copy");
+        let copy = fresh();
         let hit = run_with_fault(PROGRAM, &arguments, folder, call, &fault.inject());
         let what = format!("{fault:?} at {} {} {}", call.name, call.number, call.path.display());
         if *fault == Fault::Killed && hit.status.success() {
@@ -72,6 +81,9 @@ fn every_point_is_repaired(release: Release) {
         }
         let error = scene.repaired_by_next_run(&copy).err();
         wrong.extend(error.map(|error| format!("{what}: {error}")));
+        if snapshot(&generation) != kept {
+            wrong.push(format!("{what}: the generation beside it was changed"));
+        }
     }
     eprintln!(
         "neo4j {}: {} calls, {} points, Neo4j started on {boots}, {} wrong",
