@@ -114,7 +114,6 @@ fn file_of(path: &Path, job: &str, status: &TargetStatus) -> PathBuf {
 }
 
 /// The metrics of the target of a job.
-#[expect(clippy::too_many_lines, reason = "a table")]
 fn text(job: &str, status: &TargetStatus) -> Result<String, std::fmt::Error> {
     let mut registry = Registry::with_prefix("neo4j_backup");
     let mut gauge = |name: &str, help: &str, found: &[(Option<&str>, Option<f64>)]| {
