@@ -114,7 +114,6 @@ fn file_of(path: &Path, job: &str, status: &TargetStatus) -> PathBuf {
 }
 
 /// The metrics of the target of a job.
-#[expect(clippy::too_many_lines, reason = "a table")]
 fn text(job: &str, status: &TargetStatus) -> Result<String, std::fmt::Error> {
     let mut registry = Registry::with_prefix("neo4j_backup");
     let mut gauge = |name: &str, help: &str, found: &[(Option<&str>, Option<f64>)]| {
@@ -126,6 +125,31 @@ fn text(job: &str, status: &TargetStatus) -> Result<String, std::fmt::Error> {
         }
         registry.register(name, help, values);
     };
+    for (name, help, value) in values(status) {
+        gauge(name, help, &[(None, value)]);
+    }
+    let last = &status.last_transactions;
+    let ids: Vec<_> = last
+        .iter()
+        .map(|last| (Some(last.data_source.as_str()), Some(number(last.id.unsigned_abs()))))
+        .collect();
+    gauge("last_transaction_id", "Last transaction of the backup", &ids);
+    let times: Vec<_> = last
+        .iter()
+        .map(|last| (Some(last.data_source.as_str()), last.committed.map(seconds)))
+        .collect();
+    gauge(
+        "last_transaction_timestamp_seconds",
+        "When the last transaction of the backup was committed",
+        &times,
+    );
+    let mut text = String::new();
+    encode(&mut text, &registry)?;
+    Ok(text)
+}
+
+/// Name, help and value of each gauge of which a target has one.
+fn values(status: &TargetStatus) -> [(&'static str, &'static str, Option<f64>); 14] {
     let run = status.last_run.as_ref();
     let drill = status.last_drill_run.as_ref();
     let verified = status
@@ -133,7 +157,7 @@ fn text(job: &str, status: &TargetStatus) -> Result<String, std::fmt::Error> {
         .as_ref()
         .map(|verification| verification.finished);
     let moment = |time: Option<Time>| Some(time.map_or(0.0, seconds));
-    for (name, help, value) in [
+    [
         (
             "last_success_timestamp_seconds",
             "When the last good backup was complete; 0 if there is none",
@@ -200,27 +224,7 @@ fn text(job: &str, status: &TargetStatus) -> Result<String, std::fmt::Error> {
             "What keeps the backup from being a good one: 0 is good",
             Some(number(status.defects.len() as u64)),
         ),
-    ] {
-        gauge(name, help, &[(None, value)]);
-    }
-    let last = &status.last_transactions;
-    let ids: Vec<_> = last
-        .iter()
-        .map(|last| (Some(last.data_source.as_str()), Some(number(last.id.unsigned_abs()))))
-        .collect();
-    gauge("last_transaction_id", "Last transaction of the backup", &ids);
-    let times: Vec<_> = last
-        .iter()
-        .map(|last| (Some(last.data_source.as_str()), last.committed.map(seconds)))
-        .collect();
-    gauge(
-        "last_transaction_timestamp_seconds",
-        "When the last transaction of the backup was committed",
-        &times,
-    );
-    let mut text = String::new();
-    encode(&mut text, &registry)?;
-    Ok(text)
+    ]
 }
 
 fn labels(job: &str, status: &TargetStatus, data_source: Option<&str>) -> Labels {

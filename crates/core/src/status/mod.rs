@@ -1,7 +1,7 @@
 //! Is there a good backup, how old is it, was it verified, and could the next run succeed? Answered from the manifest,
 //! the journal and the file system, or from a repository; the source is asked only if that is wanted.
 //!
-//! [`directory`] looks at a target, [`repository`] at a repository, [`lag`] asks the source, [`judgement`] says what is
+//! `directory` looks at a target, `repository` at a repository, `lag` asks the source, `judgement` says what is
 //! wrong.
 
 mod directory;
