@@ -188,12 +188,12 @@ impl Scene {
         for change in stream {
             applier.apply(change).ok()?;
         }
-        let mut applied = applier.finish().unwrap();
-        if let Some(property) = applied.graph_property {
+        let mut done = applier.finish().unwrap();
+        if let Some(property) = done.graph_property {
             Header::open(&handle).unwrap().set_graph_property(property).unwrap();
         }
         for kind in kinds {
-            let touched = applied.touched.entry(kind).or_default();
+            let touched = done.touched.entry(kind).or_default();
             seal(&handle, kind, self.format, touched).unwrap();
         }
         let of = |what| {
