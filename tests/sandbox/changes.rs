@@ -6,7 +6,6 @@
 #![expect(
     clippy::unwrap_used,
     clippy::indexing_slicing,
-    clippy::print_stderr,
     reason = "panicking is how tests report"
 )]
 
@@ -72,7 +71,7 @@ struct Scene {
 
 impl Scene {
     fn new(seed: u64) -> Scene {
-        let format = [StoreFormat::Legacy, StoreFormat::Current][usize::from(seed % 2 == 0)];
+        let format = [StoreFormat::Legacy, StoreFormat::Current][usize::from(seed.is_multiple_of(2))];
         let memory = Path::new("/dev/shm");
         let work = if memory.is_dir() {
             TempDir::new_in(memory)
