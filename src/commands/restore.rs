@@ -31,6 +31,10 @@ use neo4j_format::ids::TxId;
 
 /// What is restored, and where to. Nothing is taken from the environment, which may hold the options of backups.
 #[derive(Debug, clap::Args)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "a switch that was typed is a bool; requests have enums"
+)]
 pub(crate) struct RestoreArgs {
     /// Directory of the backup; or use -repo
     #[arg(long, value_name = "DIR", value_parser = clap::value_parser!(OsString))]
@@ -81,11 +85,15 @@ pub(crate) struct RestoreArgs {
     #[arg(long)]
     dry_run: bool,
 
-    /// Cluster that the server belongs to: ha://host[:2181],host[:2181][/chroot]
-    ///
-    /// Prints what has to be done for each member. Refuses while members are registered in ZooKeeper: a member that runs
-    /// would give its data to those that were restored. With -dry-run nothing is refused.
-    #[arg(long, value_name = "URI", help_heading = CLUSTER)]
+    #[arg(
+        long,
+        help = "Cluster that the server belongs to: ha://host[:2181],host[:2181][/chroot]",
+        long_help = "Cluster that the server belongs to: ha://host[:2181],host[:2181][/chroot]. Prints what has to be done \
+                     for each member. Refuses while members are registered in ZooKeeper: a member that runs would give its \
+                     data to those that were restored. With -dry-run, members may be registered.",
+        value_name = "URI",
+        help_heading = CLUSTER
+    )]
     cluster_of: Option<String>,
 
     /// Name of the cluster [default: neo4j.ha, or the only one]

@@ -293,7 +293,6 @@ mod tests {
     use super::*;
 
     #[test]
-    #[expect(clippy::print_stdout, reason = "a measure")]
     fn a_thousand_generations_are_listed_at_once() {
         const COUNT: i64 = 1000;
         const HOUR: i64 = 3_600_000;
