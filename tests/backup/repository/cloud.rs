@@ -24,7 +24,7 @@ const SECRET: &str = "correct-horse";
 /// Bytes that take a while to send.
 const LARGE: usize = 96 << 20;
 
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_mins(2);
 
 /// An object store of this test; ends with it.
 struct ObjectStore {
