@@ -51,7 +51,7 @@ pub(crate) struct RestoreArgs {
     #[arg(long, value_name = "N", conflicts_with = "at")]
     at_tx: Option<String>,
 
-    /// Restore the state at this time: RFC 3339 or "YYYY-MM-DD HH:MM[:SS]" in local time
+    /// Restore the state at this time: RFC 3339, or "YYYY-MM-DD HH:MM" or "YYYY-MM-DD HH:MM:SS" in local time
     ///
     /// The state after the last transaction that was committed at or before this time, by the clock of the server.
     /// Neo4j 1.3 and 1.4 keep no times: use -at-tx. Exit status 22 means that the backup does not reach it.
@@ -82,11 +82,10 @@ pub(crate) struct RestoreArgs {
     #[arg(long)]
     dry_run: bool,
 
-    #[expect(rustdoc::bare_urls, clippy::doc_markdown, reason = "shown on the terminal")]
-    /// Its cluster: ha://host[:2181],host[:2181][/chroot]
+    /// URI of the cluster that the server belongs to, as in -from
     ///
     /// Prints what has to be done for each member. Refuses while members are registered in ZooKeeper: a member that runs
-    /// would give its data to those that were restored. With -dry-run nothing is refused.
+    /// would give its data to those that were restored. With -dry-run, members may be registered.
     #[arg(long, value_name = "URI", help_heading = CLUSTER)]
     cluster_of: Option<String>,
 

@@ -306,7 +306,7 @@ fn a_signal_ends_all_jobs() {
     let output = running.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(143));
     let document: Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!(codes(&document), [("a", 143), ("b", 143), ("c", 143)]);
+    assert_eq!(codes(&document), [("a", 143), ("b", 143), ("c", 143)], "{document:#}");
     assert_eq!(started(), 2, "a job was begun after the signal");
 }
 

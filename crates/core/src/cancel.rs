@@ -26,7 +26,7 @@ struct CancelState {
 }
 
 impl Cancel {
-    /// The same cancellation, with a limit on the time from now: whoever holds the result is cancelled with
+    /// The same cancellation, with a limit on the time from now: its holder is cancelled with
     /// [`ErrorKind::TimeLimit`] once it has passed. The limit does not cancel `self`.
     #[must_use]
     pub fn limited(&self, limit: Duration) -> Cancel {
@@ -39,9 +39,12 @@ impl Cancel {
 
     /// Ends the run with `reason`; only the first call counts.
     pub fn cancel(&self, reason: ErrorKind) {
-        self.reason().get_or_insert(reason);
-        self.shared.given.notify_all();
+        let mut given = self.reason();
+        given.get_or_insert(reason);
+        // before the lock is released: who sees the reason sees the cancelled token too
         self.token.cancel();
+        drop(given);
+        self.shared.given.notify_all();
     }
 
     /// The error to end with, if the run was cancelled.
@@ -134,6 +137,24 @@ mod tests {
         cancel.cancel(ErrorKind::Terminated);
         cancel.cancel(ErrorKind::Interrupted);
         assert_eq!(waiting.join().unwrap().unwrap_err().kind(), ErrorKind::Terminated);
+    }
+
+    #[test]
+    fn a_wait_that_was_cancelled_is_followed_by_a_check_that_says_so() {
+        for _ in 0..500 {
+            let cancel = Cancel::default();
+            let waits = || {
+                cancel.wait(Duration::from_hours(1)).unwrap_err();
+                cancel.check()
+            };
+            std::thread::scope(|scope| {
+                let waiting: Vec<_> = (0..4).map(|_| scope.spawn(waits)).collect();
+                // time for them to begin, which the test does not depend on
+                std::thread::sleep(Duration::from_micros(200));
+                cancel.cancel(ErrorKind::Terminated);
+                assert!(waiting.into_iter().all(|one| one.join().unwrap().is_err()));
+            });
+        }
     }
 
     #[tokio::test]

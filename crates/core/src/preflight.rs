@@ -1,5 +1,5 @@
-//! What a backup would do, found out without writing anything: the questions and refusals of [`crate::full`] and
-//! [`crate::incremental`] that come before their first write.
+//! What a backup would do, found out without writing anything: the questions and refusals of `full` and
+//! `incremental` that come before their first write.
 
 use std::{collections::BTreeMap, path::PathBuf};
 

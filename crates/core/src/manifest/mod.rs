@@ -1,7 +1,7 @@
 //! What a backup says about its own bytes: `neo4j-backup.json` and `neo4j-backup.sums`.
 //!
 //! [`document`] is the manifest itself: state, runs, last transactions, the list of files; [`stored`] reads and writes
-//! it. [`sums`] has the digests of the files' chunks, which [`units`] reads on several threads. [`verified`] has what verifications came to. [`files`] says which files
+//! it. [`sums`] has the digests of the files' chunks, which [`units`] reads on several threads. `verified` has what verifications came to. [`files`] says which files
 //! of a directory belong to either. [`crate`] writes them, `verify` compares them with the directory;
 //! neither the bytes of the store nor the network is known here.
 

@@ -191,7 +191,7 @@ pub(super) fn manifest_of(parent: &DirHandle, name: &OsStr) -> Result<Option<Man
     }
 }
 
-/// Whether a directory is the one that a manifest calls by this name ([`super::Target::to_replace`]).
+/// Whether a directory is the one that a manifest calls by this name.
 pub(super) fn is_known_as(parent: &DirHandle, dir: &OsStr, name: &str) -> bool {
     let manifest = manifest_of(parent, dir).ok().flatten();
     identity(parent, dir).as_deref() == Some(name) || manifest.as_ref().and_then(Manifest::run_id) == Some(name)
