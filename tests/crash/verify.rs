@@ -90,6 +90,8 @@ fn an_update_killed_anywhere_is_told_from_damage() {
         fs::rename(&names, &aside).unwrap();
         assert_eq!(verified(&copy), (Some(20), "damaged".to_owned()), "{what}");
         fs::rename(&aside, &names).unwrap();
+        // known damage stops updates until a verification finds it gone
+        assert_eq!(verified(&copy).0, Some(expected), "{what}");
         succeeds(&incremental);
         assert_eq!(verified(&copy), (Some(0), "intact".to_owned()), "{what}");
     }

@@ -198,7 +198,7 @@ fn it_listens_on_loopback_unless_told_otherwise_and_warns_where_anybody_may_ask(
         let warnings = serving.said["result"]["warnings"].to_string();
         (
             serving.address().to_owned(),
-            warnings.contains("whoever reaches this address"),
+            warnings.contains("anyone who reaches this address"),
         )
     };
     let (address, is_warned) = said(&["-listen", ":0"]);

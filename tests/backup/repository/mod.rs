@@ -201,6 +201,23 @@ fn a_backup_becomes_a_generation_that_says_what_it_is() {
 }
 
 #[test]
+fn a_generation_that_was_not_checked_is_not_called_good() {
+    let scene = Scene::new();
+    let to = scene.dir("backup");
+    let from = Source::recorded();
+    let taken = scene.succeeds(&[
+        "-full",
+        "-verify=false",
+        "-from",
+        &from.uri(),
+        "-to",
+        to.to_str().unwrap(),
+    ]);
+    assert_eq!(taken["archive"]["result"], "new");
+    assert_eq!(scene.generations()[0]["verdict"], "not-checked");
+}
+
+#[test]
 fn restic_lists_checks_and_restores_what_was_archived() {
     if !has_restic() {
         return;

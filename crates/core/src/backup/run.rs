@@ -65,11 +65,16 @@ impl BackupRun<'_> {
         };
         self.progress.phase(Phase::Archiving);
         let source = self.backup.named_source();
+        // what was not checked is not kept as a good one
+        let verdict = match (outcome.verdict, &outcome.check) {
+            (Verdict::Good, None) => Verdict::NotChecked,
+            (verdict, _) => verdict,
+        };
         let locked = Target::lock(&outcome.target, &self.run_id, now(), self.backup.shared);
         let archived = locked.and_then(|target| {
             let archived = target.site().open().and_then(|dir| {
                 let _lock = Neo4jLock::take(&dir)?;
-                Ok(repository.archive(&dir, &source, outcome.verdict, self.cancel))
+                Ok(repository.archive(&dir, &source, verdict, self.cancel))
             });
             target.release(&Ok(()));
             archived

@@ -23,6 +23,7 @@ use crate::{
     manifest::MANIFEST,
     target::{
         lock::RunLock,
+        owners::{SharedDirectories, refuse_shared},
         staging::{
             directories::{Occupant, occupant, resolve, sibling},
             open_parent,
@@ -87,7 +88,7 @@ impl Journal {
     /// repository.
     ///
     /// # Errors
-    /// As [`Journal::entries`]; another process keeps the file locked.
+    /// As [`Journal::entries`]; this is root, and another user can rename files there; another process keeps the file locked.
     pub fn append(&self, entry: &JournalEntry) -> Result<(), Error> {
         let may_create = match entry.command {
             RunKind::Backup => self.is_backup() || self.is_free(),
@@ -95,6 +96,8 @@ impl Journal {
             RunKind::Verify | RunKind::Check => self.is_backup(),
         };
         if may_create || self.parent.has(self.name()) {
+            let target = self.parent.folder(&self.target).ok();
+            refuse_shared(SharedDirectories::NeverAllowed, &self.parent, target.as_ref())?;
             self.write(entry)
         } else {
             Ok(())
