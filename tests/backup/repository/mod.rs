@@ -487,8 +487,8 @@ mod any_moment {
     use super::generations_of_a_server_give_any_transaction as ask;
 
     crate::support::asked_of! {
-        [of_1_3 = V1_3, of_1_8 = V1_8]
-        [of_1_4_2 = V1_4_2, of_1_5 = V1_5, of_1_6_1 = V1_6_1, of_1_7_2 = V1_7_2, of_1_9_9 = V1_9_9]
+        [of_1_8 = V1_8]
+        [of_1_3 = V1_3, of_1_4_2 = V1_4_2, of_1_5 = V1_5, of_1_6_1 = V1_6_1, of_1_7_2 = V1_7_2, of_1_9_9 = V1_9_9]
     }
 }
 

@@ -12,7 +12,7 @@ use crate::{
     error::Condition,
     full::{Announcement, Full, full},
     incremental::{Incremental, incremental},
-    outcome::BackupOutcome,
+    outcome::{BackupOutcome, Verdict},
     preflight::{self, Preflight, RepositoryAccess},
     progress::{Phase, Progress},
     replace::Replace,
