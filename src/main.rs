@@ -4,6 +4,7 @@ mod args;
 mod commands;
 mod jobs;
 mod output;
+mod process_group;
 
 use std::process::ExitCode;
 

@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::Signal;
 use tracing::level_filters::LevelFilter;
 
 use crate::{
@@ -26,6 +26,7 @@ use crate::{
         streams::{self, printable},
         terminal::{Terminal, Verbosity},
     },
+    process_group::{self, Ended, signal},
 };
 use neo4j_backup_core::{
     Error, ErrorKind, Status,
@@ -190,27 +191,11 @@ fn spawn(command: &str, data: &Path) -> Result<Child, Error> {
 
 /// How a command ended; `None` if it took too long and was killed.
 fn ended(mut child: Child, limit: Duration, cancel: &Cancel) -> Result<Option<ExitStatus>, Error> {
-    let started = Instant::now();
-    loop {
-        match child.try_wait() {
-            Ok(Some(status)) => return Ok(Some(status)),
-            Ok(None) if started.elapsed() < limit && cancel.check().is_ok() => thread::sleep(PAUSE / 10),
-            Ok(None) => {
-                signal(&child, Signal::KILL);
-                let _ = child.wait();
-                cancel.check()?;
-                return Ok(None);
-            }
-            Err(error) => return Err(Error::new(ErrorKind::Failed, error)),
-        }
-    }
-}
-
-fn signal(child: &Child, signal: Signal) {
-    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
-    if let Some(pid) = pid {
-        // it may have ended meanwhile
-        let _ = kill_process_group(pid, signal);
+    match process_group::wait(&mut child, limit, cancel) {
+        Ok(Ended::Exited(status)) => Ok(Some(status)),
+        Ok(Ended::TimedOut) => Ok(None),
+        Ok(Ended::Cancelled(error)) => Err(error),
+        Err(error) => Err(Error::new(ErrorKind::Failed, error)),
     }
 }
 

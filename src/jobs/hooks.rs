@@ -14,18 +14,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustix::{
-    fs::{Access, AtFlags, CWD, MemfdFlags, accessat, memfd_create},
-    process::{Pid, Signal, kill_process_group},
-};
+use rustix::fs::{Access, AtFlags, CWD, MemfdFlags, accessat, memfd_create};
 use serde::Serialize;
 
-use crate::args::repository::PASSWORD_VARIABLE;
+use crate::{
+    args::repository::PASSWORD_VARIABLE,
+    process_group::{self, Ended},
+};
 use neo4j_backup_core::Cancel;
-
-/// Between two looks at a hook that runs; the first ones come sooner.
-const LOOK: Duration = Duration::from_millis(100);
-const FIRST_LOOK: Duration = Duration::from_millis(2);
 
 /// The hooks of a job.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -161,39 +157,17 @@ fn start(program: &str, arguments: &[String], document: &[u8]) -> io::Result<Chi
         .spawn()
 }
 
-/// Waits for a hook; kills all that it has started at the limit, or when the run is cancelled.
+/// Waits for a hook, within its limit.
 fn wait(mut child: Child, limit: Duration, cancel: &Cancel) -> Result<ExitStatus, String> {
-    let begun = Instant::now();
-    let mut pause = FIRST_LOOK;
-    loop {
-        match child.try_wait() {
-            Ok(Some(status)) => return Ok(status),
-            Ok(None) => {}
-            Err(error) => return Err(format!("cannot be waited for: {error}")),
-        }
-        let left = limit.saturating_sub(begun.elapsed());
-        let end = if left.is_zero() {
-            Some(format!(
-                "was killed after {} s, the limit of hook-timeout",
-                limit.as_secs()
-            ))
-        } else {
-            let cancelled = cancel.wait(pause.min(left)).err();
-            cancelled.map(|cancelled| format!("was killed: {cancelled}"))
-        };
-        if let Some(end) = end {
-            kill(&mut child);
-            return Err(end);
-        }
-        pause = (pause * 2).min(LOOK);
+    match process_group::wait(&mut child, limit, cancel) {
+        Ok(Ended::Exited(status)) => Ok(status),
+        Ok(Ended::TimedOut) => Err(format!(
+            "was killed after {} s, the limit of hook-timeout",
+            limit.as_secs()
+        )),
+        Ok(Ended::Cancelled(cancelled)) => Err(format!("was killed: {cancelled}")),
+        Err(error) => Err(format!("cannot be waited for: {error}")),
     }
-}
-
-/// Kills the process group of a hook.
-fn kill(child: &mut Child) {
-    // the process is not waited for yet, so that its id is still its own
-    let _ = kill_process_group(Pid::from_child(child), Signal::KILL);
-    let _ = child.wait();
 }
 
 /// What is wrong with how a program ended.
