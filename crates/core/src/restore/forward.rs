@@ -6,6 +6,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashSet},
+    fs::File,
     path::PathBuf,
 };
 
@@ -34,6 +35,7 @@ use neo4j_format::{
     ids::{DataSource, LogVersion, TxId},
     log::{
         self, Item, Layout, LogFormat, LogHeader, LogWriter, TransactionRange, TransactionRangeError,
+        TransactionSummary,
         entry::{CommitKind, CommitStamp},
     },
     store::{Header, StoreFormat},
@@ -144,10 +146,7 @@ impl Forward<'_> {
         let Some((_, Some(ours))) = self.manifest.last_transaction(DataSource::Graph) else {
             return Ok(());
         };
-        let layout = Layout {
-            format,
-            source: DataSource::Graph,
-        };
+        let layout = layout(format, DataSource::Graph);
         let Ok(range) = TransactionRange::find(self.logs, layout, None, base.previous(), base) else {
             return Ok(());
         };
@@ -177,10 +176,7 @@ impl Forward<'_> {
         end: TxId,
         cut: Cut,
     ) -> Result<GraphLog, Error> {
-        let layout = Layout {
-            format,
-            source: DataSource::Graph,
-        };
+        let layout = layout(format, DataSource::Graph);
         let end = match cut {
             Cut::After(last) => last,
             Cut::At(_) => end,
@@ -195,29 +191,21 @@ impl Forward<'_> {
             previous_last_tx: base,
         };
         let mut writer = LogWriter::create(file.map_err(DiskError::at(&path))?, header, layout)?;
-        let (mut last, mut committed, mut is_over) = (base, None, false);
+        let (mut last, mut committed) = (base, None);
         let limit = match cut {
             Cut::At(time) => time.as_millisecond(),
             Cut::After(_) => i64::MAX,
         };
-        range.read(|transaction| {
-            self.cancel.check()?;
-            if is_over {
-                return Ok::<_, Error>(());
-            }
-            let position = writer.position();
-            let summary = writer.append(transaction)?;
+        self.append_until(&range, &mut writer, |summary| {
             let time = match summary.stamp {
                 CommitStamp::Time(time) => Some(time),
                 CommitStamp::Master(_) => None,
             };
-            if time.is_some_and(|time| time > limit) {
-                writer.truncate(position)?;
-                is_over = true;
-            } else {
+            let is_late = time.is_some_and(|time| time > limit);
+            if !is_late {
                 (last, committed) = (summary.tx, time);
             }
-            Ok(())
+            is_late
         })?;
         writer.flush()?;
         let file = self.dir.open_file(&path).map_err(DiskError::at(&path))?;
@@ -247,10 +235,7 @@ impl Forward<'_> {
         if later <= base {
             return Ok(());
         }
-        let layout = Layout {
-            format,
-            source: DataSource::Lucene,
-        };
+        let layout = layout(format, DataSource::Lucene);
         self.warn_of_deleted_indexes(progress)?;
         let behind = self.global_ids(format, last, end)?;
         let active = match PendingIndex::inspect(self.logs, format)?.state {
@@ -270,7 +255,31 @@ impl Forward<'_> {
             Cut::At(time) => Some(time.as_millisecond()),
             Cut::After(_) => committed,
         };
-        let (mut count, mut is_over) = (0_u64, false);
+        let mut count = 0_u64;
+        self.append_until(&range, &mut writer, |summary| {
+            let is_alone = summary.kind == CommitKind::OnePhase;
+            let is_late = match (summary.stamp, limit) {
+                (CommitStamp::Time(time), Some(limit)) => is_alone && time > limit,
+                _ => false,
+            } || behind.contains(&hash(&summary.global_id));
+            count += u64::from(!is_late);
+            is_late
+        })?;
+        writer.flush()?;
+        if count == 0 {
+            durable::remove(self.dir, &path)?;
+        }
+        Ok(())
+    }
+
+    /// Copies transactions up to the first one that is too late.
+    fn append_until(
+        &self,
+        range: &TransactionRange,
+        writer: &mut LogWriter<File>,
+        mut is_late: impl FnMut(&TransactionSummary) -> bool,
+    ) -> Result<(), Error> {
+        let mut is_over = false;
         range.read(|transaction| {
             self.cancel.check()?;
             if is_over {
@@ -278,24 +287,12 @@ impl Forward<'_> {
             }
             let position = writer.position();
             let summary = writer.append(transaction)?;
-            let is_alone = summary.kind == CommitKind::OnePhase;
-            let is_late = match (summary.stamp, limit) {
-                (CommitStamp::Time(time), Some(limit)) => is_alone && time > limit,
-                _ => false,
-            };
-            if is_late || behind.contains(&hash(&summary.global_id)) {
+            if is_late(&summary) {
                 writer.truncate(position)?;
                 is_over = true;
-            } else {
-                count += 1;
             }
             Ok(())
-        })?;
-        writer.flush()?;
-        if count == 0 {
-            durable::remove(self.dir, &path)?;
-        }
-        Ok(())
+        })
     }
 
     /// The pending log of the later backup no longer has the changes of an index that was deleted before it was taken.
@@ -311,10 +308,7 @@ impl Forward<'_> {
 
     /// The global ids, hashed, of the graph's transactions behind the cut.
     fn global_ids(&self, format: LogFormat, last: TxId, end: TxId) -> Result<HashSet<u64>, Error> {
-        let layout = Layout {
-            format,
-            source: DataSource::Graph,
-        };
+        let layout = layout(format, DataSource::Graph);
         let mut found = HashSet::new();
         let range = TransactionRange::find(self.logs, layout, None, last, end)?;
         range.read(|transaction| {
@@ -328,6 +322,10 @@ impl Forward<'_> {
         })?;
         Ok(found)
     }
+}
+
+fn layout(format: LogFormat, source: DataSource) -> Layout {
+    Layout { format, source }
 }
 
 fn hash(global_id: &[u8]) -> u64 {
