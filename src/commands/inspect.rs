@@ -9,8 +9,11 @@ use crate::{
     output::{calendar::utc, report, streams::printable},
 };
 use neo4j_backup_core::{
-    inspect::{DirectoryKind, Inspection, VerificationSummary, inspect, logs::LogSummary, stores::StoreSummary},
-    manifest::{BackupKind, Run, State, VerificationResult, VerifiedBy},
+    inspect::{
+        DirectoryKind, Inspection, VerificationSummary, inspect, logs::LogSummary, start::FirstStart,
+        stores::StoreSummary,
+    },
+    manifest::{Run, State, VerificationResult, VerifiedBy},
     verify::traces::Opened,
 };
 
@@ -75,18 +78,8 @@ fn text(found: &Inspection) -> String {
         row("verified", Some(verification_line(verification)));
     }
     row("neo4j", Some(neo4j(found).to_owned()));
-    let start = &found.first_start;
-    for (name, lines) in [
-        ("refused", &start.refused),
-        ("start", &start.work),
-        ("later", &start.later),
-    ] {
-        for line in lines {
-            row(name, Some(line.clone()));
-        }
-    }
-    if start.refused.is_empty() && start.work.is_empty() {
-        row("start", Some("nothing to do before it serves".to_owned()));
+    for (name, line) in first_start_rows(&found.first_start) {
+        row(name, Some(line));
     }
     for problem in &found.problems {
         row("problem", Some(problem.clone()));
@@ -154,11 +147,24 @@ fn log_line(logs: &LogSummary) -> Option<String> {
     ))
 }
 
+/// What the first start will do, as rows of a report.
+pub(super) fn first_start_rows(start: &FirstStart) -> Vec<(&'static str, String)> {
+    let mut rows = Vec::new();
+    for (name, lines) in [
+        ("refused", &start.refused),
+        ("start", &start.work),
+        ("later", &start.later),
+    ] {
+        rows.extend(lines.iter().map(|line| (name, line.clone())));
+    }
+    if start.refused.is_empty() && start.work.is_empty() {
+        rows.push(("start", "nothing to do before it serves".to_owned()));
+    }
+    rows
+}
+
 fn run_line(run: &Run) -> String {
-    let mode = match run.mode {
-        BackupKind::Full => "full",
-        BackupKind::Incremental => "incremental",
-    };
+    let mode = run.mode.name();
     let when = i64::try_from(run.started).map(utc).unwrap_or_default();
     format!(
         "{when}, {mode}, {} transactions, {} from {} ({})",

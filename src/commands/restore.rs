@@ -11,6 +11,7 @@ use crate::{
     commands::{
         check,
         cluster_plan::{self, ClusterPlan, quoted},
+        inspect::first_start_rows,
     },
     output::{
         calendar::utc,
@@ -272,17 +273,8 @@ fn text(outcome: &RestoreOutcome) -> String {
     row("kept", outcome.previous.clone());
     row("opened by", outcome.releases.clone());
     if let Some(start) = &outcome.first_start {
-        for (name, lines) in [
-            ("refused", &start.refused),
-            ("start", &start.work),
-            ("later", &start.later),
-        ] {
-            for line in lines {
-                row(name, Some(line.clone()));
-            }
-        }
-        if start.refused.is_empty() && start.work.is_empty() {
-            row("start", Some("nothing to do before it serves".to_owned()));
+        for (name, line) in first_start_rows(start) {
+            row(name, Some(line));
         }
     }
     row("next", Some(next(outcome)));

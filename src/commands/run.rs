@@ -95,17 +95,16 @@ pub(crate) fn run(wanted: &RunArgs, output: Output, loudness: Verbosity, logs: L
         .map_err(Failure::from)
         .and_then(|parallel| {
             let jobs = file::choose(&wanted.file.path(), &wanted.names, wanted.all)?;
-            Ok((
-                jobs,
-                Settings {
-                    parallel,
-                    loudness,
-                    logs,
-                },
-            ))
+            let settings = Settings {
+                parallel,
+                dry_run: wanted.dry_run,
+                loudness,
+                logs,
+            };
+            Ok((jobs, settings))
         });
     match chosen {
-        Ok((jobs, settings)) => reported("run", &jobs, settings, wanted.dry_run, output),
+        Ok((jobs, settings)) => reported("run", &jobs, settings, output),
         Err(failure) => report::refused(&failure, output),
     }
 }
@@ -118,18 +117,13 @@ pub(crate) fn jobs(wanted: &JobsArgs, output: Output, loudness: Verbosity, logs:
     };
     match wanted.action {
         Action::Check => {
-            let parallel = NonZeroUsize::MIN;
-            reported(
-                "jobs",
-                &jobs,
-                Settings {
-                    parallel,
-                    loudness,
-                    logs,
-                },
-                true,
-                output,
-            )
+            let settings = Settings {
+                parallel: NonZeroUsize::MIN,
+                dry_run: true,
+                loudness,
+                logs,
+            };
+            reported("jobs", &jobs, settings, output)
         }
         Action::List => {
             let listed = Listed {
@@ -140,15 +134,11 @@ pub(crate) fn jobs(wanted: &JobsArgs, output: Output, loudness: Verbosity, logs:
     }
 }
 
-fn reported(command: &'static str, jobs: &[Job], settings: Settings, dry_run: bool, output: Output) -> ExitCode {
+fn reported(command: &'static str, jobs: &[Job], settings: Settings, output: Output) -> ExitCode {
     let result = signals::cancelling(ErrorKind::Failed, |cancel| {
         let ended = |job: &report::jobs::JobReport| job.print(output, settings.loudness);
-        let reports = if dry_run {
-            runner::preflight(jobs, settings, cancel, ended)
-        } else {
-            runner::run(jobs, settings, cancel, ended)
-        };
-        Ok(JobsReport::new(reports, dry_run))
+        let reports = runner::run(jobs, settings, cancel, ended);
+        Ok(JobsReport::new(reports, settings.dry_run))
     });
     let text = |report: &JobsReport| match settings.loudness {
         Verbosity::Normal => report.summary(),

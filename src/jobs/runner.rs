@@ -31,6 +31,8 @@ use neo4j_backup_core::{Backup, Cancel, Error, ErrorKind, backup::BackupFailure,
 pub(crate) struct Settings {
     /// How many at the same time.
     pub(crate) parallel: NonZeroUsize,
+    /// Whether they only say what they would do: no hook is started and nothing written.
+    pub(crate) dry_run: bool,
     pub(crate) loudness: Verbosity,
     pub(crate) logs: LevelFilter,
 }
@@ -46,27 +48,17 @@ pub(crate) fn run(
     ended: impl Fn(&JobReport) + Sync,
 ) -> Vec<JobReport> {
     each(jobs, settings.parallel, |job| {
-        let report = take(job, settings, cancel, Backup::run, true);
+        let report = if settings.dry_run {
+            take(job, settings, cancel, Backup::preflight)
+        } else {
+            take(job, settings, cancel, Backup::run)
+        };
         ended(&report);
         report
     })
 }
 
-/// Finds out what all jobs would do; starts no hook and writes nothing.
-pub(crate) fn preflight(
-    jobs: &[Job],
-    settings: Settings,
-    cancel: &Cancel,
-    ended: impl Fn(&JobReport) + Sync,
-) -> Vec<JobReport> {
-    each(jobs, settings.parallel, |job| {
-        let report = take(job, settings, cancel, Backup::preflight, false);
-        ended(&report);
-        report
-    })
-}
-
-fn take<T: Outcome>(job: &Job, settings: Settings, cancel: &Cancel, work: Work<T>, has_hooks: bool) -> JobReport {
+fn take<T: Outcome>(job: &Job, settings: Settings, cancel: &Cancel, work: Work<T>) -> JobReport {
     let terminal = Terminal::of_job(
         settings.loudness,
         settings.logs,
@@ -78,10 +70,10 @@ fn take<T: Outcome>(job: &Job, settings: Settings, cancel: &Cancel, work: Work<T
     let has_begun = is_over.is_ok();
     let taken = is_over.map_err(BackupFailure::from).and_then(|()| {
         let work = || {
-            if has_hooks {
-                before(job, cancel, &mut hooks)?;
-            } else {
+            if T::IS_DRY_RUN {
                 require_hooks(job, &terminal)?;
+            } else {
+                before(job, cancel, &mut hooks)?;
             }
             let request = job.request()?;
             work(&request.backup, &terminal, cancel)
@@ -93,10 +85,10 @@ fn take<T: Outcome>(job: &Job, settings: Settings, cancel: &Cancel, work: Work<T
         record: terminal.finish(),
         result: taken,
     };
-    if has_hooks {
+    if !T::IS_DRY_RUN {
         job.write_metrics();
     }
-    if has_hooks && has_begun {
+    if !T::IS_DRY_RUN && has_begun {
         let event = match report.exit_code() {
             0 => Event::OnSuccess,
             _ => Event::OnFailure,
@@ -220,6 +212,7 @@ mod tests {
 
     const SETTINGS: Settings = Settings {
         parallel: NonZeroUsize::MIN,
+        dry_run: false,
         loudness: Verbosity::Quiet,
         logs: LevelFilter::OFF,
     };
@@ -227,7 +220,7 @@ mod tests {
     #[test]
     fn a_job_that_panics_has_a_report() {
         let panics: Work<BackupOutcome> = |_, _, _| panic!("out of order");
-        let report = take(&job("a"), SETTINGS, &Cancel::default(), panics, true);
+        let report = take(&job("a"), SETTINGS, &Cancel::default(), panics);
         assert_eq!(report.exit_code(), 1);
         let text = report.to_json().to_string();
         assert!(text.contains("the job ended unexpectedly: out of order"), "{text}");
@@ -238,7 +231,7 @@ mod tests {
         let cancel = Cancel::default();
         cancel.cancel(ErrorKind::Terminated);
         let begins: Work<Preflight> = |_, _, _| panic!("it was begun");
-        let report = take(&job("a"), SETTINGS, &cancel, begins, false);
+        let report = take(&job("a"), SETTINGS, &cancel, begins);
         assert_eq!(report.exit_code(), 143);
     }
 }

@@ -71,7 +71,7 @@ impl Outcome for BackupOutcome {
             _ => HumanBytes(self.stored_bytes).to_string(),
         };
         vec![
-            ("mode", Some(mode(self.mode).to_owned())),
+            ("mode", Some(self.mode.name().to_owned())),
             (
                 "member",
                 Some(server(
@@ -103,14 +103,6 @@ impl Outcome for BackupOutcome {
 
 /// What to do where the history could not be proven.
 pub(super) const HISTORY_HINT: &str = "hint: -require-history refuses backups whose history cannot be proven\n";
-
-/// The word for a kind of backup.
-pub(super) fn mode(kind: BackupKind) -> &'static str {
-    match kind {
-        BackupKind::Full => "full",
-        BackupKind::Incremental => "incremental",
-    }
-}
 
 /// Who serves a backup.
 pub(super) fn server(members: Option<&AskedMembers>, address: &str, releases: &str, dialect: &str) -> String {

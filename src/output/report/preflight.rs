@@ -6,7 +6,7 @@ use indicatif::HumanBytes;
 
 use super::{
     Outcome,
-    backup::{HISTORY_HINT, behind, history, last, mode, server},
+    backup::{HISTORY_HINT, behind, history, last, server},
 };
 use crate::output::{streams::printable, terminal::RunRecord};
 use neo4j_backup_core::{
@@ -61,7 +61,7 @@ impl Outcome for Preflight {
             RepositoryAccess::Failed { .. } => "cannot be used",
         });
         vec![
-            ("mode", Some(mode(self.mode).to_owned())),
+            ("mode", Some(self.mode.name().to_owned())),
             (
                 "member",
                 Some(server(

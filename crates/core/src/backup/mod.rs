@@ -202,11 +202,7 @@ impl Backup {
     /// by default it refuses.
     #[must_use]
     pub fn allow_shared_directory(self, allow: bool) -> Backup {
-        let shared = if allow {
-            SharedDirectories::Allowed
-        } else {
-            SharedDirectories::Refused
-        };
+        let shared = SharedDirectories::if_allowed(allow);
         Backup { shared, ..self }
     }
 

@@ -10,8 +10,13 @@ use serde::{Deserialize, Serialize};
 
 use super::Journal;
 use crate::{
-    Error, context::now, drill::DrillOutcome, inspect::logs, manifest::BackupKind, outcome::BackupOutcome,
-    progress::Progress, run_id::RunId,
+    Error,
+    context::{now, timestamp},
+    drill::DrillOutcome,
+    inspect::logs,
+    outcome::BackupOutcome,
+    progress::Progress,
+    run_id::RunId,
 };
 use neo4j_format::DirHandle;
 
@@ -204,23 +209,17 @@ impl Recorder {
 
     /// Of a run that begins now.
     pub(crate) fn begin(command: RunKind, run_id: String) -> Recorder {
-        let started = i64::try_from(now()).unwrap_or(i64::MAX);
-        let started = Timestamp::from_millisecond(started).unwrap_or(Timestamp::MAX);
         Recorder {
             begun: Instant::now(),
             entry: JournalEntry {
                 run_id,
-                ..JournalEntry::new(command, started)
+                ..JournalEntry::new(command, timestamp(now()))
             },
         }
     }
 
     /// Notes how a backup ended that was taken.
     pub(crate) fn backup(&mut self, outcome: &BackupOutcome) {
-        let mode = match outcome.mode {
-            BackupKind::Full => "full",
-            BackupKind::Incremental => "incremental",
-        };
         let dir = DirHandle::open(&outcome.target).ok();
         let last = outcome
             .last_transactions
@@ -236,7 +235,7 @@ impl Recorder {
         let entry = &mut self.entry;
         entry.last_transactions = last.collect();
         entry.exit_code = outcome.exit_code();
-        entry.mode = Some(mode.to_owned());
+        entry.mode = Some(outcome.mode.name().to_owned());
         entry.verdict = Some(outcome.verdict.name().to_owned());
         entry.bytes = Some(outcome.bytes);
         entry.stored_bytes = Some(outcome.stored_bytes);

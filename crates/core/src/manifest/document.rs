@@ -42,6 +42,16 @@ pub enum BackupKind {
     Incremental,
 }
 
+impl BackupKind {
+    /// The word for it in reports, journals and tags.
+    pub const fn name(self) -> &'static str {
+        match self {
+            BackupKind::Full => "full",
+            BackupKind::Incremental => "incremental",
+        }
+    }
+}
+
 /// One run that led to the present state.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Run {

@@ -20,6 +20,17 @@ pub enum VerifiedBy {
     Drill,
 }
 
+impl VerifiedBy {
+    /// The command.
+    pub const fn name(self) -> &'static str {
+        match self {
+            VerifiedBy::Verify => "verify",
+            VerifiedBy::Backup => "backup",
+            VerifiedBy::Drill => "drill",
+        }
+    }
+}
+
 /// What a verification came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

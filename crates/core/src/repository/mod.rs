@@ -264,11 +264,7 @@ fn describe(dir: &DirHandle, manifest: &Manifest, source: &str, verdict: Verdict
         source: source.to_owned(),
         store_id: found.store_id.clone().unwrap_or_default(),
         time: i64::try_from(time).unwrap_or(i64::MAX),
-        mode: match run.map(|run| run.mode) {
-            Some(BackupKind::Incremental) => "incremental",
-            _ => "full",
-        }
-        .to_owned(),
+        mode: run.map_or(BackupKind::Full, |run| run.mode).name().to_owned(),
         last: graph.map_or(1, |last| last.id),
         last_index: last(DataSource::Lucene).map(|last| last.id),
         committed: graph.and_then(|last| last.committed),

@@ -16,7 +16,7 @@ mod plan;
 
 use std::path::{Path, PathBuf};
 
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 
 use crate::{
     Error, ErrorKind,
@@ -27,7 +27,7 @@ use crate::{
     context::now,
     inspect::{Inspection, directory::LastTransaction, inspect, start::FirstStart},
     manifest::{MANIFEST, Manifest},
-    outcome::Verdict,
+    outcome::{self, Verdict},
     progress::{Phase, Progress},
     repository::{Generation, Repository},
     run_id::RunId,
@@ -92,7 +92,7 @@ pub struct RestoreOutcome {
     /// The generation whose logs were applied, if the moment lies behind the first.
     pub logs_of: Option<String>,
     /// The directory that now holds the database.
-    #[serde(serialize_with = "lossy")]
+    #[serde(serialize_with = "outcome::lossy")]
     pub target: PathBuf,
     /// Whether nothing was written.
     pub dry_run: bool,
@@ -204,11 +204,7 @@ impl Restore {
     /// database; by default it refuses.
     #[must_use]
     pub fn allow_shared_directory(self, allow: bool) -> Restore {
-        let shared = if allow {
-            SharedDirectories::Allowed
-        } else {
-            SharedDirectories::Refused
-        };
+        let shared = SharedDirectories::if_allowed(allow);
         Restore { shared, ..self }
     }
 
@@ -413,8 +409,4 @@ fn checked(dir: &DirHandle, cancel: &Cancel) -> Result<Checked, Error> {
         Err(CheckError::Cancelled(error)) => Err(*error),
         Err(error) => Ok(Checked::not_run(&error)),
     }
-}
-
-fn lossy<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(&path.to_string_lossy())
 }

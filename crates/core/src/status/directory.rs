@@ -7,7 +7,7 @@ use crate::{
     Error,
     inspect::logs,
     journal::{Journal, JournalEntry, RecordedTransaction, RunKind, Time},
-    manifest::{Manifest, State, VerifiedBy},
+    manifest::{Manifest, State},
     target::free_space,
 };
 use neo4j_format::{
@@ -58,7 +58,7 @@ fn backup(found: &mut TargetStatus, dir: &DirHandle, entries: &[JournalEntry]) {
         State::Receiving => return found.defects.push("a full backup did not end".to_owned()),
     }
     if let Some(damage) = manifest.known_damage() {
-        let by = word(damage.by);
+        let by = damage.by.name();
         found.defects.push(format!("damaged: {by} found differences"));
     }
     found.last_good = last_good(&manifest, entries);
@@ -72,7 +72,7 @@ fn backup(found: &mut TargetStatus, dir: &DirHandle, entries: &[JournalEntry]) {
     let verification = manifest.last_verification();
     found.last_verification = verification.and_then(|verification| {
         Some(LastVerification {
-            by: word(verification.by).to_owned(),
+            by: verification.by.name().to_owned(),
             finished: time(verification.finished)?,
             result: verification.result.name().to_owned(),
         })
@@ -122,14 +122,6 @@ fn last_transactions(dir: &DirHandle, manifest: &Manifest, run: Option<&JournalE
         })
     });
     last.collect()
-}
-
-fn word(by: VerifiedBy) -> &'static str {
-    match by {
-        VerifiedBy::Verify => "verify",
-        VerifiedBy::Backup => "backup",
-        VerifiedBy::Drill => "drill",
-    }
 }
 
 fn ended(entry: &JournalEntry) -> Time {

@@ -11,7 +11,6 @@ mod repository;
 
 use std::path::PathBuf;
 
-use jiff::Timestamp;
 use serde::Serialize;
 
 pub use self::judgement::{Judgement, Level, Thresholds, in_words};
@@ -19,7 +18,7 @@ use crate::{
     Error,
     cancel::Cancel,
     cluster_options::ClusterOptions,
-    context::now,
+    context::{now, timestamp},
     journal::{JournalEntry, RecordedTransaction, Time},
     repository::Repository,
     source::uri::Source,
@@ -176,10 +175,9 @@ impl Status {
 
 impl TargetStatus {
     fn new(target: String) -> TargetStatus {
-        let now = i64::try_from(now()).unwrap_or(i64::MAX);
         TargetStatus {
             target,
-            at: Time(Timestamp::from_millisecond(now).unwrap_or(Timestamp::MAX)),
+            at: Time(timestamp(now())),
             source: None,
             last_good: None,
             last_transactions: Vec::new(),

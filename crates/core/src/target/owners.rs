@@ -34,6 +34,17 @@ pub(crate) enum SharedDirectories {
     Allowed,
 }
 
+impl SharedDirectories {
+    /// Refused unless the caller allows them.
+    pub(crate) fn if_allowed(allow: bool) -> SharedDirectories {
+        if allow {
+            SharedDirectories::Allowed
+        } else {
+            SharedDirectories::Refused
+        }
+    }
+}
+
 /// Refuses, as root, a target in a directory, or with one, in which a user can rename who is neither root nor the owner of
 /// the backup.
 ///

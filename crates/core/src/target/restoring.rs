@@ -16,7 +16,6 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use jiff::Timestamp;
 use rustix::process::geteuid;
 
 use super::{
@@ -30,7 +29,7 @@ use super::{
         open_parent,
     },
 };
-use crate::{Error, ErrorKind, error::Setting};
+use crate::{Error, ErrorKind, context, error::Setting};
 use neo4j_format::{
     DirHandle, DiskError,
     directory::{EntryStatus, NewFiles},
@@ -344,10 +343,7 @@ fn remove_staging(parent: &DirHandle, name: &OsStr) -> Result<(), DiskError> {
 
 /// `20121010T082000Z` of milliseconds since 1970.
 fn timestamp(now: u64) -> String {
-    let time = i64::try_from(now)
-        .ok()
-        .and_then(|now| Timestamp::from_millisecond(now).ok());
-    time.unwrap_or(Timestamp::MAX).strftime("%Y%m%dT%H%M%SZ").to_string()
+    context::timestamp(now).strftime("%Y%m%dT%H%M%SZ").to_string()
 }
 
 #[cfg(test)]
