@@ -122,6 +122,24 @@ impl Scene {
 }
 
 #[test]
+fn damage_that_a_verification_found_is_known_to_both() {
+    let scene = Scene::new();
+    scene.run("-full", "backup");
+    let target = scene.dir("backup");
+    let store = target.join("neostore.nodestore.db");
+    let whole = fs::read(&store).unwrap();
+    let mut damaged = whole.clone();
+    damaged[3] ^= 1;
+    fs::write(&store, damaged).unwrap();
+    assert_eq!(our_tool(&["verify", target.to_str().unwrap()]).code, Some(20));
+    fs::write(&store, whole).unwrap();
+    scene.source.commit(&[creates(60)]);
+    let document = scene.ends("-incremental", "backup", 14);
+    let message = document["error"]["message"].as_str().unwrap();
+    assert!(message.contains("the last verification"), "{message}");
+}
+
+#[test]
 fn a_dry_run_of_each_mode_shows_what_the_backup_then_does() {
     let scene = Scene::new();
     let full = scene.ends("-full", "one", 0);

@@ -7,8 +7,8 @@ use serde::Serialize;
 
 use super::{
     context::BackupContext,
-    incremental::{no_database, same_format},
-    manifest::{BackupKind, Manifest},
+    incremental::{Base, no_database, same_format},
+    manifest::BackupKind,
     outcome::{self, HistoryProof},
     receive::{
         database::{ask_store_id, same_database},
@@ -17,7 +17,7 @@ use super::{
     replace::{self, Replace},
     replay::{graph_log::Graph, pending_index::PendingIndex},
     target::{
-        base, free_space, links,
+        free_space, links,
         staging::{Occupant, Survey},
     },
 };
@@ -27,7 +27,6 @@ use crate::{
     cancel::Cancel,
     error,
     progress::{Phase, Progress},
-    verify::traces::{self, Since},
 };
 use neo4j_format::{
     DirHandle, DiskError,
@@ -172,9 +171,7 @@ pub(crate) fn incremental(
     let dir = &target.open()?;
     links::refuse(dir, progress)?;
     may_be_changed(dir)?;
-    let manifest = Manifest::read(dir)?;
-    let since = traces::since(dir, manifest.as_ref());
-    base::is_whole(dir, manifest.as_ref().filter(|_| since == Since::Untouched))?;
+    let base = Base::judge(dir)?;
     let format = Header::open_read_only(dir)?.format()?;
     let graph = Graph {
         dir,
@@ -194,7 +191,7 @@ pub(crate) fn incremental(
         dir,
         format: format.into(),
         member,
-        manifest: manifest.as_ref(),
+        manifest: base.manifest.as_ref(),
         had: &had,
     };
     found.history = compared.ask(unproven, progress).map_err(|error| match error.kind() {

@@ -14,41 +14,38 @@
 //! | 6 index transactions into the pending log ([`super::replay::pending_index`]) | what it lacks is asked for |
 //! | 7 checksums, manifest | the next run writes them again |
 //!
+//! `base` judges what is there, `received` what the source sends; the steps are here.
+//!
 //! Everything the source sends is validated before step 2 (`receive::validation`), so that only the disk can fail after it.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    path::Path,
-    time::SystemTime,
-};
+mod base;
+mod received;
 
+use std::{collections::BTreeMap, time::SystemTime};
+
+use self::received::Received;
+pub(crate) use self::{
+    base::{Base, no_database},
+    received::same_format,
+};
 use super::{
     check::WrittenRecords,
     consistency::{self, Checked, Checks, CompletedStore},
     context::{BackupContext, now},
-    manifest::{
-        BackupKind, Manifest, Run, SUMS, State,
-        checksums::{self, Known},
-        files::{self, NEW_MANIFEST},
-        precheck::{self, Changes},
-    },
-    outcome::{BackupOutcome, HistoryProof, Verdict},
+    manifest::{BackupKind, Manifest, Run, State, checksums, files::NEW_MANIFEST, precheck::Changes},
+    outcome::{BackupOutcome, Verdict},
     receive::{
-        database::{ask_store_id, same_database},
-        proof::{self, Unproven},
-        transactions::{LogPlace, Overlap, RECEIVED_INDEX_LOG, ReceivedLogs},
-        validation::Inspector,
+        proof::Unproven,
+        transactions::{RECEIVED_INDEX_LOG, ReceivedLogs},
     },
     replay::{
         self,
         apply::DirtyChunks,
         graph_log::{self, Graph},
-        pending_index::{Existing, PendingIndex, read_config},
-        seal,
+        pending_index::PendingIndex,
     },
     target::{
         archived_logs::{self, KeepLogs},
-        base,
         durable::{self, remove},
         hard_links, links,
         owners::warn_of_refused,
@@ -56,19 +53,16 @@ use super::{
     },
 };
 use crate::{
-    Error, ErrorKind,
+    Error,
     cancel::Cancel,
     progress::{Phase, Progress},
-    source::client::Member,
-    verify::traces::{self, Since},
+    verify::traces::Since,
 };
-use jiff::Timestamp;
 use neo4j_format::{
     DirHandle, DiskError,
-    ids::{DataSource, LogVersion, StoreId, TxId},
+    ids::{DataSource, StoreId, TxId},
     log::{self, Layout, LogFormat},
-    store::{Header, StoreFile, StoreFormat, lucene_store, neo4j_lock::Neo4jLock},
-    wire::Dialect,
+    store::{Header, StoreFile, neo4j_lock::Neo4jLock},
 };
 
 /// What an incremental backup is to do.
@@ -112,15 +106,15 @@ fn locked(
     let dir = &target.site().open()?;
     links::refuse(dir, progress)?;
     let _lock = Neo4jLock::take(dir)?;
-    let before = Manifest::read(dir)?;
-    refuse_known_damage(dir, before.as_ref())?;
-    let since = traces::since(dir, before.as_ref());
+    let Base {
+        manifest: before,
+        since,
+    } = Base::judge(dir)?;
     if since == Since::Opened {
         progress.warning(
             "Neo4j has opened the backup since the last run: recomputing checksums; earlier damage can no longer be detected",
         );
     }
-    base::is_whole(dir, before.as_ref().filter(|_| since == Since::Untouched))?;
     let format = Header::open(dir)?.format()?;
     let run = IncrementalRun {
         request,
@@ -146,21 +140,6 @@ fn locked(
     Ok(outcome)
 }
 
-/// Refuses a backup that a verification found damaged: nothing that this run does would repair it, and some of it could hide
-/// the damage.
-fn refuse_known_damage(dir: &DirHandle, before: Option<&Manifest>) -> Result<(), Error> {
-    let Some(found) = before.and_then(Manifest::known_damage) else {
-        return Ok(());
-    };
-    let when = i64::try_from(found.finished)
-        .ok()
-        .and_then(|time| Timestamp::from_millisecond(time / 1000 * 1000).ok());
-    let when = when.map_or_else(String::new, |when| format!(" at {when}"));
-    let text = format!("{}: damaged: the last verification{when} found damage", dir.display());
-    Err(Error::new(ErrorKind::FullNeeded, text)
-        .with_hint("take a full backup; or, if the damage was repaired, verify the backup again"))
-}
-
 struct IncrementalRun<'a> {
     request: &'a Incremental<'a>,
     dir: &'a DirHandle,
@@ -184,15 +163,6 @@ struct Recovered {
     locks: Vec<Neo4jLock>,
     /// Whether there was such a log.
     has_replayed: bool,
-}
-
-/// What the source sent is in logs of its own, proven and judged.
-struct Received {
-    logs: ReceivedLogs,
-    version: LogVersion,
-    proof: HistoryProof,
-    /// As [`BackupOutcome::behind_master`].
-    behind_master: Option<u64>,
 }
 
 /// The transactions of the graph are in the store files, and the log of them is archived.
@@ -396,91 +366,6 @@ impl IncrementalRun<'_> {
         }
     }
 
-    /// Last transaction per data source.
-    fn had(&self, index: &PendingIndex) -> Result<BTreeMap<DataSource, TxId>, Error> {
-        let mut had = BTreeMap::from([(DataSource::Graph, Header::open(self.dir)?.last_transaction()?)]);
-        if self.dir.has(lucene_store::PATH) {
-            had.insert(DataSource::Lucene, index.last_tx);
-        }
-        Ok(had)
-    }
-
-    /// Takes the transactions since into logs of their own, synced, after comparing the last one of the target with the
-    /// source's. Nothing else is written.
-    fn receive(&self) -> Result<Received, Error> {
-        self.progress.phase(Phase::Transactions);
-        let member = self.request.context.member;
-        let index = PendingIndex::inspect(self.dir, self.log_format())?;
-        let had = self.had(&index)?;
-        let version = self.graph.free_version()?;
-        let places = BTreeMap::from([
-            (DataSource::Graph, LogPlace::new(self.dir, graph_log::RECEIVED, version)),
-            (
-                DataSource::Lucene,
-                LogPlace::new(self.dir, RECEIVED_INDEX_LOG, LogVersion(0)),
-            ),
-        ]);
-        let inspector = Inspector::open(self.dir, self.graph.format, self.request.context.growth)?;
-        let mut logs = ReceivedLogs::new(self.log_format(), places)
-            .going_on_from(had.clone())
-            .with_indexes(Existing::new(index.changes.to(&read_config(self.dir)?)))
-            .judged_by(inspector);
-        let target = proof::Target {
-            dir: self.dir,
-            format: self.log_format(),
-            member,
-            manifest: self.before.as_ref(),
-            had: &had,
-        };
-        let proof = same_format(member, self.graph.format, self.dir).and_then(|()| {
-            if let Some(theirs) = target.is_unchanged(self.request.unproven)? {
-                same_database(Header::open(self.dir)?.store_id()?, theirs, self.dir)?;
-                return Ok(HistoryProof::Unchanged);
-            }
-            let (asked, answered) = logs.catch_up(member, &had, Overlap::Compared, self.progress)?;
-            if let Some(theirs) = answered {
-                same_database(Header::open(self.dir)?.store_id()?, theirs, self.dir)?;
-            }
-            let proof = target.prove(&logs, asked, self.request.unproven, self.progress)?;
-            logs.align_graph_to_index(member, &had, self.progress)?;
-            Ok(proof)
-        });
-        let proof = proof.map_err(|error| self.of_this_database(error, &had))?;
-        // a server that was killed while it created an index may have it in its `index.db` alone
-        logs.require_known_indexes()?;
-        logs.complete()?;
-        let behind_master =
-            self.request
-                .context
-                .confirm(self.log_format(), self.progress, || match logs.log(DataSource::Graph) {
-                    Some(log) => Ok((log.last, log.fingerprint)),
-                    None => target.end_of_graph(),
-                })?;
-        self.cancel.check()?;
-        Ok(Received {
-            logs,
-            version,
-            proof,
-            behind_master,
-        })
-    }
-
-    /// An answer from another database is reported before anything else that is wrong with it.
-    fn of_this_database(&self, error: Error, had: &BTreeMap<DataSource, TxId>) -> Error {
-        let whose = || {
-            let ours = Header::open(self.dir)?.store_id()?;
-            same_database(ours, ask_store_id(self.request.context.member)?, self.dir)
-        };
-        match error.kind() {
-            ErrorKind::Protocol | ErrorKind::FullNeeded | ErrorKind::NotOurs => match whose() {
-                Err(other) if other.kind() == ErrorKind::NotOurs => other,
-                _ if error.kind() == ErrorKind::FullNeeded => proof::needing(&error, had),
-                _ => error,
-            },
-            _ => error,
-        }
-    }
-
     /// Applies what was received of the graph, durably.
     fn apply_graph(&self, received: &Received, touched: &mut BTreeMap<StoreFile, DirtyChunks>) -> Result<(), Error> {
         let Some(log) = received.logs.log(DataSource::Graph) else {
@@ -521,48 +406,6 @@ impl IncrementalRun<'_> {
         remove(self.dir, RECEIVED_INDEX_LOG)
     }
 
-    /// Refuses a base in which something that is going to be written or digested again is not what it was.
-    fn require_undamaged(&self, changes: Changes<'_>) -> Result<(), Error> {
-        match self.known_digests()? {
-            Some(known) => precheck::require_undamaged(self.dir, self.graph.format, &known, changes, self.cancel),
-            None => Ok(()),
-        }
-    }
-
-    /// Gives every file that is going to be changed in place, and that a generation beside the backup shares, an inode of
-    /// its own; these store files are. A new `neostore` has to be locked again.
-    fn separate_links(&self, stores: &BTreeSet<StoreFile>) -> Result<Option<Neo4jLock>, Error> {
-        let mut names = Vec::new();
-        for found in files::list(self.dir)? {
-            let is_changed = match StoreFile::from_name(&found.path) {
-                Some(StoreFile::Neostore) => true,
-                Some(kind) => stores.contains(&kind) || !seal::is_clean(self.dir, kind, self.graph.format)?,
-                None => !files::is_written_once(&found.path) && files::is_of_a_store(&found.path),
-            };
-            if is_changed {
-                names.push(found.path);
-            }
-        }
-        let separated = hard_links::separate(self.dir, names.iter().map(String::as_str), self.cancel)?;
-        let is_new = separated.iter().any(|name| *name == StoreFile::Neostore.name());
-        Ok(is_new.then(|| Neo4jLock::take_store(self.dir)).transpose()?)
-    }
-
-    /// The digests that the last run recorded; `None` where they say nothing about the directory as it is.
-    fn known_digests(&self) -> Result<Option<Known<'_>>, Error> {
-        let Some(manifest) = self.before.as_ref().filter(|_| self.since == Since::Untouched) else {
-            return Ok(None);
-        };
-        let known = Known::of(self.dir, manifest, SUMS)?.ok_or_else(|| {
-            let text = format!(
-                "{}: damaged, or does not belong to this manifest",
-                self.dir.join(SUMS).display()
-            );
-            Error::new(ErrorKind::FullNeeded, text).with_hint("the backup is damaged: take a full backup")
-        })?;
-        Ok(Some(known))
-    }
-
     /// Says in the manifest that what it lists is being changed.
     fn begin_update(&self, manifest: &mut Manifest) -> Result<(), DiskError> {
         manifest.state = State::Updating;
@@ -576,26 +419,4 @@ impl IncrementalRun<'_> {
         // their name and the archived log's, before the manifest counts on both
         Ok(durable::sync(self.dir)?)
     }
-}
-
-/// A source that was upgraded sends what does not fit the store.
-pub(crate) fn same_format(member: &Member, format: StoreFormat, dir: &DirHandle) -> Result<(), Error> {
-    let dialect = member.dialect();
-    let legacy = matches!(dialect, Dialect::D13 | Dialect::D14);
-    if legacy == (format == StoreFormat::Legacy) {
-        return Ok(());
-    }
-    let text = format!(
-        "{}: a store of format {}, which {} does not continue",
-        dir.display(),
-        format.version(),
-        dialect.releases()
-    );
-    Err(Error::new(ErrorKind::FullNeeded, text).with_hint("the source was upgraded since: take a full backup"))
-}
-
-/// The error of a target in which nothing can be continued.
-pub(crate) fn no_database(dir: &Path) -> Error {
-    let text = format!("{} doesn't contain a database", dir.display());
-    Error::new(ErrorKind::FullNeeded, text).with_hint("take a full backup first")
 }
