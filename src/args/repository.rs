@@ -32,8 +32,9 @@ pub(crate) struct RepositoryArgs {
     /// Repository of generations, in the format of restic: a directory
     ///
     /// Binaries with the feature `cloud` also take s3:https://HOST/BUCKET/PATH, gs:BUCKET:/PATH and
-    /// azure:CONTAINER:/PATH, with the credentials in the variables that restic reads. Created with `repo init`. The password comes from -repo-password-file or from the environment variable
-    /// `NEO4J_BACKUP_REPO_PASSWORD`. Commands for repositories also read `RESTIC_REPOSITORY` and `RESTIC_PASSWORD_FILE`.
+    /// azure:CONTAINER:/PATH, with the credentials in the variables that restic reads. Created with `repo init`. The
+    /// password comes from -repo-password-file or from the environment variable `NEO4J_BACKUP_REPO_PASSWORD`. Commands
+    /// for repositories also read `RESTIC_REPOSITORY` and `RESTIC_PASSWORD_FILE`.
     #[arg(long, value_name = "REPO", hide_env = true, env = "NEO4J_BACKUP_REPO",
           value_parser = clap::value_parser!(OsString))]
     pub(crate) repo: Option<OsString>,

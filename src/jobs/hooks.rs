@@ -142,7 +142,7 @@ fn is_program(name: &str) -> bool {
 }
 
 fn start(program: &str, arguments: &[String], document: &[u8]) -> io::Result<Child> {
-    // a file in memory: nobody has to write while the hook reads, or notice that it does not
+    // a file in memory: the hook reads it or not, and no thread has to feed a pipe
     let mut input = File::from(memfd_create("result", MemfdFlags::CLOEXEC)?);
     input.write_all(document)?;
     input.rewind()?;

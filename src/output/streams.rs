@@ -60,7 +60,8 @@ pub(crate) fn to_stdout(text: &str) {
     }
 }
 
-/// Writes lines to standard error, in the format that was chosen for it. Where that fails, nobody is left to tell.
+/// Writes lines to standard error, in the format that was chosen for it. Failures are ignored: there is nowhere
+/// else to report them.
 pub(crate) fn to_stderr(text: &str) {
     match log::format() {
         LogFormat::Text => to_stderr_raw(text),

@@ -86,7 +86,7 @@ fn locked(target: &Target, progress: &dyn Progress, cancel: &Cancel) -> Result<M
     Ok(manifest)
 }
 
-/// The last transactions of a directory that nobody received them for.
+/// Last transaction per data source of a directory that no run received: from its header and its logs.
 pub(crate) fn last_transactions(
     dir: &DirHandle,
     header: &Header,

@@ -139,7 +139,7 @@ fn judge_left_over(allowed: Replace, site: &TargetSite, left_over: &Leftover) ->
     }
 }
 
-/// Decides whether what stands at the target may be replaced, if there is anything; changes nothing.
+/// Decides whether the existing target, if any, may be replaced. Changes nothing.
 fn judge_existing(
     is_allowed: bool,
     site: &TargetSite,

@@ -1,8 +1,8 @@
-//! What transactions change in what the records of a store say of each other.
+//! What transactions change in the claims that records make about each other.
 //!
-//! Each claim of a consistent store has its one counterpart ([`super::claim`]). So it is enough to compare what the written
-//! records say now with what they said before: where that balances, every pointer from and to a record that nobody wrote is as
-//! right as it was, without reading it.
+//! In a consistent store each claim has exactly one counterpart ([`super::claim`]). So it is enough to compare the claims
+//! of the written records before and after. If the difference balances, every pointer between a written and an unwritten
+//! record is as correct as before, and the unwritten records need not be read.
 
 use super::{
     claim::{Claim, Entry, Key},

@@ -11,7 +11,7 @@ use neo4j_format::{DirHandle, width::to_usize};
 /// A regular file, opened, with its length; `None` where there is nothing.
 ///
 /// # Errors
-/// The file system's; something else than a file stands there.
+/// The file system's; it is not a regular file.
 pub(super) fn open(dir: &DirHandle, name: &str) -> io::Result<Option<(File, Metadata)>> {
     match dir.open_file(name) {
         Ok(file) => {

@@ -78,7 +78,7 @@ pub(super) fn forget(
         .filter(|found| is_removed(found))
         .map(|found| found.id)
         .collect();
-    // nobody else is here, so that nothing has to wait for a second prune
+    // the lock is exclusive, so packs can be deleted at once instead of by a second prune
     let options = PruneOptions::default()
         .instant_delete(true)
         .keep_delete(Span::new())

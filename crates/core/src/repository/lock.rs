@@ -84,7 +84,7 @@ impl RepositoryLock {
         let dir = open_directory(path).map_err(DiskError::at(path))?;
         let path = dir.join(LOCK);
         let file = open_or_create(&dir, OsStr::new(LOCK));
-        // a repository on a read-only file system can be read, and nobody prunes it
+        // a repository on a read-only file system can be read without a lock: it cannot be pruned
         let file = match file.or_else(|error| dir.open_file(LOCK).map_err(|_| error)) {
             Ok(file) => file,
             Err(error) if wanted == Use::Shared && error.kind() == std::io::ErrorKind::ReadOnlyFilesystem => {

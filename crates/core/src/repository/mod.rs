@@ -172,7 +172,7 @@ impl Repository {
         }
     }
 
-    /// Archives the backup in `dir`, which nobody changes meanwhile.
+    /// Archives the backup in `dir`. The caller holds its lock.
     pub(crate) fn archive(&self, dir: &DirHandle, source: &str, verdict: Verdict, cancel: &Cancel) -> Archived {
         if verdict == Verdict::Inconsistent {
             return Archived::Refused;

@@ -107,7 +107,7 @@ impl Forward<'_> {
             graph.activate(&cut_log.path, cut_log.version, last, BTreeSet::new())?;
             let active = graph
                 .left_active()?
-                .expect("the log that was just activated is found, since nobody else is here");
+                .expect("the log that was just activated is found: the staging directory belongs to this run");
             graph.apply(&active, &mut touched)?;
         } else {
             durable::remove(self.dir, &cut_log.path)?;

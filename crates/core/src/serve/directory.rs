@@ -157,7 +157,7 @@ impl Directory {
             .with_hint("start and stop Neo4j on it, or run an incremental backup into it, then serve it"))
     }
 
-    /// Where the directory stands, once nobody changes it.
+    /// The state of the directory, once no run changes it.
     fn settled(&self, dir: &DirHandle) -> Result<Standing, Refusal> {
         let limit = Instant::now() + SETTLE;
         let mut waits = false;

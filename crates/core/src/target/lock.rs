@@ -1,8 +1,8 @@
 //! `DIR.lock`: keeps two runs off one target, and tells the next run about one that did not end well.
 //!
-//! The file is locked while a run is under way and unlinked at its end. One that is found unlocked names the run that did
-//! not end; where the backup in place is of that run, or of the one that its note calls unreported, nobody was told that
-//! it succeeded (`docs/decisions/0005-unreported-backups-may-be-replaced.md`).
+//! The file is locked during a run and unlinked at its end. If it exists and is not locked, it names a run that did not
+//! end. If the backup in place is that run's, or the one that its note calls unreported, its success was never reported
+//! (`docs/decisions/0005-unreported-backups-may-be-replaced.md`).
 
 use std::{
     ffi::{OsStr, OsString},
@@ -45,7 +45,7 @@ pub(crate) struct LockNote {
     host: String,
     started: u64,
     run_id: String,
-    /// The run whose backup stood in place, or waited for it, when nobody had been told that it succeeded.
+    /// The run whose backup was in place, or waiting to be, before its success was reported.
     #[serde(default)]
     unreported: Option<String>,
 }
@@ -56,7 +56,7 @@ impl LockNote {
         &self.run_id
     }
 
-    /// Whether nobody was told of the backup that this run made, if the one that wrote the note did not end.
+    /// Whether the success of run `run_id` was never reported, if the run that wrote the note did not end.
     pub(crate) fn leaves_unreported(&self, run_id: &str) -> bool {
         self.run_id == run_id || self.unreported.as_deref() == Some(run_id)
     }
@@ -174,12 +174,12 @@ impl RunLock {
         self.run_id.as_ref().into_iter().chain(stale).any(|own| own == run_id)
     }
 
-    /// Whether nobody was told of the backup that this run made.
+    /// Whether the success of run `run_id` was never reported.
     pub(crate) fn leaves_unreported(&self, run_id: &str) -> bool {
         self.stale.as_ref().is_some_and(|note| note.leaves_unreported(run_id))
     }
 
-    /// Notes who holds it, and which backup is one that nobody was told about.
+    /// Notes who holds it, and which backup is unreported.
     ///
     /// # Errors
     /// Of the disk.

@@ -1,4 +1,4 @@
-//! The file of a journal: whose it is, what stands in it, and how a line is added.
+//! The journal file: its owner, its format, and how a line is appended.
 
 use std::{
     collections::BTreeSet,

@@ -70,7 +70,7 @@ impl Writer {
                         (Request::Write(mut block), Some(file)) => {
                             file.write(&block)?;
                             block.empty();
-                            // nobody needs it any more where the run has ended
+                            // the run has ended and no longer needs it
                             let _ = give_back.send(block);
                         }
                         (Request::End, Some(file)) => {

@@ -114,7 +114,7 @@ impl Incoming {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum OutState {
     Open,
-    /// The response is complete, or nobody pulls any more.
+    /// The response is complete, or its reader is gone.
     Ended,
 }
 

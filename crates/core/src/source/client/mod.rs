@@ -77,7 +77,7 @@ impl Member {
     /// that is paused is waited for.
     ///
     /// # Errors
-    /// [`ClientError`]: nobody there, silence, or something else than a backup service; a cancelled run.
+    /// [`ClientError`]: no server, silence, or another kind of service; a cancelled run.
     pub async fn find(host: &str, port: u16, settings: Settings, cancel: Cancel) -> Result<Member, Error> {
         let silence_limit = settings.silence_timeout.unwrap_or(FIRST_ANSWER);
         let found = tokio::select! {

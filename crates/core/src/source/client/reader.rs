@@ -50,7 +50,7 @@ pub(super) fn start(member: Member, frame: Vec<u8>, decoder: Decoder, asked: Req
             ended = reader.run(frame) => ended,
         };
         if let Err(error) = ended {
-            // nobody may be there any more to be told
+            // the receiver may be gone
             let _ = errors.send(Err(error)).await;
         }
     });

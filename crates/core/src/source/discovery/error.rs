@@ -15,7 +15,7 @@ use neo4j_format::ids::StoreId;
 pub(crate) const NO_BACKUP_SERVICE: &str =
     "no member offers the backup service: is online_backup_enabled (up to 1.6: enable_online_backup) set?";
 
-/// Why there is nobody to ask.
+/// Why no member can be asked.
 #[derive(Debug, thiserror::Error)]
 pub enum DiscoveryError {
     /// No host of the list is a coordinator that can be used.
@@ -49,7 +49,7 @@ pub enum DiscoveryError {
         /// What is wrong with its node.
         problem: String,
     },
-    /// The cluster is there and nobody is registered.
+    /// The cluster exists and has no registered member.
     #[error("cluster {0} exists, but no member is registered")]
     NoMembers(String),
     /// Members are registered, and none can give the backup.

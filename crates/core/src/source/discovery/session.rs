@@ -19,7 +19,7 @@ use neo4j_format::ids::StoreId;
 
 /// Asked of the server at least; servers give at least two of their ticks. Discovery takes milliseconds.
 const SESSION: Duration = Duration::from_secs(5);
-/// For closing a session, which nobody waits for.
+/// For closing a session; no result depends on it.
 const CLOSE: Duration = Duration::from_secs(1);
 /// How often members are read while they change.
 const ATTEMPTS: usize = 3;

@@ -176,7 +176,7 @@ fn check(order: &[u32], of: impl Fn(u32) -> Does, asked: &RankedMember) {
         );
         assert_eq!(asked.waited, Duration::ZERO, "{}", case());
     } else {
-        // nobody comes back: a member that might is asked in every round until the time is over
+        // no member comes back: those that might are asked in every round until the time limit
         assert!(asked.members.starts_with(order), "{}", case());
         let later = &asked.members[order.len()..];
         assert!(later.chunks(left.len()).all(|round| round == left), "{}", case());

@@ -51,7 +51,7 @@ pub enum UriProblem {
     #[error("the port is not a number from 1 to 65535")]
     Port,
     /// Brackets without an IPv6 address.
-    #[error("what stands in brackets is not an IPv6 address")]
+    #[error("the text in brackets is not an IPv6 address")]
     Ipv6,
     /// Something that reads like an IPv4 address and is none.
     #[error("a host that ends in a number has to be a complete IPv4 address")]

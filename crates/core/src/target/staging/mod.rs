@@ -60,7 +60,7 @@ pub struct Target {
 }
 
 impl Target {
-    /// Judges `dir`, locks it for the run `run_id` and clears away what earlier runs left and nobody needs.
+    /// Judges `dir`, locks it for the run `run_id` and removes leftovers of earlier runs.
     ///
     /// # Errors
     /// [`TargetError`] as kinds 11, 13 and 78; disk errors.
@@ -123,8 +123,8 @@ impl Target {
         &self.site
     }
 
-    /// Ends the run: the lock file goes away, unless the next run has to learn from it that nobody was told of the
-    /// backup in place.
+    /// Ends the run and removes the lock file. The file stays if the success of the backup in place was not reported: the
+    /// next run has to know.
     pub fn release<T>(self, result: &Result<T, Error>) {
         let told = matches!(self.left_over, Leftover::None | Leftover::Stranger(_));
         let untold = self.half_published.get() || !told;

@@ -140,7 +140,7 @@ impl Target {
         self.sync_parent()
     }
 
-    /// Puts `.ready` in place, in exchange for what stands there, which is then removed.
+    /// Exchanges `.ready` with the existing target and then removes the old one.
     ///
     /// # Errors
     /// [`TargetError`]; disk errors.

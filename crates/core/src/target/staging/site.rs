@@ -95,8 +95,8 @@ impl TargetSite {
         sibling(&self.name, "replaced")
     }
 
-    /// What a backup that takes the place of the one that stands there notes in its manifest, so that the replaced one is
-    /// known wherever a kill leaves it: the run in its `manifest`, or the directory itself where no run is known.
+    /// Identifies the existing backup in the manifest of the one that replaces it, so that the replaced one is
+    /// recognized wherever a kill leaves it: by the run in its `manifest`, or by the directory itself if no run is known.
     pub fn to_replace(&self, manifest: Option<&Manifest>) -> Option<String> {
         let run = manifest.and_then(Manifest::run_id).map(str::to_owned);
         run.or_else(|| identity(&self.parent, &self.name))
@@ -160,7 +160,7 @@ impl TargetSite {
         Ok(())
     }
 
-    /// What earlier runs left that matters, judged by what stands at the target; `is_unreported` knows the runs that did
+    /// What earlier runs left that matters, judged by the existing target; `is_unreported` knows the runs that did
     /// not end.
     pub(super) fn look(
         &self,
@@ -169,7 +169,7 @@ impl TargetSite {
     ) -> Result<Leftover, Error> {
         let ready = self.ready_name();
         let waiting = match manifest_of(&self.parent, &ready) {
-            // nobody was told of it, and it is of no use
+            // it was never reported, and cannot be used
             Err(ManifestError::Damaged { .. }) => None,
             found => found?,
         };

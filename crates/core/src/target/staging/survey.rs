@@ -73,7 +73,7 @@ impl Survey {
         }
     }
 
-    /// The directory that stands there then.
+    /// The directory that is there then.
     ///
     /// # Errors
     /// Disk errors.
