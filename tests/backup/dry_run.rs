@@ -10,17 +10,16 @@ use std::{
 };
 
 use neo4j_backup_core::manifest::{MANIFEST, Manifest};
-use neo4j_format::{
-    DirHandle,
-    ids::DataSource,
-    log::encode::Command as GraphCommand,
-    store::record::{Node, RecordId},
-};
+use neo4j_format::{DirHandle, ids::DataSource};
 use rustix::fs::{FlockOperation, flock};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::support::{as_user, copy_dir, incremental_source::Source, our_tool};
+use crate::support::{
+    as_user, copy_dir,
+    incremental_source::{Source, creates},
+    our_tool,
+};
 
 /// What a write to a file would change.
 #[derive(Debug, PartialEq, Eq)]
@@ -54,14 +53,6 @@ fn state(dir: &Path) -> BTreeMap<PathBuf, FileState> {
         found.insert(path, entry);
     }
     found
-}
-
-fn creates(id: u64) -> GraphCommand<'static> {
-    let node = Node {
-        first_relationship: None,
-        first_property: None,
-    };
-    GraphCommand::Node(RecordId(id), Some(node))
 }
 
 /// A directory with backups of a source.

@@ -169,18 +169,11 @@ fn assert_boots_to_one_moment(release: Release, copy: &Path, booted: &Path, repl
     );
 
     let mut replay = Peer::start(release, replayed, &Options::replay(release));
-    let first = found.seq.min(found.index_seq);
-    replay.replay(seed(), first);
-    let early = replay.contents();
-    replay.replay(seed(), found.seq.max(found.index_seq));
-    let late = replay.contents();
-    let (graph, index) = if found.seq == first {
-        (&early, &late)
-    } else {
-        (&late, &early)
-    };
+    let (graph, index) = replay.replay_as(seed(), &found);
     assert_eq!((graph.seq, index.index_seq), (found.seq, found.index_seq));
-    let difference = found.graph_difference(graph).or_else(|| found.index_difference(index));
+    let difference = found
+        .graph_difference(&graph)
+        .or_else(|| found.index_difference(&index));
     if let Some(difference) = difference {
         panic!(
             "neo4j {}, {} at transaction {}:\n{difference}",

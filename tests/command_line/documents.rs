@@ -6,7 +6,6 @@
 
 use std::{
     fs,
-    io::{BufRead as _, BufReader},
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
@@ -16,7 +15,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::{
-    program::{COMMANDS, options_of, program},
+    program::{COMMANDS, options_of, serve},
     sandbox::Sandbox,
 };
 
@@ -156,17 +155,8 @@ impl Machine {
 
     #[track_caller]
     fn serves_until_it_is_terminated(&self, arguments: &str) {
-        let mut serve = program()
-            .arg("serve")
-            .args(self.adapt(arguments).split_whitespace())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        BufReader::new(serve.stdout.as_mut().unwrap())
-            .read_line(&mut line)
-            .unwrap();
+        let adapted = self.adapt(arguments);
+        let (mut serve, line) = serve(adapted.split_whitespace());
         assert!(line.starts_with("Serving "), "{line}");
         kill_process(Pid::from_raw(i32::try_from(serve.id()).unwrap()).unwrap(), Signal::TERM).unwrap();
         assert_eq!(serve.wait().unwrap().code(), Some(0));

@@ -1,9 +1,9 @@
 //! The built binary and what it prints.
 
 use std::{
-    io::Write as _,
+    io::{BufRead as _, BufReader, Write as _},
     path::PathBuf,
-    process::{Command, Output, Stdio},
+    process::{Child, Command, Output, Stdio},
     thread,
 };
 
@@ -46,6 +46,22 @@ pub(crate) fn program() -> Command {
 
 pub(crate) fn run(arguments: &[&str]) -> Output {
     program().args(arguments).output().unwrap()
+}
+
+/// Starts `serve` with these arguments; gives the process and the first line that it prints.
+pub(crate) fn serve<'a>(arguments: impl IntoIterator<Item = &'a str>) -> (Child, String) {
+    let mut serve = program()
+        .arg("serve")
+        .args(arguments)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(serve.stdout.as_mut().unwrap())
+        .read_line(&mut line)
+        .unwrap();
+    (serve, line)
 }
 
 /// Standard output of a run that succeeds without a word on standard error.

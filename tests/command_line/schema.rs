@@ -1,13 +1,6 @@
 //! What the commands print with `-output json` is what the schemas in `docs/schema` describe.
 
-use std::{
-    collections::BTreeSet,
-    error::Error,
-    fs,
-    io::{BufRead as _, BufReader},
-    path::Path,
-    process::{Command, Stdio},
-};
+use std::{collections::BTreeSet, error::Error, fs, path::Path, process::Command};
 
 use jsonschema::{Retrieve, Uri, Validator};
 use neo4j_backup_core::error::EXIT_STATUSES;
@@ -15,7 +8,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::{
-    program::{program, run},
+    program::{run, serve},
     sandbox::Sandbox,
 };
 
@@ -360,16 +353,7 @@ fn clusters_and_services_match_the_schemas() {
     let path = dir.path().join("backup");
     let path = path.to_str().unwrap();
     documented("backup", &["-full", "-from", &sandbox.server(), "-to", path], 0);
-    let mut serve = program()
-        .args(["serve", "-db", path, "-listen", ":0", "-output", "json"])
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let mut line = String::new();
-    BufReader::new(serve.stdout.as_mut().unwrap())
-        .read_line(&mut line)
-        .unwrap();
+    let (mut serve, line) = serve(["-db", path, "-listen", ":0", "-output", "json"]);
     serve.kill().unwrap();
     serve.wait().unwrap();
     matches("serve", &line);

@@ -257,66 +257,23 @@ fn kind(name: &str) -> Kind {
 
 /// What is left of a database after `-format neo4j-admin -lossy` (`docs/migration.md`), and how many losses there are.
 pub fn as_imported(model: &Model) -> (Model, u64) {
-    let mut losses = model.graph.len() as u64;
-    let mut properties = |properties: &Properties| -> Properties {
-        let kept = properties.iter().filter_map(|(key, value)| {
-            let texts = |texts: &[String]| {
-                let is_lost =
-                    texts.is_empty() || texts == [String::new()] || texts.iter().any(|text| text.contains('\u{1f}'));
-                (!is_lost).then(|| Value::Texts(texts.to_vec()))
-            };
-            let kept = match value {
-                Value::Array(_, elements) if elements.is_empty() => None,
-                Value::Array(Kind::Char, elements) => {
-                    let characters = elements.iter().map(|bits| u16::try_from(*bits).unwrap());
-                    texts(
-                        &characters
-                            .map(|unit| String::from_utf16_lossy(&[unit]))
-                            .collect::<Vec<_>>(),
-                    )
-                }
-                Value::Texts(all) => texts(all),
-                Value::Utf16(units) => Some(Value::Text(String::from_utf16_lossy(units))),
-                Value::Utf16s(all) => {
-                    let all: Vec<String> = all.iter().map(|units| String::from_utf16_lossy(units)).collect();
-                    texts(&all)
-                }
-                Value::Scalar(Kind::Char, bits) => {
-                    let unit = u32::try_from(*bits).unwrap();
-                    let text = char::from_u32(unit).unwrap_or(char::REPLACEMENT_CHARACTER);
-                    Some(Value::scalar(Kind::Char, u32::from(text).into()))
-                }
-                other => Some(other.clone()),
-            };
-            if kept.as_ref() != Some(value) {
-                losses += 1;
-            }
-            Some((key.clone(), kept?))
-        });
-        kept.collect()
-    };
-    let nodes = model.nodes.iter().map(|(id, all)| (*id, properties(all))).collect();
-    let relationships = model.relationships.iter().map(|(id, edge)| {
-        let edge = Edge {
-            properties: properties(&edge.properties),
-            ..edge.clone()
-        };
-        (*id, edge)
-    });
-    let imported = Model {
-        relationships: relationships.collect(),
-        nodes,
-        ..Model::default()
-    };
-    (imported, losses)
+    kept(model, |_, value| imported_value(value))
 }
 
 /// What `-format cypher -lossy` makes of a database (`docs/migration.md`), and how many losses there are.
 pub fn as_cypher(model: &Model) -> (Model, u64) {
+    kept(model, |key, value| {
+        (!key.is_empty()).then(|| cypher_value(value)).flatten()
+    })
+}
+
+/// The model of which `keep` says what becomes of each property, and how many losses there are; properties of the graph
+/// are lost.
+fn kept(model: &Model, keep: impl Fn(&str, &Value) -> Option<Value>) -> (Model, u64) {
     let mut losses = model.graph.len() as u64;
     let mut properties = |properties: &Properties| -> Properties {
         let kept = properties.iter().filter_map(|(key, value)| {
-            let kept = (!key.is_empty()).then(|| cypher_value(value)).flatten();
+            let kept = keep(key, value);
             if kept.as_ref() != Some(value) {
                 losses += 1;
             }
@@ -332,12 +289,43 @@ pub fn as_cypher(model: &Model) -> (Model, u64) {
         };
         (*id, edge)
     });
-    let made = Model {
+    let kept = Model {
         relationships: relationships.collect(),
         nodes,
         ..Model::default()
     };
-    (made, losses)
+    (kept, losses)
+}
+
+/// The importer has no arrays that are empty or have one empty string, and no arrays of characters.
+fn imported_value(value: &Value) -> Option<Value> {
+    let texts = |texts: &[String]| {
+        let is_lost = texts.is_empty() || texts == [String::new()] || texts.iter().any(|text| text.contains('\u{1f}'));
+        (!is_lost).then(|| Value::Texts(texts.to_vec()))
+    };
+    match value {
+        Value::Array(_, elements) if elements.is_empty() => None,
+        Value::Array(Kind::Char, elements) => {
+            let characters = elements.iter().map(|bits| u16::try_from(*bits).unwrap());
+            texts(
+                &characters
+                    .map(|unit| String::from_utf16_lossy(&[unit]))
+                    .collect::<Vec<_>>(),
+            )
+        }
+        Value::Texts(all) => texts(all),
+        Value::Utf16(units) => Some(Value::Text(String::from_utf16_lossy(units))),
+        Value::Utf16s(all) => {
+            let all: Vec<String> = all.iter().map(|units| String::from_utf16_lossy(units)).collect();
+            texts(&all)
+        }
+        Value::Scalar(Kind::Char, bits) => {
+            let unit = u32::try_from(*bits).unwrap();
+            let text = char::from_u32(unit).unwrap_or(char::REPLACEMENT_CHARACTER);
+            Some(Value::scalar(Kind::Char, u32::from(text).into()))
+        }
+        other => Some(other.clone()),
+    }
 }
 
 /// Cypher has 64-bit numbers, strings and lists of one of them.

@@ -27,6 +27,7 @@ use neo4j_format::{
         entry::{self, Commit, CommitKind, CommitStamp, Origin, Start},
         format::LogFormat,
     },
+    store::record::{Node, RecordId},
     wire::{Decoder, Dialect, Event},
 };
 
@@ -199,6 +200,15 @@ impl Source {
             .collect();
         answer(&after, &self.state.lock().unwrap_or_else(PoisonError::into_inner)).encode()
     }
+}
+
+/// The command that creates an empty node.
+pub fn creates(id: u64) -> Command<'static> {
+    let node = Node {
+        first_relationship: None,
+        first_property: None,
+    };
+    Command::Node(RecordId(id), Some(node))
 }
 
 /// The entries of a transaction that commits in one phase.

@@ -220,6 +220,20 @@ impl Peer {
         self.command(&format!("replay {seed} {last}"));
     }
 
+    /// What the load leaves at the two moments of `found`: that of its graph and that of its indexes, which differ where
+    /// transactions touched indexes alone.
+    pub fn replay_as(&mut self, seed: u64, found: &Contents) -> (Contents, Contents) {
+        self.replay(seed, found.seq.min(found.index_seq));
+        let early = self.contents();
+        self.replay(seed, found.seq.max(found.index_seq));
+        let late = self.contents();
+        if found.seq <= found.index_seq {
+            (early, late)
+        } else {
+            (late, early)
+        }
+    }
+
     /// The random load in the background, `rate` transactions a second (0: as fast as it goes).
     pub fn start_load(&mut self, seed: u64, rate: u32) {
         self.command(&format!("start-load {seed} {rate}"));

@@ -16,19 +16,15 @@ use std::{
     process::{Command, Output, Stdio},
 };
 
-use neo4j_format::{
-    log::encode::Command as GraphCommand,
-    store::record::{Node, RecordId},
-};
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::support::{
     Options, Peer, Release, copy_dir,
-    incremental_source::Source,
+    incremental_source::{Source, creates},
     interop::{Stage, seed},
-    skip,
+    our_tool, skip,
 };
 
 /// Last transaction of the recorded full backup.
@@ -158,12 +154,10 @@ fn has_restic() -> bool {
     found
 }
 
-fn creates(id: u64) -> GraphCommand<'static> {
-    let node = Node {
-        first_relationship: None,
-        first_property: None,
-    };
-    GraphCommand::Node(RecordId(id), Some(node))
+#[track_caller]
+fn assert_intact(dir: &Path) {
+    let verified = our_tool(&["verify", dir.to_str().unwrap()]);
+    assert!(verified.success(), "{}", verified.stdout);
 }
 
 /// The records of a store: every file of the graph but `neostore`, whose log version counts runs.
@@ -232,16 +226,7 @@ fn restic_lists_checks_and_restores_what_was_archived() {
     scene.restic_succeeds(&["check", "--read-data"]);
     let to = scene.dir("by-restic");
     scene.restic_succeeds(&["restore", "latest", "--target", to.to_str().unwrap()]);
-    let verified = Command::new(env!("CARGO_BIN_EXE_neo4j-backup"))
-        .arg("verify")
-        .arg(to.join("neo4j"))
-        .output()
-        .unwrap();
-    assert!(
-        verified.status.success(),
-        "{}",
-        String::from_utf8_lossy(&verified.stdout)
-    );
+    assert_intact(&to.join("neo4j"));
     assert_eq!(records(&to.join("neo4j")), records(&scene.dir("backup")));
     // and what restic rewrote is restored here
     scene.restic_succeeds(&["tag", "--add", "seen-by-restic", "latest"]);
@@ -327,16 +312,7 @@ fn every_transaction_between_two_generations_is_restored() {
         let result = scene.restores(&name, &["-at-tx", &tx.to_string()]);
         assert_eq!(result["last_transactions"][0]["id"], *tx);
         assert!(records(&scene.dir(&name)) == *state, "transaction {tx}");
-        let verified = Command::new(env!("CARGO_BIN_EXE_neo4j-backup"))
-            .arg("verify")
-            .arg(scene.dir(&name))
-            .output()
-            .unwrap();
-        assert!(
-            verified.status.success(),
-            "{}",
-            String::from_utf8_lossy(&verified.stdout)
-        );
+        assert_intact(&scene.dir(&name));
     }
 }
 
@@ -543,18 +519,10 @@ fn generations_of_a_server_give_any_transaction(release: Release) {
         let found = booted.contents();
         booted.quit();
         fs::remove_dir_all(scene.dir(&name)).unwrap();
-        // a transaction that only touched indexes has no number in the graph
-        let first = found.seq.min(found.index_seq);
-        replay.replay(seed(), first);
-        let early = replay.contents();
-        replay.replay(seed(), found.seq.max(found.index_seq));
-        let late = replay.contents();
-        let (graph, index) = if found.seq == first {
-            (&early, &late)
-        } else {
-            (&late, &early)
-        };
-        let difference = found.graph_difference(graph).or_else(|| found.index_difference(index));
+        let (graph, index) = replay.replay_as(seed(), &found);
+        let difference = found
+            .graph_difference(&graph)
+            .or_else(|| found.index_difference(&index));
         assert!(
             difference.is_none(),
             "neo4j {} at {moment}: {difference:?}",

@@ -113,9 +113,22 @@ impl RepositoryLock {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::cancel::Cancel;
+
+    /// Any number may share a lock that `take` takes, and one that is exclusive has it alone.
+    pub(in crate::repository) fn assert_prune_is_alone<L>(take: impl Fn(Use) -> Result<L, Error>) {
+        let refused = |wanted| take(wanted).err().map(|error| error.kind());
+        let (one, other) = (take(Use::Shared).unwrap(), take(Use::Shared).unwrap());
+        assert_eq!(refused(Use::Exclusive), Some(ErrorKind::TargetInUse));
+        drop((one, other));
+        let prune = take(Use::Exclusive).unwrap();
+        assert_eq!(refused(Use::Shared), Some(ErrorKind::TargetInUse));
+        assert_eq!(refused(Use::Exclusive), Some(ErrorKind::TargetInUse));
+        drop(prune);
+        drop(take(Use::Shared).unwrap());
+    }
 
     #[test]
     fn a_prune_is_alone_and_others_are_not() {
@@ -123,13 +136,6 @@ mod tests {
         let location = Location::parse(dir.path().to_str().unwrap(), |_| None).unwrap();
         let health = Health::new(&Cancel::default());
         let take = |wanted| RepositoryLock::of_directory(&location, dir.path(), wanted, Duration::ZERO, &health);
-        let (one, other) = (take(Use::Shared).unwrap(), take(Use::Shared).unwrap());
-        assert_eq!(take(Use::Exclusive).unwrap_err().kind(), ErrorKind::TargetInUse);
-        drop((one, other));
-        let prune = take(Use::Exclusive).unwrap();
-        assert_eq!(take(Use::Shared).unwrap_err().kind(), ErrorKind::TargetInUse);
-        assert_eq!(take(Use::Exclusive).unwrap_err().kind(), ErrorKind::TargetInUse);
-        drop(prune);
-        take(Use::Shared).unwrap();
+        assert_prune_is_alone(take);
     }
 }

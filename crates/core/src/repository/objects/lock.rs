@@ -157,7 +157,7 @@ mod tests {
     use super::*;
     use crate::{
         cancel::Cancel,
-        repository::{engine::Health, objects::ObjectUrl},
+        repository::{engine::Health, lock::tests::assert_prune_is_alone, objects::ObjectUrl},
         runtime::OwnRuntime,
     };
 
@@ -174,14 +174,7 @@ mod tests {
     fn a_prune_is_alone_and_others_are_not() {
         let bucket = bucket();
         let take = |wanted| ObjectLock::take(&bucket, wanted, Duration::ZERO);
-        let (one, other) = (take(Use::Shared).unwrap(), take(Use::Shared).unwrap());
-        assert_eq!(take(Use::Exclusive).unwrap_err().kind(), ErrorKind::TargetInUse);
-        drop((one, other));
-        let prune = take(Use::Exclusive).unwrap();
-        assert_eq!(take(Use::Shared).unwrap_err().kind(), ErrorKind::TargetInUse);
-        assert_eq!(take(Use::Exclusive).unwrap_err().kind(), ErrorKind::TargetInUse);
-        drop(prune);
-        drop(take(Use::Shared).unwrap());
+        assert_prune_is_alone(take);
         assert!(bucket.is_empty().unwrap(), "an object is left");
     }
 
