@@ -31,7 +31,7 @@ pub(super) struct Received {
     pub(super) logs: ReceivedLogs,
     pub(super) version: LogVersion,
     pub(super) proof: HistoryProof,
-    /// As [`BackupOutcome::behind_master`].
+    /// As [`crate::BackupOutcome::behind_master`].
     pub(super) behind_master: Option<u64>,
 }
 

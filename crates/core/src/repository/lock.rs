@@ -47,7 +47,7 @@ pub(super) enum RepositoryLock {
     },
     #[cfg(feature = "cloud")]
     Objects {
-        _lock: super::objects::lock::ObjectLock,
+        _lock: Box<super::objects::lock::ObjectLock>,
     },
 }
 
@@ -69,7 +69,7 @@ impl RepositoryLock {
             Storage::Objects(url) => {
                 use super::objects::{Bucket, lock::ObjectLock};
                 let lock = ObjectLock::take(&Bucket::connect(url, health)?, wanted, WAIT)?;
-                Ok(RepositoryLock::Objects { _lock: lock })
+                Ok(RepositoryLock::Objects { _lock: Box::new(lock) })
             }
         }
     }

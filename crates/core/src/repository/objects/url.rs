@@ -113,7 +113,7 @@ impl ObjectUrl {
 
     /// An object or folder in it; the name consists of letters, digits, points, hyphens and slashes.
     pub(super) fn object(&self, name: &str) -> Path {
-        Path::from_iter(self.folder.parts().chain(Path::from(name).parts()))
+        self.folder.parts().chain(Path::from(name).parts()).collect()
     }
 }
 
